@@ -46,7 +46,8 @@ class FrontendSpec:
             raise ConfigError(f"win_length {self.win_length} must be between 1 and n_fft {self.n_fft}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ConfigError(
-                f"f_min {self.f_min} and f_max {self.f_max} Hz must satisfy 0 <= f_min < f_max <= {self.sample_rate / 2}"
+                f"f_min {self.f_min} and f_max {self.f_max} Hz must satisfy "
+                f"0 <= f_min < f_max <= {self.sample_rate / 2}"
             )
         if self.hop_length < 1 or self.n_samples < self.win_length:
             raise ConfigError(f"hop_length {self.hop_length} or n_samples {self.n_samples} is too small")
