@@ -1,0 +1,201 @@
+"""Audio files in and out, resampling, and placing a word in the model's window. Needs numpy, soundfile and soxr."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from edgedigit.errors import AudioError
+
+SAMPLE_RATE = 8000  # Hz, inside the whole project
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+MIN_SAMPLE_RATE = 1000  # Hz; anything lower cannot hold speech and is a wrong header or a wrong argument
+MAX_SAMPLE_RATE = 768000  # Hz, the fastest that audio hardware offers
+SPEECH_FRAME_MS = 20
+SPEECH_FLOOR_DB = 25.0  # frames further below the loudest one do not count as speech
+NOISE_MARGIN_DB = 6.0  # nor do frames closer than this to the quietest tenth of the clip
+
+
+def read_audio(source: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
+    """Read a recording of any rate, width, channel count and container that libsndfile knows.
+
+    Args:
+        source: a path, or a binary file (which need not be seekable, such as standard input).
+
+    Returns:
+        Mono waveform, float32 (T,), in [-1, 1] for integer formats, channels averaged; and its sample rate in Hz.
+
+    Raises:
+        AudioError: if the file is missing, a folder, empty, not audio, without samples, or not finite.
+    """
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", "audio stream"))
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise AudioError(f"{name}: expected a binary file, got one opened as text; open it with mode 'rb'")
+        size_bytes, handle = len(content), BytesIO(content)
+    else:
+        name = os.fspath(source)
+        path = Path(name)
+        if path.is_dir():
+            raise AudioError(f"{name} is a folder, expected an audio file")
+        try:
+            size_bytes, handle = path.stat().st_size, path.open("rb")
+        except FileNotFoundError:
+            raise AudioError(f"{name}: no such file; check the path") from None
+        except OSError as error:
+            raise AudioError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    with handle:
+        if size_bytes == 0:
+            raise AudioError(f"{name} is empty (0 bytes), expected an audio file; record or download it again")
+        try:
+            samples, sample_rate = soundfile.read(handle, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw, which names no sample rate
+            raise AudioError(
+                f"{name} is not an audio file that libsndfile can read, or is damaged; convert it to WAV or FLAC"
+            ) from None
+    return check_waveform(samples.mean(axis=1), name), sample_rate
+
+
+def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
+    """Return `waveform` as float32 (T,); 16- and 32-bit integers are scaled to [-1, 1].
+
+    Raises:
+        AudioError: if it is not one-dimensional, not real numbers, holds no samples, or holds NaN or infinity.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1:
+        raise AudioError(f"{name} has shape {waveform.shape}, expected one channel (T,); average the channels first")
+    if waveform.size == 0:
+        raise AudioError(f"{name} holds no samples; record it again")
+    if waveform.dtype in (np.int16, np.int32):
+        return waveform.astype(np.float32) / -np.float32(np.iinfo(waveform.dtype).min)
+    if waveform.dtype.kind != "f":
+        raise AudioError(f"{name} holds {waveform.dtype} values, expected float32 in [-1, 1] or int16")
+    finite = np.isfinite(waveform)
+    if not finite.all():
+        raise AudioError(
+            f"{name} holds NaN or infinite samples, the first at sample {int(np.argmin(finite))}; "
+            "write it again with finite values in [-1, 1]"
+        )
+    return waveform.astype(np.float32, copy=False)
+
+
+def check_sample_rate(sample_rate: float) -> None:
+    """Raise AudioError unless `sample_rate` (Hz) is one that speech can have."""
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioError(f"sample rate {sample_rate} Hz is outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+
+
+def resample(waveform: np.ndarray, orig_sample_rate: int, sample_rate: int) -> np.ndarray:
+    """Resample (T,) to (ceil-ish of T · sample_rate / orig_sample_rate,) float32 with soxr's HQ filter.
+
+    Raises:
+        AudioError: if a rate is not one that speech can have.
+    """
+    check_sample_rate(orig_sample_rate)
+    check_sample_rate(sample_rate)
+    if orig_sample_rate == sample_rate:
+        return waveform.astype(np.float32, copy=False)
+    return soxr.resample(waveform.astype(np.float32, copy=False), orig_sample_rate, sample_rate, quality="HQ")
+
+
+def load_waveform(path: str | os.PathLike | BinaryIO, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Read a recording at `sample_rate` Hz: float32 (T,).
+
+    Raises:
+        AudioError: as `read_audio`, or if the recording is shorter than one sample at `sample_rate`.
+    """
+    waveform, orig_sample_rate = read_audio(path)
+    waveform = resample(waveform, orig_sample_rate, sample_rate)
+    if waveform.size == 0:
+        raise AudioError(f"{path} is shorter than one sample at {sample_rate} Hz; record it again")
+    return waveform
+
+
+def write_wav(path: str | os.PathLike | BinaryIO, waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
+    """Write float (T,) in [-1, 1] as 16-bit mono WAV; louder samples are clipped, not wrapped."""
+    soundfile.write(path, np.clip(waveform, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
+
+
+def frame_energies(waveform: np.ndarray, frame_length: int) -> np.ndarray:
+    """Mean square of each whole or last partial frame: (T,) -> (ceil(T / frame_length),) float64."""
+    starts = np.arange(0, waveform.size, frame_length)
+    sums = np.add.reduceat(np.square(waveform, dtype=np.float64), starts)
+    return sums / np.minimum(frame_length, waveform.size - starts)
+
+
+def speech_energies(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Energy of each 20 ms frame, with frames that are not speech set to zero: (T,) -> (n_frames,).
+
+    A frame is speech where it stands `NOISE_MARGIN_DB` above the quietest tenth of the clip and no more than
+    `SPEECH_FLOOR_DB` below the loudest; a clip without such frames keeps all its energies.
+    """
+    energies = frame_energies(waveform, max(1, round(sample_rate * SPEECH_FRAME_MS / 1000)))
+    floor = max(
+        np.quantile(energies, 0.1) * 10 ** (NOISE_MARGIN_DB / 10),
+        energies.max() * 10 ** (-SPEECH_FLOOR_DB / 10),
+    )
+    speech = np.where(energies >= floor, energies, 0.0)
+    return speech if speech.any() else energies
+
+
+def speech_center(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> int:
+    """Sample at the centre of the speech in (T,).
+
+    Frames are weighted with the square root of their energy, so that a faint fricative counts beside a loud vowel.
+    Silence has its centre in the middle.
+    """
+    weights = np.sqrt(speech_energies(waveform, sample_rate))
+    if not weights.any():
+        return waveform.size // 2
+    frame_length = max(1, round(sample_rate * SPEECH_FRAME_MS / 1000))
+    centers = (np.arange(weights.size) + 0.5) * frame_length
+    return min(int(weights @ centers / weights.sum()), waveform.size - 1)
+
+
+def fix_length(
+    waveform: np.ndarray, n_samples: int, center: int | None = None, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
+    """Fit a clip into the model's window: (T,) -> (n_samples,).
+
+    A shorter clip is padded with zeros and loses nothing; a longer one is cut to the window that holds the most
+    speech energy, the middle one where several hold the same.
+
+    Args:
+        waveform: (T,) float.
+        n_samples: length of the window.
+        center: sample that is to lie in the middle of the window, as near as the ends of the clip allow.
+            None: the middle of a shorter clip, the best window of a longer one.
+        sample_rate: Hz, of `waveform`.
+    """
+    spare = waveform.size - n_samples
+    if spare == 0:
+        return waveform
+    if center is not None:
+        start = min(max(center - n_samples // 2, min(spare, 0)), max(spare, 0))
+    elif spare < 0:
+        start = spare // 2
+    else:
+        start = _loudest_start(waveform, n_samples, sample_rate)
+    if spare > 0:
+        return waveform[start : start + n_samples]
+    fixed = np.zeros(n_samples, dtype=waveform.dtype)
+    fixed[-start : waveform.size - start] = waveform
+    return fixed
+
+
+def _loudest_start(waveform: np.ndarray, n_samples: int, sample_rate: int) -> int:
+    """Start of the window of `n_samples` with the most speech energy; the middle of a tie."""
+    frame_length = max(1, round(sample_rate * SPEECH_FRAME_MS / 1000))
+    speech = np.repeat(np.sqrt(speech_energies(waveform, sample_rate)), frame_length)[: waveform.size]
+    total = np.concatenate(([0.0], np.cumsum(speech)))
+    held = total[n_samples:] - total[:-n_samples]
+    best = np.flatnonzero(held >= held.max() * (1 - 1e-9))
+    return int(best[best.size // 2])
