@@ -1,0 +1,62 @@
+"""The features of `edgedigit.features` as an exportable module: strided convolutions, no STFT operator."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgedigit import features
+from edgedigit.spec import FrontendSpec
+
+
+class Frontend(nn.Module):
+    """Waveform (B, T) to features (B, C, F, N), equal to `edgedigit.features.compute`.
+
+    The DFT is one strided convolution whose filters are windowed cosines and sines; mel filters are a
+    1x1 convolution over the squared outputs. Every weight is a buffer: nothing here is trained.
+    """
+
+    def __init__(self, spec: FrontendSpec):
+        super().__init__()
+        self.spec = spec
+        if spec.kind == "raw":
+            return
+        k = np.arange(spec.n_bins)[:, None]
+        n = np.arange(spec.win_length)[None, :]
+        angle = 2 * np.pi * k * n / spec.n_fft
+        window = features.window_of(spec) / np.sqrt(spec.n_fft)
+        dft = np.concatenate([np.cos(angle) * window, -np.sin(angle) * window])  # (2 * n_bins, win_length)
+        mel = features.mel_filters(spec)
+        self.register_buffer("dft", _tensor(dft)[:, None, :], persistent=False)
+        self.register_buffer("mel", _tensor(np.concatenate([mel, mel], axis=1))[:, :, None], persistent=False)
+        if spec.kind == "mfcc":
+            self.register_buffer("dct", _tensor(features.dct_matrix(spec))[:, :, None], persistent=False)
+            kernel = features.delta_kernel(spec.delta_width)
+            self.register_buffer("delta", _tensor(np.tile(kernel, (spec.n_mfcc, 1)))[:, None, :], persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        spec = self.spec
+        x = torch.cat([waveform[:, :1], waveform[:, 1:] - spec.preemphasis * waveform[:, :-1]], dim=1)
+        if spec.level_normalize:
+            x = x / torch.sqrt((x * x).mean(dim=1, keepdim=True) + features.RMS_FLOOR**2)
+        if spec.kind == "raw":
+            return x[:, None, None]  # (B, 1, 1, T)
+        padding = (spec.n_frames - 1) * spec.hop_length + spec.win_length - spec.n_samples
+        spectrum = F.conv1d(F.pad(x, (0, padding))[:, None], self.dft, stride=spec.hop_length)
+        power = spectrum * spectrum  # (B, 2 * n_bins, N): real parts, then imaginary parts
+        logs = torch.log((F.conv1d(power, self.mel) + spec.power_floor).clamp_min(features.EPSILON))
+        if spec.kind == "log_mel":
+            return logs[:, None]  # (B, 1, n_mels, N)
+        energy = torch.log((power.sum(dim=1, keepdim=True) + spec.power_floor).clamp_min(features.EPSILON))
+        cepstra = torch.cat([energy, F.conv1d(logs, self.dct[1:])], dim=1)
+        stack = [cepstra]
+        for _ in range(spec.n_deltas):
+            padded = F.pad(stack[-1], (spec.delta_width, spec.delta_width), mode="replicate")
+            stack.append(F.conv1d(padded, self.delta, groups=spec.n_mfcc))
+        return torch.stack(stack, dim=1)  # (B, 1 + n_deltas, n_mfcc, N)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
