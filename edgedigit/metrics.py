@@ -1,0 +1,159 @@
+"""Figures and how sure they are: accuracy with its interval, confusion, calibration, latency percentiles.
+
+Fractions are in [0, 1] here; `report.py` turns them into per cent.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from edgedigit.errors import InputError
+
+
+def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion.
+
+    Args:
+        n_correct: successes, 0 to n.
+        n: trials; with none the interval is (0, 1).
+        confidence: two-sided, between 0 and 1.
+
+    Returns:
+        Lower and upper bound, fractions.
+
+    Raises:
+        InputError: if the counts or the confidence are impossible.
+
+    Source: E. B. Wilson, JASA 22 (1927), 209-212; without continuity correction.
+    """
+    if not 0 <= n_correct <= n:
+        raise InputError(f"got {n_correct} correct of {n}; expected 0 <= n_correct <= n")
+    if not 0 < confidence < 1:
+        raise InputError(f"got a confidence of {confidence}; expected a fraction between 0 and 1, such as 0.95")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    p = n_correct / n
+    centre = p + z * z / (2 * n)
+    half_width = z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    scale = 1 + z * z / n
+    return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
+
+
+def accuracy_row(group: str, n_correct: int, n: int, confidence: float = 0.95) -> dict:
+    """One row of a result table: `group, n, n_correct, accuracy, accuracy_low, accuracy_high` (fractions).
+
+    Raises:
+        InputError: if n is 0 or the counts are impossible.
+    """
+    if n < 1:
+        raise InputError(f"group {group!r} has no clips; an accuracy needs at least one")
+    low, high = wilson_interval(n_correct, n, confidence)
+    return {
+        "group": group,
+        "n": int(n),
+        "n_correct": int(n_correct),
+        "accuracy": n_correct / n,
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
+
+
+def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, n_labels: int) -> np.ndarray:
+    """Counts (n_labels, n_labels): row is the true label, column the answer.
+
+    Raises:
+        InputError: if the lengths differ or an index is outside 0 .. n_labels - 1.
+    """
+    targets, predictions = _indices("targets", targets, n_labels), _indices("predictions", predictions, n_labels)
+    if len(targets) != len(predictions):
+        raise InputError(f"got {len(targets)} targets and {len(predictions)} predictions; expected as many of each")
+    cells = targets * n_labels + predictions
+    return np.bincount(cells, minlength=n_labels**2).reshape(n_labels, n_labels)
+
+
+def macro_recall(targets: np.ndarray, predictions: np.ndarray, n_labels: int) -> float:
+    """Mean over labels of the share recognised, so that a rare label counts as much as a frequent one.
+
+    Labels that never occur in `targets` are left out.
+
+    Raises:
+        InputError: if there are no targets, or as `confusion_matrix`.
+    """
+    matrix = confusion_matrix(targets, predictions, n_labels)
+    totals = matrix.sum(axis=1)
+    present = totals > 0
+    if not present.any():
+        raise InputError("got no targets; a recall needs at least one")
+    return float(np.mean(matrix.diagonal()[present] / totals[present]))
+
+
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = 15) -> float:
+    """How far confidence is from accuracy, averaged over clips.
+
+    Clips are put into `n_bins` equal bins of their highest probability; each bin contributes the gap
+    between its mean confidence and its accuracy, weighted by its share of the clips.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+
+    Returns:
+        Fraction: 0 is perfectly calibrated.
+
+    Raises:
+        InputError: if shapes do not match, there are no clips, or a value is not a probability.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if probabilities.ndim != 2 or len(probabilities) == 0:
+        raise InputError(f"got probabilities of shape {probabilities.shape}; expected (clips, labels), not empty")
+    n, n_labels = probabilities.shape
+    targets = _indices("targets", targets, n_labels)
+    if len(targets) != n:
+        raise InputError(f"got {n} rows of probabilities and {len(targets)} targets; expected as many of each")
+    if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+        raise InputError("got rows that are not probabilities; expected values >= 0 that sum to 1 in each row")
+    if n_bins < 1:
+        raise InputError(f"got {n_bins} bins; expected at least 1")
+
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == targets
+    # Bins are open below and closed above, as in the paper: 1.0 falls into the last one.
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    # share * |mean confidence - accuracy| of a bin is |sum(confidence - correct)| / n.
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=n_bins)
+    return float(np.abs(gaps).sum() / n)
+
+
+def latency_summary(latency_ms: np.ndarray) -> dict:
+    """Percentiles of measured latencies: `n, latency_ms_mean, latency_ms_p50, _p95, _p99, _max`.
+
+    Raises:
+        InputError: if there are none or one is negative or not finite.
+    """
+    values = np.asarray(latency_ms, dtype=np.float64).ravel()
+    if values.size == 0 or not np.all(np.isfinite(values)) or values.min() < 0:
+        raise InputError("got no latencies, or one that is negative or not finite; expected milliseconds >= 0")
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return {
+        "n": int(values.size),
+        "latency_ms_mean": float(values.mean()),
+        "latency_ms_p50": float(p50),
+        "latency_ms_p95": float(p95),
+        "latency_ms_p99": float(p99),
+        "latency_ms_max": float(values.max()),
+    }
+
+
+def _indices(name: str, values: np.ndarray, n_labels: int) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
+        raise InputError(f"got {name} of shape {values.shape} and type {values.dtype}; expected (N,) integers")
+    if values.size and not 0 <= values.min() <= values.max() < n_labels:
+        raise InputError(f"got {name} from {values.min()} to {values.max()}; expected 0 to {n_labels - 1}")
+    return values.astype(np.int64)

@@ -1,0 +1,132 @@
+"""Figures against published or hand-computed values."""
+
+import math
+
+import numpy as np
+import pytest
+
+from edgedigit.errors import InputError
+from edgedigit.metrics import (
+    accuracy_row,
+    confusion_matrix,
+    expected_calibration_error,
+    latency_summary,
+    macro_recall,
+    wilson_interval,
+)
+
+
+@pytest.mark.parametrize(
+    ("n_correct", "n", "low", "high"),
+    [
+        # R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        # FSDD's official test set: one error in 300.
+        (299, 300, 0.9814, 0.9994),
+    ],
+)
+def test_wilson_interval_has_its_published_values(n_correct, n, low, high):
+    assert wilson_interval(n_correct, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_interval_with_no_error_is_n_over_n_plus_z_squared():
+    low, high = wilson_interval(10, 10)
+    assert low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
+    assert high == 1.0
+
+
+def test_wilson_interval_knows_nothing_without_trials():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_interval_widens_with_confidence():
+    assert wilson_interval(90, 100, 0.99)[0] < wilson_interval(90, 100, 0.95)[0]
+
+
+@pytest.mark.parametrize(("n_correct", "n", "confidence"), [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 95)])
+def test_wilson_interval_refuses_the_impossible(n_correct, n, confidence):
+    with pytest.raises(InputError):
+        wilson_interval(n_correct, n, confidence)
+
+
+def test_accuracy_row_carries_counts_and_interval():
+    row = accuracy_row("theo", 299, 300)
+    assert (row["group"], row["n"], row["n_correct"]) == ("theo", 300, 299)
+    assert row["accuracy"] == pytest.approx(299 / 300)
+    assert (row["accuracy_low"], row["accuracy_high"]) == wilson_interval(299, 300)
+
+
+def test_accuracy_row_needs_clips():
+    with pytest.raises(InputError, match="theo"):
+        accuracy_row("theo", 0, 0)
+
+
+def test_confusion_matrix_has_truth_in_rows():
+    matrix = confusion_matrix([0, 0, 1, 2], [0, 1, 1, 0], 3)
+    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(("targets", "predictions"), [([0, 3], [0, 0]), ([0, 0], [-1, 0]), ([0], [0, 1]), ([0.5], [0])])
+def test_confusion_matrix_refuses_what_is_no_pair_of_labels(targets, predictions):
+    with pytest.raises(InputError):
+        confusion_matrix(targets, predictions, 3)
+
+
+def test_macro_recall_weighs_labels_not_clips():
+    # Label 0: 8 of 8; label 1: 1 of 2; label 2 never occurs. Pooled accuracy would be 0.9.
+    targets = [0] * 8 + [1, 1]
+    predictions = [0] * 8 + [1, 2]
+    assert macro_recall(targets, predictions, 3) == pytest.approx(0.75)
+
+
+def test_calibration_error_of_certain_and_right_answers_is_zero():
+    assert expected_calibration_error(np.eye(4), [0, 1, 2, 3]) == 0.0
+
+
+def test_calibration_error_of_certain_and_wrong_answers_is_one():
+    assert expected_calibration_error(np.eye(4), [1, 2, 3, 0]) == 1.0
+
+
+def test_calibration_error_equals_the_hand_computed_value():
+    # Two bins of (0.5, 1] and below: confidences 0.6 and 0.8 share one, right once: |1.4 - 1| / 3;
+    # 0.4 is alone and right: |0.4 - 1| / 3.
+    probabilities = [[0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]
+    assert expected_calibration_error(probabilities, [0, 0, 2], n_bins=2) == pytest.approx((0.4 + 0.6) / 3)
+
+
+def test_calibration_error_of_calibrated_answers_is_small():
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0, 1, 20_000)
+    probabilities = np.stack([first, 1 - first], axis=1)
+    targets = (rng.uniform(0, 1, first.size) > first).astype(int)
+    assert expected_calibration_error(probabilities, targets) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets"),
+    [([[0.5, 0.6]], [0]), ([[1.0, 0.0]], [2]), ([[1.0, 0.0]], [0, 1]), ([0.5, 0.5], [0]), (np.zeros((0, 2)), [])],
+)
+def test_calibration_error_refuses_what_is_no_probability(probabilities, targets):
+    with pytest.raises(InputError):
+        expected_calibration_error(probabilities, targets)
+
+
+def test_latency_summary_interpolates_percentiles():
+    summary = latency_summary(np.arange(1, 102))  # 1 .. 101, so percentile q is 1 + q
+    assert summary == {
+        "n": 101,
+        "latency_ms_mean": 51.0,
+        "latency_ms_p50": 51.0,
+        "latency_ms_p95": 96.0,
+        "latency_ms_p99": 100.0,
+        "latency_ms_max": 101.0,
+    }
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [-0.1]])
+def test_latency_summary_refuses_what_no_clock_gives(values):
+    with pytest.raises(InputError):
+        latency_summary(values)
