@@ -1,0 +1,69 @@
+"""What the scripts share: flags in either spelling, errors as one line, the closing JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from edgedigit.errors import EdgedigitError
+
+INTERRUPTED = 130  # exit code of a program ended by Ctrl-C: 128 + SIGINT
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse that takes `--data_dir` and `--data-dir` alike, whichever was registered.
+
+    Flags are never guessed from their beginnings, and a wrong one costs one line on stderr and exit code 2.
+    """
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """See argparse; every flag is first put into its registered spelling."""
+        args = list(sys.argv[1:] if args is None else args)
+        registered = {_hyphenated(flag): flag for flag in self._option_string_actions if flag.startswith("--")}
+        for i, arg in enumerate(args):
+            if arg == "--":
+                break
+            flag, equals, value = arg.partition("=")
+            args[i] = registered.get(_hyphenated(flag), flag) + equals + value
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the whole usage."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def _hyphenated(flag: str) -> str:
+    return "--" + flag[2:].replace("_", "-") if flag.startswith("--") else flag
+
+
+def print_error(error: Exception | str) -> None:
+    """One line on stderr, so that stdout stays a table and its JSON line."""
+    print(f"error: {error}", file=sys.stderr)
+
+
+def print_json(values: object) -> None:
+    """One line of JSON on stdout, the last line of every script."""
+    print(json.dumps(values, ensure_ascii=False), flush=True)
+
+
+def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a script's `main` and return its exit code; what it raises on purpose becomes one line on stderr."""
+    try:
+        return main(argv)
+    except EdgedigitError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keeps the interpreter's last flush quiet
+        return 0
