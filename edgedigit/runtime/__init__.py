@@ -1,0 +1,7 @@
+"""The deployed half: ONNX Runtime, endpointing, streams and the microphone. Nothing here needs torch."""
+
+from edgedigit.runtime.predictor import ModelInfo, Prediction, Recognizer
+from edgedigit.runtime.stream import Event, StreamingRecognizer
+from edgedigit.runtime.vad import VadOptions
+
+__all__ = ["Event", "ModelInfo", "Prediction", "Recognizer", "StreamingRecognizer", "VadOptions"]

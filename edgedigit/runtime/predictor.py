@@ -1,0 +1,216 @@
+"""One ONNX file in, digits out: waveform to probabilities with ONNX Runtime, without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from edgedigit.audio import check_waveform, fix_length, read_audio, resample
+from edgedigit.errors import AudioError, InputError, MissingDependencyError, ModelError
+from edgedigit.labels import NON_DIGIT
+from edgedigit.manifest import manifest_path, verify_manifest
+from edgedigit.runtime._paths import default_model
+
+INPUT, OUTPUT = "waveform", "probabilities"
+MAX_BATCH = 256  # clips in one run of the session, so that a folder of any size needs bounded memory
+
+Audio = str | os.PathLike | BinaryIO | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model heard in one clip."""
+
+    label: str
+    """The likeliest label."""
+    probability: float
+    """Calibrated probability of `label`."""
+    probabilities: dict[str, float]
+    """Probability of every label, in the model's order; they sum to 1."""
+    rejected: bool
+    """True where the clip is not to be taken as a digit: `probability` is below the model's threshold, or the model
+    has a label for other sounds and chose it."""
+    latency_ms: float = field(compare=False)
+    """Samples in memory to answer: resampling, window, features and network; a batch's time is shared evenly."""
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The `k` likeliest labels with their probabilities, best first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself in its ONNX metadata."""
+
+    labels: tuple[str, ...]
+    sample_rate: int  # Hz
+    n_samples: int  # window of the model
+    version: str
+    thresholds: dict  # {"reject_below": probability, "vad": {name of a VadOptions field: value}}
+    metadata: dict[str, str]  # everything, as stored
+
+
+class Recognizer:
+    """Recognises one spoken word per clip.
+
+    Args:
+        model: path of an ONNX file; None: the shipped model.
+        threads: threads of the network. One is fastest on models this small.
+
+    Attributes:
+        path: the model file.
+        info: its `ModelInfo`.
+
+    Raises:
+        ModelError: if the file is missing, damaged, differs from its manifest or breaks the contract (input
+            `waveform` float32 (B, n_samples), output `probabilities` float32 (B, n_labels), metadata).
+        MissingDependencyError: if onnxruntime is not installed.
+
+    Example:
+        >>> Recognizer().predict("seven.wav").label
+        '7'
+    """
+
+    def __init__(self, model: str | os.PathLike | None = None, threads: int = 1):
+        if threads < 1:
+            raise InputError(f"threads is {threads}, expected 1 or more")
+        self.path = default_model() if model is None else Path(model)
+        if not self.path.is_file():
+            raise ModelError(f"{self.path} is not a file, expected an ONNX model; export_models.py writes one")
+        if manifest_path(self.path).exists():
+            verify_manifest(self.path)
+        self._session = _open_session(self.path, threads)
+        self.info = _read_info(self.path, self._session)
+
+    @property
+    def reject_below(self) -> float:
+        """Predictions less probable than this are marked as rejected."""
+        return float(self.info.thresholds.get("reject_below", 0.0))
+
+    def predict(self, audio: Audio | Sequence[Audio], sample_rate: int | None = None) -> Prediction | list[Prediction]:
+        """Recognise one clip, or each clip of a list.
+
+        Args:
+            audio: a path, a binary file, or a mono array (T,) of float in [-1, 1] or int16; or a list of these.
+                A clip longer than the model's window is cut to the loudest window; for several words use
+                `StreamingRecognizer`.
+            sample_rate: Hz, of arrays; None: the model's. Files know their own.
+
+        Returns:
+            One `Prediction`, or for a list a list of them.
+
+        Raises:
+            AudioError: if a clip cannot be used.
+        """
+        single = not isinstance(audio, (list, tuple))
+        clips = []
+        for item in [audio] if single else audio:
+            if isinstance(item, np.ndarray):
+                clips.append((check_waveform(item), sample_rate or self.info.sample_rate))
+            elif isinstance(item, (str, os.PathLike)) or hasattr(item, "read"):
+                clips.append(read_audio(item))
+            else:
+                raise AudioError(f"got {type(item).__name__}, expected a path, a binary file or a numpy array")
+        predictions = []
+        for first in range(0, len(clips), MAX_BATCH):
+            predictions += self._predict_batch(clips[first : first + MAX_BATCH])
+        return predictions[0] if single else predictions
+
+    def _predict_batch(self, clips: list[tuple[np.ndarray, int]]) -> list[Prediction]:
+        start = time.perf_counter()
+        windows = np.stack([self.window(waveform, rate) for waveform, rate in clips])
+        rows = self.probabilities(windows)
+        latency_ms = (time.perf_counter() - start) * 1000 / len(clips)
+        return [self._prediction(row, latency_ms) for row in rows]
+
+    def _prediction(self, row: np.ndarray, latency_ms: float) -> Prediction:
+        best = int(row.argmax())
+        label, probability = self.info.labels[best], float(row[best])
+        return Prediction(
+            label=label,
+            probability=probability,
+            probabilities=dict(zip(self.info.labels, row.tolist(), strict=True)),
+            rejected=probability < self.reject_below or label == NON_DIGIT,
+            latency_ms=latency_ms,
+        )
+
+    def window(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Fit a mono clip into the model's window: (T,) at `sample_rate` Hz -> (n_samples,)."""
+        waveform = resample(waveform, sample_rate, self.info.sample_rate)
+        return fix_length(waveform, self.info.n_samples, sample_rate=self.info.sample_rate)
+
+    def probabilities(self, waveforms: np.ndarray) -> np.ndarray:
+        """Run the network alone.
+
+        Args:
+            waveforms: (B, n_samples) at the model's sample rate.
+
+        Returns:
+            (B, n_labels) float32, rows sum to 1, columns in the order of `info.labels`.
+
+        Raises:
+            AudioError: if the shape is not (B, n_samples), or the answer is not finite.
+        """
+        waveforms = np.ascontiguousarray(waveforms, dtype=np.float32)
+        if waveforms.ndim != 2 or waveforms.shape[1] != self.info.n_samples:
+            raise AudioError(f"waveforms have shape {waveforms.shape}, expected (B, {self.info.n_samples})")
+        (rows,) = self._session.run([OUTPUT], {INPUT: waveforms})
+        if not np.isfinite(rows).all():
+            raise AudioError(f"{self.path.name} gave no finite answer; scale the samples to [-1, 1]")
+        return rows
+
+
+def _open_session(path: Path, threads: int):
+    """An onnxruntime session that changes nothing outside itself."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError('onnxruntime is not installed; run: pip install "edgedigit[runtime]"') from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class below Exception
+        raise ModelError(
+            f"{path} is not a whole ONNX model ({type(error).__name__}); copy it again or run export_models.py"
+        ) from None
+
+
+def _read_info(path: Path, session) -> ModelInfo:
+    """Check the contract of the model file and read its metadata."""
+    inputs = [(value.name, value.type) for value in session.get_inputs()]
+    outputs = [(value.name, value.type) for value in session.get_outputs()]
+    if inputs != [(INPUT, "tensor(float)")] or outputs != [(OUTPUT, "tensor(float)")]:
+        raise ModelError(
+            f"{path} has inputs {inputs} and outputs {outputs}, expected one input {INPUT!r} and one output "
+            f"{OUTPUT!r}, both float32; use a model that export_models.py wrote"
+        )
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        info = ModelInfo(
+            labels=tuple(json.loads(metadata["labels"])),
+            sample_rate=int(metadata["sample_rate"]),
+            n_samples=int(metadata["n_samples"]),
+            version=metadata["version"],
+            thresholds=json.loads(metadata["thresholds"]),
+            metadata=metadata,
+        )
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path}: metadata is missing or malformed ({error!r}); use a model that export_models.py wrote"
+        ) from None
+    shapes = session.get_inputs()[0].shape, session.get_outputs()[0].shape
+    for shape, expected in zip(shapes, (info.n_samples, len(info.labels)), strict=True):
+        if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != expected):
+            raise ModelError(f"{path} has a tensor of shape {shape}, but its metadata says (B, {expected})")
+    return info

@@ -1,0 +1,85 @@
+"""Resampling of a live stream with a delay of a few milliseconds, the same for every block size."""
+
+from __future__ import annotations
+
+from math import ceil, gcd
+
+import numpy as np
+
+from edgedigit.audio import check_sample_rate
+
+TRANSITION = 0.1  # width of the filter's slope as a share of the lower Nyquist frequency: 400 Hz at 8 kHz
+KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
+MAX_CHUNK = 4096  # input samples handled at once, which bounds memory for blocks of any size
+
+
+class StreamResampler:
+    """Converts a stream from one rate to another with a windowed-sinc polyphase filter.
+
+    soxr's streams work in blocks and hold samples back for up to 160 ms at 48 kHz, which is the whole budget of a
+    spoken answer; this filter holds back half its length, `delay_s`, about 5 ms. Output does not depend on how the
+    input is cut into blocks.
+
+    Args:
+        orig_sample_rate: Hz, of the input.
+        sample_rate: Hz, of the output.
+
+    Attributes:
+        delay_s: how long after a sample has come in the output at its time can be computed.
+
+    Raises:
+        AudioError: if a rate is not one that speech can have.
+
+    Source: Kaiser window design, Oppenheim and Schafer, Discrete-Time Signal Processing, section 7.6.
+    """
+
+    def __init__(self, orig_sample_rate: int, sample_rate: int):
+        check_sample_rate(orig_sample_rate)
+        check_sample_rate(sample_rate)
+        divisor = gcd(int(orig_sample_rate), int(sample_rate))
+        self._up, self._down = int(sample_rate) // divisor, int(orig_sample_rate) // divisor
+        lower = min(orig_sample_rate, sample_rate) / 2  # Hz
+        # Kaiser's formula for the length: (A - 8) / (2.285 * slope in radians per sample), A = 63 dB.
+        self._half = ceil((63 - 8) / (2.285 * 2 * np.pi * TRANSITION * lower / orig_sample_rate) / 2)
+        self.delay_s = 0.0 if self._up == self._down else self._half / orig_sample_rate
+        cutoff = 2 * lower * (1 - TRANSITION / 4) / orig_sample_rate  # middle of the slope, in cycles per two samples
+        # One filter per fractional position of an output sample between two input samples: (up, 2 half).
+        offsets = np.arange(self._up)[:, None] / self._up + self._half - 1 - np.arange(2 * self._half)[None, :]
+        window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (offsets / self._half) ** 2, 0, None)))
+        filters = np.sinc(cutoff * offsets) * window
+        self._filters = (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        self._buffer = np.zeros(self._half - 1, dtype=np.float32)
+        self._position = 0  # of the next output's first tap in the buffer, in units of 1 / up input samples
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Take (T,) float32 at the original rate, return what can be computed at the new one."""
+        if self._up == self._down:
+            return samples
+        outputs = [self._push_chunk(samples[i : i + MAX_CHUNK]) for i in range(0, samples.size, MAX_CHUNK)]
+        return np.concatenate(outputs) if outputs else np.zeros(0, dtype=np.float32)
+
+    def flush(self) -> np.ndarray:
+        """Return what the delay still held back."""
+        if self._up == self._down:
+            return np.zeros(0, dtype=np.float32)
+        return self._push_chunk(np.zeros(self._half, dtype=np.float32))
+
+    def _push_chunk(self, samples: np.ndarray) -> np.ndarray:
+        self._buffer = np.concatenate((self._buffer, samples))
+        starts_available = self._buffer.size - 2 * self._half + 1
+        count = max(0, -(-(starts_available * self._up - self._position) // self._down))
+        positions = self._position + np.arange(count) * self._down
+        starts, phases = positions // self._up, positions % self._up
+        output = np.zeros(0, dtype=np.float32)
+        if count:
+            taps = np.lib.stride_tricks.sliding_window_view(self._buffer, 2 * self._half)
+            output = (taps[starts] * self._filters[phases]).sum(axis=1)
+        self._position += count * self._down
+        used = min(self._position // self._up, self._buffer.size)
+        self._buffer = self._buffer[used:]
+        self._position -= used * self._up
+        return output

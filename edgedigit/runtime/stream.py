@@ -1,0 +1,193 @@
+"""Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgedigit.audio import check_waveform
+from edgedigit.runtime.predictor import Prediction, Recognizer
+from edgedigit.runtime.resampler import StreamResampler
+from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
+
+EVENT_KINDS = ("speech_start", "digit", "rejected", "speech_end")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in the stream. Times are seconds since its beginning."""
+
+    kind: str
+    """`speech_start`; `digit`: a word was recognised; `rejected`: a word, but none of the model's, or not surely;
+    `speech_end`: silence again, after every `speech_start`."""
+    time_s: float
+    """When it was decided."""
+    start_s: float
+    """First frame of the speech."""
+    end_s: float | None = None
+    """End of the last frame of the speech; None for `speech_start`."""
+    prediction: Prediction | None = None
+    """The model's answer; of `digit` and `rejected` only."""
+    latency_ms: float | None = field(default=None, compare=False)
+    """From `end_s` to the answer: filter delay, silence waited for, features and network. The block size that a
+    device hands over comes on top."""
+
+    @property
+    def label(self) -> str | None:
+        """The likeliest label, if there is an answer."""
+        return self.prediction.label if self.prediction else None
+
+    @property
+    def probability(self) -> float | None:
+        """Its probability, if there is an answer."""
+        return self.prediction.probability if self.prediction else None
+
+
+@dataclass
+class _Frame:
+    samples: np.ndarray  # (frame_length,)
+    active: bool
+    voiced: bool
+
+
+class StreamingRecognizer:
+    """Finds the words in a stream and recognises each.
+
+    Frames of `frame_ms` are speech or not (`VoiceActivity`). `onset_ms` of speech opens a word, whose audio begins
+    `pre_roll_ms` earlier. After `early_ms` of silence the model is asked, and a sure answer is given at once; else the
+    answer comes after `hangover_ms` of silence, and speech that resumes before that belongs to the same word. What
+    resumes after an answer is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the
+    /ks/ of "six" after their closures do not. Everything is decided frame by frame, so the answers do not depend on
+    how the stream is cut into blocks. Instances are independent and need constant memory.
+
+    Args:
+        recognizer: the model.
+        options: thresholds; None: those that the model was validated with, else the defaults.
+        sample_rate: Hz, of the blocks.
+        activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate.
+
+    Raises:
+        ConfigError: if the model's thresholds are unknown or cannot work.
+
+    Example:
+        >>> stream = StreamingRecognizer(Recognizer(), sample_rate=48000)
+        >>> for block in blocks:
+        ...     for event in stream.accept(block):
+        ...         print(event.kind, event.label)
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        options: VadOptions | None = None,
+        sample_rate: int = 8000,
+        activity: VoiceActivity | None = None,
+    ):
+        self.recognizer = recognizer
+        self.options = options or VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
+        self._rate = recognizer.info.sample_rate
+        self._frame_length = self._rate * self.options.frame_ms // 1000
+        self._activity = activity or WebRtcActivity(self.options, self._rate)
+        self._resampler = StreamResampler(sample_rate, self._rate)
+        self._onset = self.options.frames(self.options.onset_ms)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream at time zero."""
+        self._resampler.reset()
+        self._activity.reset()
+        self._pending = np.zeros(0, dtype=np.float32)  # less than a frame
+        self._position = 0  # frames handled
+        # While there is no word: the recent past, from which a word takes its beginning.
+        self._past: deque[_Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
+        self._word: list[_Frame] = []  # empty while there is no word
+        self._word_start = 0  # first speech frame of the word
+        self._silence = 0  # frames since the word's last speech
+
+    def accept(self, samples: np.ndarray | Sequence[float]) -> list[Event]:
+        """Take the next block, mono (T,) float in [-1, 1] or int16, of any length.
+
+        Raises:
+            AudioError: if the samples are not one channel of finite numbers.
+        """
+        samples = np.asarray(samples)
+        if samples.size == 0:
+            return []
+        return self._accept(self._resampler.push(check_waveform(samples, "block")))
+
+    def flush(self) -> list[Event]:
+        """End the stream: answer for a word that is still open, then begin anew."""
+        events = self._accept(self._resampler.flush())
+        if self._pending.size:
+            events += self._accept(np.zeros(self._frame_length - self._pending.size, dtype=np.float32))
+        if self._word:
+            events += self._answer() + self._close()
+        self.reset()
+        return events
+
+    def _accept(self, samples: np.ndarray) -> list[Event]:
+        samples = np.concatenate((self._pending, samples))
+        n_whole = samples.size // self._frame_length * self._frame_length
+        self._pending = samples[n_whole:]
+        events = []
+        for frame in samples[:n_whole].reshape(-1, self._frame_length):
+            events += self._accept_frame(frame)
+        return events
+
+    def _accept_frame(self, samples: np.ndarray) -> list[Event]:
+        active = self._activity.is_speech(samples)
+        frame = _Frame(samples, active, active and is_voiced(samples))
+        self._position += 1
+        if self._word:
+            self._word.append(frame)
+            self._silence = 0 if active else self._silence + 1
+            return self._end_of_word()
+        self._past.append(frame)
+        if len(self._past) < self._onset or not all(past.active for past in list(self._past)[-self._onset :]):
+            return []
+        self._word, self._silence = list(self._past), 0
+        self._word_start = self._position - self._onset
+        return [Event("speech_start", self._seconds(self._position), self._seconds(self._word_start))]
+
+    def _end_of_word(self) -> list[Event]:
+        """Answer if the word is over, or seems to be and the model is sure."""
+        options = self.options
+        too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
+        if too_long or self._silence == options.frames(options.hangover_ms):
+            return self._answer() + self._close()
+        if self._silence == options.frames(options.early_ms):
+            answer = self._answer()
+            if answer and answer[0].kind == "digit" and answer[0].probability >= options.early_probability:
+                return answer + self._close()
+        return []
+
+    def _answer(self) -> list[Event]:
+        """Ask the model about the word so far; no answer for what holds too little voice to be a word."""
+        if sum(frame.voiced for frame in self._word) * self.options.frame_ms < self.options.min_speech_ms:
+            return []
+        start = time.perf_counter()
+        prediction = self.recognizer.predict(np.concatenate([frame.samples for frame in self._word]), self._rate)
+        compute_s = time.perf_counter() - start
+        waited_s = self._seconds(self._silence) + self._resampler.delay_s
+        kind = "rejected" if prediction.rejected else "digit"
+        return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
+
+    def _close(self) -> list[Event]:
+        """End the word; the silence after it is the past of the next."""
+        event = self._event("speech_end")
+        self._past.clear()
+        self._past.extend(self._word[len(self._word) - self._silence :])
+        self._word = []
+        return [event]
+
+    def _event(self, kind: str, prediction: Prediction | None = None, latency_ms: float | None = None) -> Event:
+        end = self._position - self._silence
+        times_s = (self._seconds(frames) for frames in (self._position, self._word_start, end))
+        return Event(kind, *times_s, prediction, latency_ms)
+
+    def _seconds(self, frames: int) -> float:
+        return frames * self.options.frame_ms / 1000

@@ -1,0 +1,156 @@
+"""Which frames of a stream are speech: webrtcvad and an energy gate over an adaptive noise floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+
+from edgedigit.errors import ConfigError, MissingDependencyError
+
+WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
+PREEMPHASIS = 0.97  # lifts faint fricatives beside vowels, and takes away hum and offset
+FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
+WEBRTC_FLOOR_DB = -55.0  # webrtcvad depends on level: the noise floor is brought up to this
+WEBRTC_MAX_GAIN_DB = 30.0
+
+
+@dataclass(frozen=True)
+class VadOptions:
+    """Every threshold of endpointing. Times in milliseconds are rounded to whole frames.
+
+    Raises:
+        ConfigError: if a value cannot work.
+    """
+
+    frame_ms: int = 10  # 10, 20 or 30, what webrtcvad takes
+    aggressiveness: int = 1  # of webrtcvad: 0 takes the most for speech, 3 the least
+    gate_db: float = 9.0  # speech stands this far above the noise floor
+    peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
+    floor_window_ms: int = 3000  # past from which the noise floor is taken
+    floor_start_db: float = -70.0  # dBFS; the floor assumed before there is a past
+    floor_min_db: float = -75.0  # dBFS; digital silence counts as this
+    onset_ms: int = 30  # speech must last this long before a word starts
+    pre_roll_ms: int = 100  # audio before the onset that is kept: soft beginnings
+    early_ms: int = 50  # silence after which a word is answered if the model is sure
+    early_probability: float = 0.9  # how sure; above 1: never early
+    hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
+    min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
+    max_speech_ms: int = 1500  # a word is cut here
+
+    def __post_init__(self):
+        if self.frame_ms not in (10, 20, 30):
+            raise ConfigError(f"frame_ms is {self.frame_ms}, expected 10, 20 or 30")
+        if self.aggressiveness not in (0, 1, 2, 3):
+            raise ConfigError(f"aggressiveness is {self.aggressiveness}, expected 0, 1, 2 or 3")
+        if not self.frame_ms <= self.onset_ms < self.max_speech_ms:
+            raise ConfigError(f"onset_ms is {self.onset_ms}, expected {self.frame_ms} to {self.max_speech_ms}")
+        if not self.frame_ms <= self.early_ms <= self.hangover_ms:
+            raise ConfigError(
+                f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
+                f"{self.frame_ms} <= early_ms <= hangover_ms"
+            )
+        if self.floor_window_ms < 10 * self.frame_ms:
+            raise ConfigError(f"floor_window_ms is {self.floor_window_ms}, expected {10 * self.frame_ms} or more")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> VadOptions:
+        """From the `vad` part of a model's thresholds; what it leaves out keeps its default.
+
+        Raises:
+            ConfigError: if a name is unknown or a value cannot work.
+        """
+        known = [option.name for option in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"unknown VAD thresholds {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
+
+    def frames(self, duration_ms: float) -> int:
+        """Whole frames in a duration, at least one."""
+        return max(1, round(duration_ms / self.frame_ms))
+
+
+class VoiceActivity(Protocol):
+    """Anything that tells speech frames from others, one after the other."""
+
+    def is_speech(self, frame: np.ndarray) -> bool:
+        """Whether the next frame, float32 (frame_length,), is speech."""
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+
+
+class WebRtcActivity:
+    """Speech is what webrtcvad takes for speech and what stands out of the noise.
+
+    webrtcvad alone keeps saying "speech" for up to 140 ms after a word and depends on level; the energy gate ends a
+    word within a frame and follows the noise floor, so recordings of any gain are treated alike.
+
+    Args:
+        options: thresholds.
+        sample_rate: Hz; 8000, 16000, 32000 or 48000.
+
+    Raises:
+        ConfigError: if webrtcvad cannot work at the rate.
+        MissingDependencyError: if webrtcvad is not installed.
+    """
+
+    def __init__(self, options: VadOptions, sample_rate: int):
+        if sample_rate not in WEBRTC_RATES_HZ:
+            raise ConfigError(f"webrtcvad works at {WEBRTC_RATES_HZ} Hz, got {sample_rate}")
+        self.options = options
+        self.sample_rate = sample_rate
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        try:
+            import webrtcvad
+        except ImportError:
+            raise MissingDependencyError('webrtcvad is not installed; run: pip install "edgedigit[runtime]"') from None
+        self._webrtc = webrtcvad.Vad(self.options.aggressiveness)
+        self._last_sample = np.float32(0)
+        n_frames = self.options.frames(self.options.floor_window_ms)
+        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
+        self._past_db = np.full(n_frames, np.inf)
+        self._past_db[: max(1, n_frames // 30)] = self.options.floor_start_db
+        self._peaks_db = np.full(self.options.frames(500), -np.inf)
+        self._n_heard = 0
+        self._floor_db = self.options.floor_start_db
+
+    @property
+    def noise_floor_db(self) -> float:
+        """Present noise floor in dBFS of the pre-emphasised signal."""
+        return self._floor_db
+
+    def is_speech(self, frame: np.ndarray) -> bool:
+        """Whether the next frame, float32 (frame_length,), is speech."""
+        emphasised = frame - PREEMPHASIS * np.concatenate(([self._last_sample], frame[:-1]))
+        self._last_sample = frame[-1]
+        energy_db = 10 * np.log10(np.mean(np.square(emphasised, dtype=np.float64)) + 1e-12)
+        self._remember(energy_db)
+        gate_db = max(self._floor_db + self.options.gate_db, self._peaks_db.max() - self.options.peak_drop_db)
+        gain = 10 ** (min(max(WEBRTC_FLOOR_DB - self._floor_db, 0.0), WEBRTC_MAX_GAIN_DB) / 20)
+        pcm = np.clip(frame * (gain * 32768), -32768, 32767).astype("<i2").tobytes()
+        return self._webrtc.is_speech(pcm, self.sample_rate) and bool(energy_db > gate_db)
+
+    def _remember(self, energy_db: float) -> None:
+        """Put a frame's energy into the past and take the noise floor and the peak from it."""
+        self._peaks_db[self._n_heard % self._peaks_db.size] = energy_db
+        prior = max(1, self._past_db.size // 30)
+        self._past_db[(prior + self._n_heard) % self._past_db.size] = energy_db
+        self._n_heard += 1
+        filled = min(prior + self._n_heard, self._past_db.size)
+        k = int(FLOOR_QUANTILE * filled)
+        self._floor_db = max(float(np.partition(self._past_db, k)[k]), self.options.floor_min_db)
+
+
+def is_voiced(frame: np.ndarray) -> bool:
+    """Whether a speech frame (frame_length,) is mainly low-frequency, as vowels are and hiss and clicks are not.
+
+    The measure is the correlation of neighbouring samples, which does not depend on level.
+    """
+    centered = frame - frame.mean()
+    return bool(centered[1:] @ centered[:-1] > 0.5 * (centered @ centered))
