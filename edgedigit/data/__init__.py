@@ -1,0 +1,72 @@
+"""Recordings from many corpora behind one view, and the splits that keep their numbers honest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgedigit.data import audiomnist, folder, fsdd, speech_commands
+from edgedigit.data.download import find_data_dir, locate
+from edgedigit.data.recording import Recording, digits_only, read_entries, with_labels
+from edgedigit.errors import ConfigError, DataError
+from edgedigit.labels import DIGITS
+
+__all__ = ["SOURCES", "Recording", "digits_only", "find_data_dir", "load_recordings"]
+
+CORPORA = {module.CORPUS.name: module for module in (fsdd, audiomnist, speech_commands)}
+SOURCES = (*CORPORA, "folder:PATH")
+
+
+def load_recordings(
+    sources: Sequence[str],
+    data_dir: Path | str | None = None,
+    labels: Sequence[str] | None = DIGITS,
+    sample_rate: int = 8000,
+    progress: bool = False,
+    download: bool = True,
+) -> list[Recording]:
+    """Load recordings from one or more sources.
+
+    Args:
+        sources: any of `SOURCES`. PATH is a folder (or a CSV manifest), absolute or below the data directory.
+        data_dir: holds the corpora; None means $EDGEDIGIT_DATA, else the user's cache.
+        labels: what to keep; None keeps every label.
+        sample_rate: Hz; everything is resampled to it.
+        progress: show bars.
+        download: fetch a corpus that is not on disk.
+
+    Returns:
+        Recordings in a fixed order: source by source as listed, sorted within each.
+
+    Raises:
+        ConfigError: if a source is unknown.
+        DataError: if a corpus is missing, wrongly laid out, listed twice, or holds none of `labels`.
+        AudioError: if a file is not audio.
+    """
+    if isinstance(sources, str):
+        raise ConfigError(f"sources is the text {sources!r}, expected a list such as [{sources!r}]")
+    root = find_data_dir(data_dir)
+    recordings = []
+    for source in sources:
+        loaded = _load(source, root, labels, sample_rate, progress, download)
+        if not loaded:
+            raise DataError(f"source {source} holds no recording of {', '.join(labels or ('any word',))}; check labels")
+        recordings += loaded
+    name, count = Counter(recording.name for recording in recordings).most_common(1)[0] if recordings else ("", 0)
+    if count > 1:
+        raise DataError(f"recording {name} came {count} times; list each source once: got {', '.join(sources)}")
+    return recordings
+
+
+def _load(
+    source: str, root: Path, labels: Sequence[str] | None, sample_rate: int, progress: bool, download: bool
+) -> list[Recording]:
+    kind, _, argument = source.partition(":")
+    if kind in CORPORA and not argument:
+        entries = CORPORA[kind].entries(locate(CORPORA[kind].CORPUS, root, download, progress))
+    elif kind == "folder" and argument:
+        entries = folder.entries(root / Path(argument).expanduser())
+    else:
+        raise ConfigError(f"source {source!r} is unknown; choose from {', '.join(SOURCES)}")
+    return read_entries(with_labels(entries, labels), sample_rate, progress)

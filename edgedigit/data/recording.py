@@ -1,0 +1,87 @@
+"""One recording of one word, whatever corpus it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from edgedigit.audio import load_waveform
+from edgedigit.labels import DIGITS
+
+SYNTH = "synth"
+"""Source of recordings that no person spoke; they train and never test."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One spoken word.
+
+    Attributes:
+        waveform: (T,) float32 in [-1, 1].
+        sample_rate: Hz.
+        label: "0" to "9" for digits, the word itself for any other.
+        speaker: unique over all corpora, such as "fsdd:george".
+        source: the corpus.
+        name: unique over all corpora, such as "fsdd/0_george_0.wav".
+        split: the corpus' own official split, "train", "validation" or "test"; empty where it has none.
+    """
+
+    waveform: np.ndarray
+    sample_rate: int
+    label: str
+    speaker: str
+    source: str
+    name: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recording that has not been read yet; attributes as in `Recording`."""
+
+    path: Path
+    label: str
+    speaker: str
+    source: str
+    name: str
+    split: str = ""
+
+
+def read_entries(entries: Iterable[Entry], sample_rate: int, progress: bool = False) -> list[Recording]:
+    """Read and resample every entry.
+
+    Args:
+        entries: what to read.
+        sample_rate: Hz, of the returned waveforms.
+        progress: show a bar.
+
+    Raises:
+        AudioError: if a file is missing or is not audio.
+    """
+    entries = list(entries)
+    return [
+        Recording(
+            waveform=np.clip(load_waveform(entry.path, sample_rate), -1.0, 1.0),  # resampling may overshoot
+            sample_rate=sample_rate,
+            label=entry.label,
+            speaker=entry.speaker,
+            source=entry.source,
+            name=entry.name,
+            split=entry.split,
+        )
+        for entry in tqdm(entries, desc="reading recordings", unit="clip", disable=not progress, leave=False)
+    ]
+
+
+def with_labels(entries: Iterable[Entry], labels: Container[str] | None) -> list[Entry]:
+    """Keep the entries whose label is in `labels`; all of them if it is None."""
+    return [entry for entry in entries if labels is None or entry.label in labels]
+
+
+def digits_only(recordings: Iterable[Recording]) -> list[Recording]:
+    """Keep the recordings of digits."""
+    return [recording for recording in recordings if recording.label in DIGITS]
