@@ -1,0 +1,371 @@
+"""Write the measured figures of README.md and MODEL_CARD.md from result files, and draw training runs.
+
+    python -m edgedigit.report            # rewrite every generated block
+    python -m edgedigit.report --check    # exit code 1 if a block no longer matches its result files
+
+A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- /generated -->`. NAME is one of
+
+| name | source |
+|---|---|
+| `results:X` | `docs/results/X.json`: `name title command commit seeds rows note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
+| `summary:X,Y` | the first row of each of these `results`, in one table |
+| `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows`; a row has `name`, the keys of `latency_summary`, and `budget_ms` where there is one |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.cli import ArgumentParser, run_main
+from edgedigit.errors import InputError, MissingDependencyError
+from edgedigit.metrics import accuracy_row
+
+DOCUMENTS = ("README.md", "MODEL_CARD.md")
+OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
+BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
+NONE = "–"
+
+
+def render_results(path: Path) -> str:
+    """Table of one evaluation: group, n, accuracy and its 95 % Wilson interval, then the rows' further figures."""
+    if not path.is_file():
+        return f"Not measured yet: there is no `docs/results/{path.name}`."
+    results = _read_json(path)
+    try:
+        rows = results["rows"]
+        standard = {"group", "n", "n_correct", "accuracy", "accuracy_low", "accuracy_high"}
+        further = list(dict.fromkeys(key for row in rows for key in row if key not in standard))
+        table = [
+            [row["group"], str(row["n"]), *_accuracy_cells(row), *(_cell(row.get(key)) for key in further)]
+            for row in rows
+        ]
+        facts = []
+        if results.get("seeds"):
+            facts.append(f"{_plural('seed', results['seeds'])} {', '.join(map(str, results['seeds']))}")
+        if results.get("commit"):
+            facts.append(f"commit {results['commit']}")
+        lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
+        lines += ["", f"{_sentence('; '.join(facts))}Reproduce: `{results['command']}`"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {_missing(error)}; see the table at the top of edgedigit/report.py") from None
+    if results.get("note"):
+        lines += ["", results["note"]]
+    return "\n".join(lines)
+
+
+def render_summary(paths: list[Path]) -> str:
+    """The first row of several evaluations side by side."""
+    table = []
+    for path in paths:
+        if not path.is_file():
+            table.append([f"`{path.stem}`: not measured yet", NONE, NONE, NONE])
+            continue
+        results = _read_json(path)
+        try:
+            row = results["rows"][0]
+            table.append([results["title"], str(row["n"]), *_accuracy_cells(row)])
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: {_missing(error)}; see the table at the top of edgedigit/report.py") from None
+    return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval"], table))
+
+
+def render_artifacts(path: Path) -> str:
+    """Table of every exported file: size, parameters, MACs, accuracy, parity with the trained model, latency."""
+    if not path.is_file():
+        return "Not exported yet: there is no `artifacts/export_results.json`."
+    results = _read_json(path)
+    header = ["file", "KB", "parameters", "MACs", "accuracy % (95 % interval, n)"]
+    header += ["max. probability difference", "same decision %", "p50 / p95 / p99 ms"]
+    try:
+        table = []
+        for file in results["files"]:
+            accuracy, parity = file.get("accuracy"), file.get("parity") or {}
+            table.append(
+                [
+                    f"`{file['file']}`" + (" (default)" if file["file"] == results.get("default") else ""),
+                    f"{file['size_bytes'] / 1000:.1f}",
+                    _count(file.get("n_params")),
+                    _count(file.get("macs")),
+                    "{} ({}, {})".format(*_accuracy_cells(accuracy), accuracy["n"]) if accuracy else NONE,
+                    _cell(parity.get("max_difference")),
+                    _percent(parity.get("same_decision")),
+                    _latency_cells(file.get("latency") or {}),
+                ]
+            )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {_missing(error)}; run export_models.py again") from None
+    return "\n".join([*_table(header, table), "", _provenance(results)]).rstrip()
+
+
+def render_benchmarks(folder: Path) -> str:
+    """One table of latencies against their budgets for each machine's file in `folder`."""
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        return "Not measured yet: there is no file in `benchmarks/results/`."
+    sections = []
+    for path in paths:
+        results = _read_json(path)
+        try:
+            table = [
+                [row["name"], _count(row.get("n")), _latency_cells(row), _cell(row.get("budget_ms"))]
+                for row in results["rows"]
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
+        header = ["measured", "n", "p50 / p95 / p99 ms", "budget ms"]
+        sections.append("\n".join([_provenance(results), "", *_table(header, table)]).lstrip())
+    return "\n\n".join(sections)
+
+
+def render_block(name: str, root: Path) -> str:
+    """Content of the generated block `name`, from the result files under `root`.
+
+    Raises:
+        InputError: if the name is unknown or a result file cannot be used.
+    """
+    kind, _, argument = name.partition(":")
+    names = argument.split(",")
+    if kind in ("results", "summary") and all(re.fullmatch(r"[\w-]+", part) for part in names):
+        paths = [root / "docs" / "results" / f"{part}.json" for part in names]
+        if kind == "summary":
+            return render_summary(paths)
+        if len(paths) == 1:
+            return render_results(paths[0])
+    if name == "artifacts":
+        return render_artifacts(root / "artifacts" / "export_results.json")
+    if name == "benchmarks":
+        return render_benchmarks(root / "benchmarks" / "results")
+    raise InputError(
+        f"generated block {name!r} is unknown; expected results:NAME, summary:NAME,NAME, artifacts or benchmarks"
+    )
+
+
+def update_document(text: str, root: Path) -> tuple[str, list[str]]:
+    """Fill every generated block of a document.
+
+    Returns:
+        The new text, and the names of the blocks that were stale.
+
+    Raises:
+        InputError: if a block is not closed, or as `render_block`.
+    """
+    blocks = BLOCK.findall(text)
+    unclosed = [name for name, body in blocks if OPENING.search(body)]
+    if unclosed or len(blocks) != len(OPENING.findall(text)):
+        name = unclosed[0] if unclosed else OPENING.findall(text)[-1]
+        raise InputError(f"generated block {name!r} is not closed; end it with a line <!-- /generated -->")
+    stale = []
+
+    def fill(match: re.Match) -> str:
+        name, old = match.groups()
+        new = render_block(name, root) + "\n"
+        if new != old:
+            stale.append(name)
+        return f"<!-- generated:{name} -->\n{new}<!-- /generated -->"
+
+    return BLOCK.sub(fill, text), stale
+
+
+def read_log(path: str | Path) -> dict[str, list[dict]]:
+    """Entries of a JSON-lines training log by phase, one per epoch, in order.
+
+    An epoch that was run again replaces the first, and half a line left by a killed run is skipped, so
+    the log of a resumed run reads like that of an uninterrupted one.
+
+    Raises:
+        InputError: if the file is missing.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected the JSON-lines log of a training run") from None
+    phases: dict[str, dict[int, dict]] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(entry, dict) and "phase" in entry and "epoch" in entry:
+            phases.setdefault(entry["phase"], {})[entry["epoch"]] = entry
+    return {phase: [epochs[epoch] for epoch in sorted(epochs)] for phase, epochs in phases.items()}
+
+
+def plot_curves(log_path: str | Path, png_path: str | Path) -> None:
+    """Draw loss, validation accuracy and learning rate over epochs, one line per phase.
+
+    Raises:
+        InputError: if the log is missing or holds no epoch.
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    phases = read_log(log_path)
+    if not phases:
+        raise InputError(f"{log_path} holds no epoch; expected lines with epoch, phase, loss, validation_accuracy, lr")
+    figure = _figure(12, 3.4)
+    panels = (("loss", "loss", 1), ("validation_accuracy", "validation accuracy %", 100), ("lr", "learning rate", 1))
+    for axes, (key, label, scale) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for phase, entries in phases.items():
+            points = [(entry["epoch"], scale * entry[key]) for entry in entries if entry.get(key) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=phase, marker="o" if len(points) == 1 else None)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    _save(figure, png_path)
+
+
+def plot_confusion(matrix: np.ndarray, labels: Sequence[str], png_path: str | Path) -> None:
+    """Draw a confusion matrix: counts as text, each row shaded by its share.
+
+    Args:
+        matrix: counts (n_labels, n_labels), truth in rows (as `metrics.confusion_matrix`).
+        labels: names of the rows and columns.
+        png_path: where to write the picture.
+
+    Raises:
+        InputError: if the matrix is not n_labels square.
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    matrix = np.asarray(matrix)
+    n = len(labels)
+    if matrix.shape != (n, n):
+        raise InputError(f"got a confusion matrix of shape {matrix.shape} for {n} labels; expected {(n, n)}")
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = max(4.0, 0.5 * n)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
+    axes.set(xlabel="answer", ylabel="truth", xticks=range(n), yticks=range(n), xticklabels=labels, yticklabels=labels)
+    if max(map(len, labels)) > 3:
+        axes.tick_params(axis="x", rotation=90)
+    _save(figure, png_path)
+
+
+def _figure(width: float, height: float):
+    """A figure of its own, without pyplot's global state or a display."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError('matplotlib is missing; pip install "edgedigit[train]" brings it') from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure, png_path: str | Path) -> None:
+    Path(png_path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(png_path, dpi=120)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); run the command that writes it again") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a JSON {type(values).__name__}; expected an object")
+    return values
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), "|" + "---|" * len(header), *map(line, rows)]
+
+
+def _accuracy_cells(row: dict) -> tuple[str, str]:
+    if "n_correct" in row:
+        row = accuracy_row(row["group"], row["n_correct"], row["n"])
+        accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
+    else:  # a mean over labels or seeds: no count, hence no Wilson interval of its own
+        accuracy, low, high = row["accuracy"], row.get("accuracy_low"), row.get("accuracy_high")
+    return _percent(accuracy), NONE if low is None or high is None else f"{_percent(low)}–{_percent(high)}"
+
+
+def _latency_cells(row: dict) -> str:
+    values = [row.get(f"latency_ms_{quantile}") for quantile in ("p50", "p95", "p99")]
+    return NONE if values == [None] * 3 else " / ".join(_cell(value) for value in values)
+
+
+def _provenance(results: dict) -> str:
+    """One sentence: the machine's facts, the commit."""
+    machine = dict(results.get("machine") or {})
+    facts = [str(machine.pop("cpu"))] if machine.get("cpu") else []
+    if machine.get("n_threads"):
+        n_threads = machine.pop("n_threads")
+        facts.append(f"{n_threads} thread" + ("s" if n_threads != 1 else ""))
+    facts += [f"{name} {value}" for name, value in machine.items()]
+    if results.get("commit"):
+        facts.append(f"commit {results['commit']}")
+    return _sentence(", ".join(facts)).rstrip()
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}. " if text else ""
+
+
+def _plural(noun: str, values: list) -> str:
+    return noun if len(values) == 1 else f"{noun}s"
+
+
+def _percent(fraction: float | None) -> str:
+    return NONE if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def _missing(error: Exception) -> str:
+    return f"has no key {error}" if isinstance(error, KeyError) else f"is not laid out as expected ({error})"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(prog="python -m edgedigit.report", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a block is stale")
+    parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rewrite or check the generated blocks; the exit code is 1 if, with --check, one is stale."""
+    args = parse_args(argv)
+    exit_code = 0
+    for name in DOCUMENTS:
+        path = args.root / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing; run this in the repository, or name it with --root")
+        text, stale = update_document(path.read_text(encoding="utf-8"), args.root)
+        if args.check and stale:
+            print(f"{path}: stale: {', '.join(stale)}; run python -m edgedigit.report")
+            exit_code = 1
+        elif stale:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path}: rewrote {', '.join(stale)}")
+        else:
+            print(f"{path}: up to date")
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

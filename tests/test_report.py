@@ -1,0 +1,208 @@
+"""Documents carry the figures of the result files and nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedigit.errors import InputError
+from edgedigit.report import main, plot_confusion, plot_curves, read_log, render_block, update_document
+
+REPOSITORY = Path(__file__).parents[1]
+
+RESULTS = {
+    "name": "fsdd_official",
+    "title": "FSDD, official split (seen speakers)",
+    "command": "python train_distill.py --config configs/fsdd_official.yaml",
+    "commit": "abc1234",
+    "seeds": [0, 1],
+    "rows": [
+        {"group": "all", "n": 300, "n_correct": 299, "ece": 0.0123},
+        {"group": "macro over digits", "n": 300, "accuracy": 0.9525},
+        {"group": "mean of seeds", "n": 300, "accuracy": 0.95, "accuracy_low": 0.94, "accuracy_high": 0.96},
+    ],
+    "note": "One clip is misread.",
+}
+EXPORT = {
+    "machine": {"cpu": "Xeon", "n_threads": 1, "onnxruntime": "1.31.1"},
+    "commit": "abc1234",
+    "default": "model_int8.onnx",
+    "files": [
+        {
+            "file": "model_int8.onnx",
+            "size_bytes": 61_500,
+            "n_params": 36_000,
+            "macs": 4_500_000,
+            "accuracy": {"group": "all", "n": 300, "n_correct": 299},
+            "parity": {"n": 1000, "max_difference": 0.0123, "same_decision": 0.998},
+            "latency": {"n": 2000, "latency_ms_p50": 0.1234, "latency_ms_p95": 0.2, "latency_ms_p99": 0.5},
+        },
+        {"file": "model_ts.pt", "size_bytes": 200_000},
+    ],
+}
+BENCHMARK = {
+    "machine": {"cpu": "Xeon", "n_threads": 2},
+    "rows": [
+        {
+            "name": "waveform to probabilities",
+            "n": 2000,
+            "latency_ms_p50": 0.21,
+            "latency_ms_p95": 0.3,
+            "latency_ms_p99": 0.4,
+            "budget_ms": 15,
+        }
+    ],
+}
+LOG = [
+    {"phase": "teacher", "epoch": 1, "loss": 2.0, "validation_accuracy": 0.5, "lr": 1e-3},
+    {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
+    {"phase": "student", "epoch": 1, "loss": 1.0, "validation_accuracy": 0.8, "lr": 1e-3},
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a README of one results block and a card without blocks."""
+    block = "<!-- generated:results:fsdd_official -->\nold\n<!-- /generated -->"
+    (tmp_path / "README.md").write_text(f"# Title\n\n{block}\n\nby hand\n", encoding="utf-8")
+    (tmp_path / "MODEL_CARD.md").write_text("# Card\n", encoding="utf-8")
+    write(tmp_path / "docs" / "results" / "fsdd_official.json", RESULTS)
+    return tmp_path
+
+
+def write(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def test_the_documents_of_this_repository_match_their_result_files(capsys):
+    assert main(["--check", "--root", str(REPOSITORY)]) == 0, capsys.readouterr().out
+
+
+def test_results_show_n_accuracy_interval_command_and_further_figures(root):
+    block = render_block("results:fsdd_official", root)
+    assert "| group | n | accuracy % | 95 % interval | ece |" in block
+    assert "| all | 300 | 99.67 | 98.14–99.94 | 0.0123 |" in block
+    assert "Seeds 0, 1; commit abc1234. Reproduce: `python train_distill.py" in block
+    assert block.endswith("One clip is misread.")
+
+
+def test_a_mean_has_only_the_interval_it_brings(root):
+    block = render_block("results:fsdd_official", root)
+    assert "| macro over digits | 300 | 95.25 | – | – |" in block
+    assert "| mean of seeds | 300 | 95.00 | 94.00–96.00 | – |" in block
+
+
+def test_a_summary_sets_first_rows_side_by_side(root):
+    block = render_block("summary:fsdd_official,strangers", root)
+    assert "| FSDD, official split (seen speakers) | 300 | 99.67 | 98.14–99.94 |" in block
+    assert "| `strangers`: not measured yet | – | – | – |" in block
+
+
+def test_artifacts_show_every_file(root):
+    write(root / "artifacts" / "export_results.json", EXPORT)
+    block = render_block("artifacts", root)
+    row = "| `model_int8.onnx` (default) | 61.5 | 36,000 | 4,500,000 | 99.67 (98.14–99.94, 300) | 0.0123 | 99.80 |"
+    assert f"{row} 0.123 / 0.2 / 0.5 |" in block
+    assert "| `model_ts.pt` | 200.0 | – | – | – | – | – | – |" in block
+    assert block.endswith("Xeon, 1 thread, onnxruntime 1.31.1, commit abc1234.")
+
+
+def test_benchmarks_show_every_machine(root):
+    write(root / "benchmarks" / "results" / "a.json", BENCHMARK)
+    write(root / "benchmarks" / "results" / "b.json", {**BENCHMARK, "machine": {"cpu": "Cortex-A76", "n_threads": 1}})
+    block = render_block("benchmarks", root)
+    assert block.index("Xeon, 2 threads.") < block.index("Cortex-A76, 1 thread.")
+    assert block.count("| waveform to probabilities | 2,000 | 0.21 / 0.3 / 0.4 | 15 |") == 2
+
+
+@pytest.mark.parametrize("name", ["results:none_such", "artifacts", "benchmarks"])
+def test_what_was_not_measured_says_so(root, name):
+    assert render_block(name, root).startswith("Not ")
+
+
+def test_check_finds_a_stale_block_and_changes_nothing(root, capsys):
+    before = (root / "README.md").read_bytes()
+    assert main(["--check", "--root", str(root)]) == 1
+    assert "results:fsdd_official" in capsys.readouterr().out
+    assert (root / "README.md").read_bytes() == before
+
+
+def test_rewriting_makes_the_check_pass_and_keeps_the_rest(root):
+    assert main(["--root", str(root)]) == 0
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Title\n") and text.endswith("by hand\n") and "99.67" in text and "old" not in text
+    assert main(["--check", "--root", str(root)]) == 0
+
+
+def test_a_new_result_makes_the_block_stale_again(root):
+    main(["--root", str(root)])
+    write(root / "docs" / "results" / "fsdd_official.json", {**RESULTS, "commit": "def5678"})
+    assert main(["--check", "--root", str(root)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- generated:artifacts -->\nno end\n", "not closed"),
+        ("<!-- generated:artifacts -->\n<!-- generated:benchmarks -->\n<!-- /generated -->\n", "not closed"),
+        ("<!-- generated:weather -->\n<!-- /generated -->\n", "unknown"),
+        ("<!-- generated:results:../secret -->\n<!-- /generated -->\n", "unknown"),
+    ],
+)
+def test_a_wrong_marker_is_an_error(root, text, message):
+    with pytest.raises(InputError, match=message):
+        update_document(text, root)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"rows": [{"group": "all"}], "title": "t", "command": "c"}'])
+def test_a_damaged_result_file_is_named(root, content):
+    path = root / "docs" / "results" / "fsdd_official.json"
+    path.write_text(content, encoding="utf-8")
+    for block in ("results:fsdd_official", "summary:fsdd_official"):
+        with pytest.raises(InputError, match=re.escape(str(path))):
+            render_block(block, root)
+
+
+def test_outside_a_repository_the_missing_document_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"README\.md"):
+        main(["--root", str(tmp_path)])
+
+
+def test_the_command_reports_bad_input_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "edgedigit.report", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_the_log_of_a_resumed_run_reads_like_an_uninterrupted_one(tmp_path):
+    lines = [json.dumps(entry) for entry in (LOG[0], {**LOG[1], "loss": 9.0}, *LOG[1:])]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join([*lines[:2], '{"phase": "teac', '{"config": {}}', *lines[2:]]), encoding="utf-8")
+    assert read_log(path) == {"teacher": LOG[:2], "student": LOG[2:]}
+
+
+def test_curves_are_drawn_for_every_phase(tmp_path):
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, LOG)), encoding="utf-8")
+    plot_curves(tmp_path / "log.jsonl", tmp_path / "plots" / "curves.png")
+    assert (tmp_path / "plots" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_empty_log_draws_nothing(tmp_path):
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(InputError, match="no epoch"):
+        plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+
+
+def test_a_confusion_matrix_is_drawn_also_with_an_empty_row(tmp_path):
+    plot_confusion(np.array([[8, 2], [0, 0]]), ["six", "eight"], tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_confusion_matrix_must_fit_its_labels(tmp_path):
+    with pytest.raises(InputError, match="3 labels"):
+        plot_confusion(np.eye(2), ["a", "b", "c"], tmp_path / "confusion.png")
