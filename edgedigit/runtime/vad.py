@@ -10,7 +10,6 @@ import numpy as np
 from edgedigit.errors import ConfigError, MissingDependencyError
 
 WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
-PREEMPHASIS = 0.97  # lifts faint fricatives beside vowels, and takes away hum and offset
 FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
 WEBRTC_FLOOR_DB = -55.0  # webrtcvad depends on level: the noise floor is brought up to this
 WEBRTC_MAX_GAIN_DB = 30.0
@@ -26,7 +25,7 @@ class VadOptions:
 
     frame_ms: int = 10  # 10, 20 or 30, what webrtcvad takes
     aggressiveness: int = 1  # of webrtcvad: 0 takes the most for speech, 3 the least
-    gate_db: float = 9.0  # speech stands this far above the noise floor
+    gate_db: float = 6.0  # speech stands this far above the noise floor
     peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
     floor_window_ms: int = 3000  # past from which the noise floor is taken
     floor_start_db: float = -70.0  # dBFS; the floor assumed before there is a past
@@ -114,37 +113,40 @@ class WebRtcActivity:
         self._last_sample = np.float32(0)
         n_frames = self.options.frames(self.options.floor_window_ms)
         # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
-        self._past_db = np.full(n_frames, np.inf)
-        self._past_db[: max(1, n_frames // 30)] = self.options.floor_start_db
-        self._peaks_db = np.full(self.options.frames(500), -np.inf)
+        self._n_assumed = max(1, n_frames // 30)
+        self._past_db = np.full((2, n_frames), np.inf)
+        self._past_db[:, : self._n_assumed] = self.options.floor_start_db
+        self._peaks_db = np.full((2, self.options.frames(500)), -np.inf)
         self._n_heard = 0
-        self._floor_db = self.options.floor_start_db
+        self._floor_db = np.full(2, self.options.floor_start_db)
 
     @property
     def noise_floor_db(self) -> float:
-        """Present noise floor in dBFS of the pre-emphasised signal."""
-        return self._floor_db
+        """Present noise floor in dBFS."""
+        return float(self._floor_db[0])
 
     def is_speech(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), is speech."""
-        emphasised = frame - PREEMPHASIS * np.concatenate(([self._last_sample], frame[:-1]))
+        # Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
+        difference = np.diff(frame, prepend=self._last_sample)
         self._last_sample = frame[-1]
-        energy_db = 10 * np.log10(np.mean(np.square(emphasised, dtype=np.float64)) + 1e-12)
+        energy_db = 10 * np.log10(np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)]) + 1e-12)
         self._remember(energy_db)
-        gate_db = max(self._floor_db + self.options.gate_db, self._peaks_db.max() - self.options.peak_drop_db)
-        gain = 10 ** (min(max(WEBRTC_FLOOR_DB - self._floor_db, 0.0), WEBRTC_MAX_GAIN_DB) / 20)
+        gate_db = np.maximum(
+            self._floor_db + self.options.gate_db, self._peaks_db.max(axis=1) - self.options.peak_drop_db
+        )
+        gain = 10 ** (min(max(WEBRTC_FLOOR_DB - self.noise_floor_db, 0.0), WEBRTC_MAX_GAIN_DB) / 20)
         pcm = np.clip(frame * (gain * 32768), -32768, 32767).astype("<i2").tobytes()
-        return self._webrtc.is_speech(pcm, self.sample_rate) and bool(energy_db > gate_db)
+        return self._webrtc.is_speech(pcm, self.sample_rate) and bool((energy_db > gate_db).any())
 
-    def _remember(self, energy_db: float) -> None:
-        """Put a frame's energy into the past and take the noise floor and the peak from it."""
-        self._peaks_db[self._n_heard % self._peaks_db.size] = energy_db
-        prior = max(1, self._past_db.size // 30)
-        self._past_db[(prior + self._n_heard) % self._past_db.size] = energy_db
+    def _remember(self, energy_db: np.ndarray) -> None:
+        """Put a frame's energies (2,) into the past and take the noise floor from it."""
+        self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energy_db
+        n_frames = self._past_db.shape[1]
+        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db
         self._n_heard += 1
-        filled = min(prior + self._n_heard, self._past_db.size)
-        k = int(FLOOR_QUANTILE * filled)
-        self._floor_db = max(float(np.partition(self._past_db, k)[k]), self.options.floor_min_db)
+        k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
+        self._floor_db = np.maximum(np.partition(self._past_db, k)[:, k], self.options.floor_min_db)
 
 
 def is_voiced(frame: np.ndarray) -> bool:
