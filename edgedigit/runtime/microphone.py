@@ -1,0 +1,164 @@
+"""The microphone as an iterator of blocks. sounddevice is imported only when a microphone is wanted."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedigit.errors import DeviceError, MissingDependencyError
+
+BLOCK_MS = 10  # asked of the device; what it hands over at once is part of the budget of 150 ms
+QUEUE_S = 5.0  # audio that may wait for the program before blocks are dropped and counted
+SILENT_S = 2.0  # no block for this long: the device is gone
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """A device that can record."""
+
+    number: int
+    name: str
+    sample_rate: int  # Hz, native
+    channels: int
+    default: bool
+
+
+def list_devices() -> list[InputDevice]:
+    """Every device that can record; empty where there is none.
+
+    Raises:
+        DeviceError: if PortAudio is missing or fails.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+    sounddevice = _sounddevice()
+    try:
+        devices, default = sounddevice.query_devices(), sounddevice.default.device[0]
+    except sounddevice.PortAudioError as error:
+        raise DeviceError(f"the audio system cannot be asked for its devices ({error}); check its service") from None
+    return [
+        InputDevice(
+            number=number,
+            name=device["name"],
+            sample_rate=int(device["default_samplerate"]),
+            channels=device["max_input_channels"],
+            default=number == default,
+        )
+        for number, device in enumerate(devices)
+        if device["max_input_channels"] > 0
+    ]
+
+
+def find_device(wanted: int | str | None = None) -> InputDevice:
+    """Choose a device by number, by name or part of one (any case), or the default one.
+
+    Raises:
+        DeviceError: if there is no such device, or a part of a name fits several.
+    """
+    devices = list_devices()
+    if not devices:
+        raise DeviceError("no microphone found; connect one, or pass audio files instead")
+    if wanted is None:
+        return next((device for device in devices if device.default), devices[0])
+    listing = "; ".join(f"{device.number}: {device.name}" for device in devices)
+    if isinstance(wanted, int) or wanted.isdecimal():
+        found = [device for device in devices if device.number == int(wanted)]
+    else:
+        found = [device for device in devices if device.name.lower() == wanted.lower()]
+        found = found or [device for device in devices if wanted.lower() in device.name.lower()]
+    if len(found) != 1:
+        problem = "no microphone is called" if not found else "several microphones are called"
+        raise DeviceError(f"{problem} {wanted!r}; choose one of {listing}")
+    return found[0]
+
+
+class Microphone:
+    """Records from a device at its native rate; use it with `with`, then iterate over blocks (T,) float32 mono.
+
+    The callback only copies a block into a bounded queue and never waits; blocks that find the queue full are dropped
+    and counted.
+
+    Args:
+        device: number or name, as for `find_device`.
+
+    Attributes:
+        device: the `InputDevice`.
+        sample_rate: Hz.
+        overruns: blocks lost, in the device or because the program was too slow.
+
+    Raises:
+        DeviceError: if PortAudio or the device is missing, busy or refused.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+
+    def __init__(self, device: int | str | None = None):
+        self._sounddevice = _sounddevice()
+        self.device = find_device(device)
+        self.sample_rate = self.device.sample_rate
+        self.overruns = 0
+        self._blocks: queue.Queue[np.ndarray] = queue.Queue(maxsize=int(QUEUE_S * 1000 / BLOCK_MS))
+        self._stream = None
+
+    def __enter__(self) -> Microphone:
+        try:
+            self._stream = self._sounddevice.InputStream(
+                device=self.device.number,
+                samplerate=self.sample_rate,
+                blocksize=self.sample_rate * BLOCK_MS // 1000,
+                channels=1,
+                dtype="float32",
+                latency="low",
+                callback=self._callback,
+            )
+            self._stream.start()
+        except self._sounddevice.PortAudioError as error:
+            raise DeviceError(
+                f"microphone {self.device.number} ({self.device.name}) cannot be opened ({error}); "
+                "close other programs that use it, allow access to it, or choose another with --device"
+            ) from None
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Blocks as they come, until the device goes.
+
+        Raises:
+            DeviceError: if the device stops delivering.
+        """
+        while True:
+            try:
+                yield self._blocks.get(timeout=SILENT_S)
+            except queue.Empty:
+                raise DeviceError(
+                    f"microphone {self.device.number} ({self.device.name}) has delivered nothing for {SILENT_S:.0f} s; "
+                    "connect it again and restart"
+                ) from None
+
+    def _callback(self, indata: np.ndarray, _frames: int, _time: object, status: object) -> None:
+        """Runs in the audio thread; `indata` (T, 1) is only valid during the call."""
+        if status.input_overflow:
+            self.overruns += 1
+        try:
+            self._blocks.put_nowait(indata[:, 0].copy())
+        except queue.Full:
+            self.overruns += 1
+
+
+def _sounddevice():
+    """Import sounddevice, which loads PortAudio."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise MissingDependencyError('sounddevice is not installed; run: pip install "edgedigit[mic]"') from None
+    except OSError:
+        raise DeviceError(
+            "the PortAudio library is missing; install the system package libportaudio2 "
+            "(Debian, Ubuntu: sudo apt-get install libportaudio2)"
+        ) from None
+    return sounddevice

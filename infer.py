@@ -1,0 +1,221 @@
+"""Recognise spoken digits in files, folders, standard input or from the microphone, without torch.
+
+python infer.py                                   the sample clips that come with the model
+python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
+python infer.py --mic                             speak; Ctrl-C ends
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
+from edgedigit.errors import AudioError, DeviceError, InputError
+
+MAX_WORD_S = 1.5  # a longer recording is searched for words
+
+
+def parse_args(argv: Sequence[str] | None = None):
+    """Command line; see --help."""
+    parser = ArgumentParser(prog="infer.py", description=__doc__)
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="audio file, folder, or - for standard input")
+    parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C")
+    parser.add_argument("--device", metavar="NAME", help="microphone, by number or part of its name")
+    parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per word and nothing else")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the network; default 1")
+    args = parser.parse_args(argv)
+    if args.top_k < 1:
+        parser.error(f"--top-k is {args.top_k}, expected 1 or more")
+    if args.mic and args.inputs:
+        parser.error("--mic and files exclude each other")
+    if args.device is not None and not args.mic:
+        parser.error("--device chooses a microphone and needs --mic")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    args = parse_args(argv)
+    if args.list_devices:
+        return list_microphones(args)
+
+    # 1. The model.
+    from edgedigit.runtime import Recognizer
+
+    recognizer = Recognizer(args.model, args.threads)
+
+    # 2. Words, from the microphone or from recordings.
+    report = Report(args)
+    if args.mic:
+        listen(recognizer, args.device, report)
+    else:
+        recognize_recordings(recognizer, args.inputs or [default_samples()], report)
+
+    # 3. The summary.
+    report.finish(recognizer)
+    return 2 if report.n_failed else 0
+
+
+class Report:
+    """Prints a line per word as it comes, and counts."""
+
+    def __init__(self, args):
+        self._json, self._top_k = args.json, args.top_k
+        self._header_printed = False
+        self.results: list[dict] = []
+        self.n_inputs = self.n_failed = 0
+        self.extra: dict = {}
+
+    def word(self, source: str, prediction, start_s: float, end_s: float, latency_ms: float) -> None:
+        """One recognised word."""
+        result = {
+            "source": source,
+            "label": None if prediction.rejected else prediction.label,
+            "probability": round(prediction.probability, 4),
+            "start_s": round(start_s, 3),
+            "end_s": round(end_s, 3),
+            "latency_ms": round(latency_ms, 3),
+            "top": [{"label": label, "probability": round(p, 4)} for label, p in prediction.top(self._top_k)],
+        }
+        self.results.append(result)
+        if self._json:
+            print_json(result)
+            return
+        alternatives = ", ".join(f"{top['label']} {top['probability']:.3f}" for top in result["top"][1:])
+        self._row(
+            result["label"] or "-",
+            f"{prediction.probability:.3f}",
+            f"{start_s:.2f}-{end_s:.2f}",
+            f"{latency_ms:.1f}",
+            f"{source}  {alternatives}".rstrip(),
+        )
+
+    def _row(self, *cells: str) -> None:
+        if not self._header_printed:
+            self._header_printed = True
+            self._row("digit", "prob", "seconds", "ms", "source")
+        print("{:>5}  {:>5}  {:>11}  {:>6}  {}".format(*cells), flush=True)
+
+    def failure(self, error: Exception) -> None:
+        """An input that cannot be used; the others are."""
+        self.n_failed += 1
+        print_error(error)
+
+    def finish(self, recognizer) -> None:
+        """The closing line: one JSON object."""
+        latencies = sorted(result["latency_ms"] for result in self.results)
+        summary = {
+            "model": recognizer.path.name,
+            "version": recognizer.info.version,
+            "n_inputs": self.n_inputs,
+            "n_failed": self.n_failed,
+            "n_words": len(self.results),
+            "latency_ms_p50": latencies[len(latencies) // 2] if latencies else None,
+            **self.extra,
+        }
+        print_json(summary if self._json else {**summary, "results": self.results})
+
+
+def recognize_recordings(recognizer, inputs: Iterable[str], report: Report) -> None:
+    """Each recording of `inputs`; one that cannot be used costs its own line only."""
+    for source in recordings(inputs, report):
+        report.n_inputs += 1
+        try:
+            recognize_recording(recognizer, source, report)
+        except AudioError as error:
+            report.failure(error)
+
+
+def recordings(inputs: Iterable[str], report: Report) -> Iterator[str]:
+    """Files named by `inputs`; folders are searched for audio files."""
+    from edgedigit.audio import AUDIO_SUFFIXES
+
+    for name in inputs:
+        if not Path(name).is_dir():
+            yield name
+            continue
+        found = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        if not found:
+            report.n_inputs += 1
+            report.failure(InputError(f"{name} holds no audio files ({', '.join(AUDIO_SUFFIXES)})"))
+        yield from map(str, found)
+
+
+def recognize_recording(recognizer, source: str, report: Report) -> None:
+    """A short recording is one word; a longer one is searched for words."""
+    from edgedigit.audio import load_waveform
+    from edgedigit.runtime import StreamingRecognizer
+
+    rate = recognizer.info.sample_rate
+    if source == "-":
+        content = io.BytesIO(sys.stdin.buffer.read())
+        content.name = "standard input"
+        waveform, name = load_waveform(content, rate), content.name
+    else:
+        waveform, name = load_waveform(source, rate), source
+    duration_s = waveform.size / rate
+    if duration_s <= MAX_WORD_S:
+        prediction = recognizer.predict(waveform, rate)
+        report.word(name, prediction, 0.0, duration_s, prediction.latency_ms)
+        return
+    stream = StreamingRecognizer(recognizer, sample_rate=rate)
+    for event in stream.accept(waveform) + stream.flush():
+        if event.prediction:
+            report.word(name, event.prediction, event.start_s, event.end_s, event.prediction.latency_ms)
+
+
+def listen(recognizer, device: str | None, report: Report) -> None:
+    """Words from the microphone until Ctrl-C or until the device goes."""
+    from edgedigit.runtime import StreamingRecognizer
+    from edgedigit.runtime.microphone import Microphone
+
+    start = time.monotonic()
+    with Microphone(device) as microphone:
+        stream = StreamingRecognizer(recognizer, sample_rate=microphone.sample_rate)
+        print(f"listening to {microphone.device.name} at {microphone.sample_rate} Hz; Ctrl-C ends", file=sys.stderr)
+        try:
+            for block in microphone:
+                for event in stream.accept(block):
+                    if event.prediction:
+                        report.word("microphone", event.prediction, event.start_s, event.end_s, event.latency_ms)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        except DeviceError as error:
+            report.failure(error)
+        report.n_inputs = 1
+        report.extra = {"listened_s": round(time.monotonic() - start, 1), "overruns": microphone.overruns}
+
+
+def list_microphones(args) -> int:
+    """Table and JSON of the devices that can record."""
+    from dataclasses import asdict
+
+    from edgedigit.runtime.microphone import list_devices
+
+    devices = list_devices()
+    if not args.json:
+        for device in devices:
+            mark = "*" if device.default else " "
+            print(f"{mark}{device.number:>3}  {device.sample_rate:>6} Hz  {device.name}")
+        if not devices:
+            print("no microphone found")
+    print_json({"devices": [asdict(device) for device in devices]})
+    return 0
+
+
+def default_samples() -> str:
+    """The clips that come with the model."""
+    from edgedigit.runtime._paths import artifacts_dir
+
+    return str(artifacts_dir() / "samples")
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
