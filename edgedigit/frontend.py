@@ -46,16 +46,21 @@ class Frontend(nn.Module):
         padding = (spec.n_frames - 1) * spec.hop_length + spec.win_length - spec.n_samples
         spectrum = F.conv1d(F.pad(x, (0, padding))[:, None], self.dft, stride=spec.hop_length)
         power = spectrum * spectrum  # (B, 2 * n_bins, N): real parts, then imaginary parts
-        logs = torch.log((F.conv1d(power, self.mel) + spec.power_floor).clamp_min(features.EPSILON))
+        logs = self._log(F.conv1d(power, self.mel))
         if spec.kind == "log_mel":
             return logs[:, None]  # (B, 1, n_mels, N)
-        energy = torch.log((power.sum(dim=1, keepdim=True) + spec.power_floor).clamp_min(features.EPSILON))
+        energy = self._log(power.sum(dim=1, keepdim=True))
         cepstra = torch.cat([energy, F.conv1d(logs, self.dct[1:])], dim=1)
         stack = [cepstra]
         for _ in range(spec.n_deltas):
             padded = F.pad(stack[-1], (spec.delta_width, spec.delta_width), mode="replicate")
             stack.append(F.conv1d(padded, self.delta, groups=spec.n_mfcc))
         return torch.stack(stack, dim=1)  # (B, 1 + n_deltas, n_mfcc, N)
+
+    def _log(self, power: Tensor) -> Tensor:
+        if self.spec.power_floor > features.EPSILON:  # one operator less in the exported graph
+            return torch.log(power + self.spec.power_floor)
+        return torch.log(power.clamp_min(features.EPSILON))
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -1,0 +1,1 @@
+"""Compression: structured pruning and INT8 quantisation."""

@@ -1,0 +1,240 @@
+"""Experiment configuration: frozen dataclasses hold every default, YAML or JSON states differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgedigit.errors import ConfigError
+from edgedigit.labels import DIGITS
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which recordings, and how they are divided."""
+
+    sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
+    noises: str = "folder:noise"  # recorded noise for augmentation; used where it exists, "" for none
+    labels: tuple[str, ...] = DIGITS
+    split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
+    validation_fraction: float = 0.2  # of the training speakers; 0 trains on all and selects nothing
+    refit: bool = True  # after selection, train again on training + validation speakers
+    seed: int = 0  # deals speakers to folds and to validation
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Strength of each augmentation; probabilities are per clip."""
+
+    enabled: bool = True
+    speed_probability: float = 0.8
+    speed_range: float = 0.18  # played this share faster or slower: pitch and formants follow
+    vocoder_probability: float = 0.25  # tempo and vocal tract length without pitch
+    tempo_range: float = 0.2
+    vtlp_range: float = 0.15
+    shift_ms: float = 150.0
+    equalizer_db: float = 4.0  # standard deviation of a random microphone curve
+    band_probability: float = 0.15  # telephone band
+    codec_probability: float = 0.1  # mu-law companding
+    room_probability: float = 0.3
+    n_rooms: int = 200
+    noise_probability: float = 0.6
+    snr_db: tuple[float, float] = (0.0, 30.0)
+    clean_snr_db: float = 45.0  # even clean recordings have a noise floor
+    recorded_share: float = 0.35  # of noises; the rest is coloured noise between white and brown
+    babble_share: float = 0.2
+    gain_db: float = 6.0
+    time_masks: int = 2
+    time_mask_ms: float = 80.0
+    frequency_masks: int = 2
+    frequency_mask_share: float = 0.12  # of the feature rows
+    mixup_probability: float = 0.3
+    mixup_alpha: float = 0.4
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A registered model and what its builder is given."""
+
+    name: str
+    kwargs: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One call of the trainer."""
+
+    epochs: int
+    lr: float  # peak of a one-cycle schedule
+    batch_size: int = 64
+    samples_per_epoch: int = 0  # 0: one pass over the training recordings
+    weight_decay: float = 0.02  # not on norms and biases
+    warmup_share: float = 0.1  # of all steps
+    ema_decay: float = 0.998  # per step; the averaged weights are the model
+    label_smoothing: float = 0.05
+    gradient_clip: float = 5.0
+    patience: int = 15  # epochs without a better validation before stopping
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Soft targets: loss = alpha * T^2 * KL + (1 - alpha) * CE."""
+
+    temperature: float = 4.0
+    alpha: float = 0.7
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """Pruning and quantisation."""
+
+    target_sparsity: float = 0.4  # share of the parameters that leave
+    pruning_steps: int = 8
+    epochs_per_step: int = 1
+    final_epochs: int = 12  # fine-tuning once the last channel has left
+    lr: float = 1e-3
+    round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
+    calibration_clips: int = 512
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """Limits that stop a script with exit code 1."""
+
+    min_validation_accuracy: float = 0.8  # a student below this is not worth exporting
+    max_int8_loss: float = 0.003  # of accuracy, against fp32 on validation
+    max_parity_fp32: float = 1e-4  # largest probability difference from torch
+    min_agreement_int8: float = 0.995  # share of decisions equal to fp32
+    max_size_bytes: int = 1_000_000  # per exported file
+    max_n_params: int = 90_000
+    max_latency_ms: float = 15.0  # p99 of one inference
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
+    student: ModelConfig = ModelConfig("student_dscnn")
+    fit_teacher: FitConfig = FitConfig(epochs=40, lr=1.5e-3, weight_decay=0.05)
+    fit_student: FitConfig = FitConfig(epochs=80, lr=5e-3)
+    distill: DistillConfig = DistillConfig()
+    compress: CompressConfig = CompressConfig()
+    gates: GateConfig = GateConfig()
+    seed: int = 0  # weights, order of recordings, augmentation
+    threads: int = 0  # of torch; 0 leaves torch's own choice
+    precision: str = "auto"  # teachers: bf16 where the CPU has it, or fp32
+
+
+def to_dict(config) -> dict:
+    """Plain values of a configuration dataclass, as JSON would hold them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: Mapping, kind: type = Config, where: str = ""):
+    """Build a configuration from nested mappings that state only differences.
+
+    Raises:
+        ConfigError: on an unknown key (naming the nearest) or a value of the wrong type.
+    """
+    return _merge(kind, None, values, where)
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Defaults, changed by a YAML or JSON file, changed by `key.path=value` overrides.
+
+    Args:
+        path: a file, or None for the defaults.
+        overrides: such as "fit_student.lr=3e-3"; values are read as YAML.
+
+    Raises:
+        ConfigError: if the file is missing or malformed, or a key or type is wrong.
+    """
+    import yaml
+
+    values: dict = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(loaded or {}, dict):
+            raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
+        values = loaded or {}
+    config = from_dict(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r} has no '='; write it as --set fit_student.lr=3e-3")
+        nested = yaml.safe_load(text)
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        config = _merge(Config, config, nested, "")
+    return config
+
+
+def _merge(kind, base, values, where):
+    """A `kind` with `values` laid over `base` (over the defaults where base is None)."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or 'configuration'} is {values!r}, expected keys and values")
+    hints = typing.get_type_hints(kind)
+    changes = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(hints)}"
+            raise ConfigError(f"unknown setting {path!r}{hint}")
+        current = getattr(base, key) if base is not None else _default(kind, key)
+        changes[key] = _convert(hints[key], current, value, path)
+    try:
+        return dataclasses.replace(base, **changes) if base is not None else kind(**changes)
+    except TypeError:
+        missing = [f.name for f in dataclasses.fields(kind) if _default(kind, f.name) is None and f.name not in changes]
+        raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
+
+
+def _default(kind, key):
+    value = next(f for f in dataclasses.fields(kind) if f.name == key).default
+    return None if value is dataclasses.MISSING else value
+
+
+def _convert(hint, current, value, path):
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _merge(hint, current, value, path)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(f"{path} is {value!r}, expected a list")
+        if args[-1] is Ellipsis:
+            return tuple(_convert(args[0], None, item, f"{path}[{i}]") for i, item in enumerate(value))
+        if len(value) != len(args):
+            raise ConfigError(f"{path} has {len(value)} values, expected {len(args)}")
+        return tuple(
+            _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
+        )
+    if origin in (typing.Union, types.UnionType) and value is None:
+        return None
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"{path} is {value!r}, expected a number") from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # labels such as 7
+    wrong_bool = isinstance(value, bool) and hint is not bool
+    if not isinstance(value, hint) or wrong_bool:
+        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
+    return value

@@ -1,0 +1,140 @@
+"""Batches for training and plain arrays for evaluation, from a list of recordings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedigit.audio import fix_length
+from edgedigit.config import AugmentConfig
+from edgedigit.data.augment import Augmenter, mixup
+from edgedigit.data.recording import Recording
+from edgedigit.errors import DataError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch: waveforms (B, n_samples) and targets (B, n_labels), float32."""
+
+    waveforms: np.ndarray
+    targets: np.ndarray
+
+
+def as_arrays(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluation data, not augmented: waveforms (n, n_samples) float32 and label indices (n,) int64."""
+    waveforms = np.zeros((len(recordings), n_samples), np.float32)
+    for row, recording in zip(waveforms, recordings, strict=True):
+        row[:] = fix_length(recording.waveform, n_samples)
+    index = {label: i for i, label in enumerate(labels)}
+    return waveforms, np.array([index[recording.label] for recording in recordings], np.int64)
+
+
+def balanced_weights(recordings: Sequence[Recording]) -> np.ndarray:
+    """Probability of drawing each recording so that no corpus can stand for a digit: (n,), sums to 1.
+
+    Each digit is drawn equally often. Within a digit, a source weighs as the square root of its number of
+    clips, and a speaker within a source likewise, so a corpus that holds a digit in bulk cannot drown the
+    few clips of it that others bring.
+    """
+    cells = Counter((r.label, r.source, r.speaker) for r in recordings)
+    sources: dict[tuple[str, str], Counter] = {}
+    for (label, source, speaker), count in cells.items():
+        sources.setdefault((label, source), Counter())[speaker] = count
+    source_weight = {key: np.sqrt(sum(speakers.values())) for key, speakers in sources.items()}
+    label_weight = Counter()
+    for (label, _), weight in source_weight.items():
+        label_weight[label] += weight
+    speaker_weight = {key: sum(np.sqrt(c) for c in speakers.values()) for key, speakers in sources.items()}
+    weights = np.empty(len(recordings))
+    for i, r in enumerate(recordings):
+        key = (r.label, r.source)
+        count = cells[r.label, r.source, r.speaker]
+        share_of_speaker = np.sqrt(count) / speaker_weight[key]
+        weights[i] = source_weight[key] / label_weight[r.label] * share_of_speaker / count
+    return weights / weights.sum()
+
+
+class TrainingBatches:
+    """Augmented batches, a function of (seed, epoch) alone: a resumed run meets the same ones.
+
+    Args:
+        recordings: what is trained on; more than one source is drawn by `balanced_weights`.
+        labels: label names in the order of the model's outputs.
+        augment: strengths of the transforms.
+        n_samples: length of the model's window.
+        sample_rate: Hz.
+        batch_size: clips in a batch; the last incomplete batch of an epoch is left out.
+        samples_per_epoch: clips drawn in an epoch; 0 is as many as there are recordings.
+        noises: recorded noises, (T_i,) each.
+        seed: of order and augmentation.
+
+    Raises:
+        DataError: if there are no recordings, or a label has none.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        labels: Sequence[str],
+        augment: AugmentConfig,
+        n_samples: int,
+        sample_rate: int,
+        batch_size: int,
+        samples_per_epoch: int = 0,
+        noises: Sequence[np.ndarray] = (),
+        seed: int = 0,
+    ):
+        missing = sorted(set(labels) - {recording.label for recording in recordings})
+        if missing:
+            raise DataError(
+                f"no training recording of {', '.join(missing)} among {len(recordings)}; "
+                "add recordings or name only the labels that there are"
+            )
+        self.recordings = recordings
+        self.labels = labels
+        self.augment = augment
+        self.batch_size = min(batch_size, len(recordings))
+        self.seed = seed
+        n_samples_drawn = samples_per_epoch or len(recordings)
+        self.n_batches = max(1, n_samples_drawn // self.batch_size)
+        several = len({recording.source for recording in recordings}) > 1 or samples_per_epoch > 0
+        self.weights = balanced_weights(recordings) if several else None
+        index = {label: i for i, label in enumerate(labels)}
+        self.targets = np.eye(len(labels), dtype=np.float32)[[index[r.label] for r in recordings]]
+        self.augmenter = Augmenter(
+            augment, n_samples, sample_rate, noises, [recording.waveform for recording in recordings]
+        )
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Batches of one epoch; the next one is prepared in a thread while the caller uses this one."""
+        rng = np.random.default_rng([self.seed, epoch])
+        n_drawn = self.n_batches * self.batch_size
+        if self.weights is None:
+            order = rng.permutation(len(self.recordings))[:n_drawn]
+        else:
+            order = rng.choice(len(self.recordings), n_drawn, p=self.weights)
+        order = order.reshape(self.n_batches, self.batch_size)
+        with ThreadPoolExecutor(1) as pool:
+            upcoming = pool.submit(self._make, order[0], epoch, 0)
+            for step in range(self.n_batches):
+                batch = upcoming.result()
+                if step + 1 < self.n_batches:
+                    upcoming = pool.submit(self._make, order[step + 1], epoch, step + 1)
+                yield batch
+
+    def _make(self, rows: np.ndarray, epoch: int, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, epoch, step])
+        waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
+        targets = self.targets[rows]
+        if self.augment.enabled and self.augment.mixup_probability > 0:
+            waveforms, targets = mixup(
+                waveforms, targets, self.augment.mixup_probability, self.augment.mixup_alpha, rng
+            )
+        return Batch(waveforms.astype(np.float32, copy=False), targets.astype(np.float32, copy=False))

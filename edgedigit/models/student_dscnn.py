@@ -1,0 +1,176 @@
+"""The student: depthwise-separable convolutions over time, with the mel bands as channels.
+
+A temporal net is chosen for its INT8 speed: every pointwise convolution is one dense matrix product
+over a few dozen frames, and the depthwise ones are a small share of the work.
+
+Source: the layout follows TC-ResNet (Choi et al. 2019) and MatchboxNet (Majumdar and Ginsburg 2020);
+the training-time branches are those of RepVGG (Ding et al. 2021) and MobileOne (Vasu et al. 2023).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgedigit.models.registry import register_model, with_spec
+from edgedigit.spec import FrontendSpec
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution over time with batch norm; training-time branches fold into one kernel.
+
+    Args:
+        branches: the full kernel, a short kernel of 3, and (at stride 1) the identity are summed, each
+            with its own norm, if True; otherwise the full kernel alone.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, branches: bool):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.main = _conv_norm(channels, kernel_size, stride)
+        self.short = _conv_norm(channels, 3, stride) if branches else None
+        self.skip = nn.BatchNorm1d(channels) if branches and stride == 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.main(x)
+        if self.short is not None:
+            y = y + self.short(x)
+        if self.skip is not None:
+            y = y + self.skip(x)
+        return y
+
+    @torch.no_grad()
+    def fold(self) -> nn.Conv1d:
+        """One convolution with bias that computes the same in evaluation mode."""
+        weight, bias = _fold_norm(self.main[0].weight, self.main[1])
+        if self.short is not None:
+            short_weight, short_bias = _fold_norm(self.short[0].weight, self.short[1])
+            margin = (self.kernel_size - 3) // 2
+            weight = weight + nn.functional.pad(short_weight, (margin, margin))
+            bias = bias + short_bias
+        if self.skip is not None:
+            identity = torch.zeros_like(weight)
+            identity[:, 0, self.kernel_size // 2] = 1.0
+            skip_weight, skip_bias = _fold_norm(identity, self.skip)
+            weight, bias = weight + skip_weight, bias + skip_bias
+        channels = weight.shape[0]
+        conv = nn.Conv1d(channels, channels, self.kernel_size, self.stride, self.kernel_size // 2, groups=channels)
+        conv.weight.copy_(weight)
+        conv.bias.copy_(bias)
+        return conv
+
+
+class Block(nn.Module):
+    """Depthwise over time, pointwise over channels, and a skip where the shape stays."""
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: int, stride: int, residual: bool, branches: bool):
+        super().__init__()
+        self.depthwise = DepthwiseConv(n_in, kernel_size, stride, branches)
+        self.pointwise = nn.Conv1d(n_in, n_out, 1, bias=False)
+        self.norm = nn.BatchNorm1d(n_out)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.pointwise(self.depthwise(x)))
+        return torch.relu(x + y) if self.residual else torch.relu(y)
+
+
+class StudentDSCNN(nn.Module):
+    """Features (B, 1, F, N) to logits (B, n_labels).
+
+    Args:
+        n_features: rows F of the features.
+        n_labels: outputs.
+        widths: channels of each stage.
+        depths: blocks in each stage; the first block of every stage but the first halves the frame rate.
+        kernels: depthwise kernel of each stage, in frames of that stage, odd.
+        stem_stride: frames that the first convolution skips.
+        branches: training-time branches in the depthwise convolutions.
+        dropout: before the classifier.
+        channels: outputs of the stem and of each block, where pruning has changed them.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_labels: int,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        kernels: tuple[int, ...],
+        stem_stride: int,
+        branches: bool,
+        dropout: float,
+        channels: list[int] | None,
+    ):
+        super().__init__()
+        layout = [(stage, position) for stage, depth in enumerate(depths) for position in range(depth)]
+        if channels is None:
+            channels = [widths[0], *(widths[stage] for stage, _ in layout)]
+        self.norm = nn.BatchNorm1d(n_features)
+        self.stem = nn.Conv1d(n_features, channels[0], 5, stem_stride, 2, bias=False)
+        self.stem_norm = nn.BatchNorm1d(channels[0])
+        self.blocks = nn.ModuleList(
+            Block(
+                n_in=channels[i],
+                n_out=channels[i + 1],
+                kernel_size=kernels[stage],
+                stride=2 if stage > 0 and position == 0 else 1,
+                residual=position > 0 or stage == 0,
+                branches=branches,
+            )
+            for i, (stage, position) in enumerate(layout)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels[-1], n_labels)
+
+    @property
+    def channels(self) -> list[int]:
+        """Present widths, as the constructor takes them."""
+        return [self.stem.out_channels, *(block.pointwise.out_channels for block in self.blocks)]
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.norm(features.squeeze(1))  # (B, F, N)
+        x = torch.relu(self.stem_norm(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(self.dropout(x.mean(dim=2)))
+
+    @torch.no_grad()
+    def fold(self) -> StudentDSCNN:
+        """Replace training-time branches by the single convolutions that they amount to, in place."""
+        for block in self.blocks:
+            if isinstance(block.depthwise, DepthwiseConv):
+                block.depthwise = block.depthwise.fold()
+        return self
+
+
+@register_model
+@with_spec(FrontendSpec())
+def student_dscnn(
+    spec: FrontendSpec,
+    n_labels: int,
+    widths=(64, 80, 112),
+    depths=(2, 2, 2),
+    kernels=(9, 9, 9),
+    stem_stride: int = 2,
+    branches: bool = True,
+    dropout: float = 0.1,
+    channels=None,
+) -> nn.Module:
+    """Temporal depthwise-separable student: log-mel 40 x 99, 59 k parameters before pruning."""
+    return StudentDSCNN(
+        spec.shape[0] * spec.shape[1], n_labels, widths, depths, kernels, stem_stride, branches, dropout, channels
+    )
+
+
+def _conv_norm(channels: int, kernel_size: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(channels, channels, kernel_size, stride, kernel_size // 2, groups=channels, bias=False),
+        nn.BatchNorm1d(channels),
+    )
+
+
+def _fold_norm(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return weight * scale[:, None, None], norm.bias - norm.running_mean * scale

@@ -1,0 +1,58 @@
+"""Checkpoints: plain values and tensors only, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from edgedigit.errors import ModelError
+from edgedigit.models import WaveformModel, create_model
+
+FORMAT = 1
+
+
+def save_checkpoint(path: str | Path, values: dict) -> None:
+    """Write `values` under a temporary name, then rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save({"format": FORMAT, **values}, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: if it is missing, damaged, holds code, or is of another format.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"checkpoint {path} is missing; run train_distill.py first") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"checkpoint {path} cannot be read ({first[:80]}); train again or restore it") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ModelError(f"checkpoint {path} is not of format {FORMAT}; train again with this version")
+    return values
+
+
+def build_model(checkpoint: dict) -> WaveformModel:
+    """The model that a checkpoint describes, with its weights, in evaluation mode."""
+    described = checkpoint["model"]
+    model = create_model(
+        described["name"], described["n_labels"], channels=described["channels"], **described["kwargs"]
+    )
+    if described.get("folded"):
+        model.network.fold()
+    model.load_state_dict(checkpoint["state"])
+    return model.eval()
+
+
+def describe(model: WaveformModel, folded: bool = False) -> dict:
+    """The `model` entry of a checkpoint."""
+    return {**model.description(), "folded": folded}

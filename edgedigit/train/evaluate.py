@@ -1,0 +1,75 @@
+"""Logits and accuracy of a torch model over many clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgedigit.data.recording import Recording
+from edgedigit.metrics import accuracy_row
+
+MAX_GROUPS = 12  # more sources or speakers than this would be a list, not a table
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, waveforms: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Logits (n, n_labels) float32 of waveforms (n, n_samples), in evaluation mode."""
+    training = model.training
+    model.eval()
+    parts = [
+        model(torch.from_numpy(waveforms[start : start + batch_size])).float().numpy()
+        for start in range(0, len(waveforms), batch_size)
+    ]
+    model.train(training)
+    return np.concatenate(parts)
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Temperature that minimises the negative log-likelihood of targets (n,) under logits (n, n_labels).
+
+    Source: Guo et al. 2017.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    def nll(log_temperature):
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(targets)), targets].mean()
+
+    return float(np.exp(minimize_scalar(nll, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def accuracy_rows(
+    part: str, recordings: Sequence[Recording], predictions: np.ndarray, labels: Sequence[str]
+) -> list[dict]:
+    """Accuracy over all recordings, then by source where there are several, and by speaker where there are few.
+
+    Args:
+        part: what the recordings are, such as "test"; heads every row's group.
+        predictions: (n,) indices into `labels`.
+
+    Returns:
+        Rows as `metrics.accuracy_row` makes them.
+    """
+    right = np.array([labels[p] == r.label for p, r in zip(predictions, recordings, strict=True)])
+    rows = [accuracy_row(part, int(right.sum()), len(right))]
+    for attribute in ("source", "speaker"):
+        values = np.array([getattr(recording, attribute) for recording in recordings])
+        names = sorted(set(values))
+        if 1 < len(names) <= MAX_GROUPS:
+            rows += [
+                accuracy_row(f"{part}, {n}", int(right[values == n].sum()), int((values == n).sum())) for n in names
+            ]
+    return rows
+
+
+def accuracy_table(rows: Sequence[dict]) -> str:
+    """Rows as aligned text: group, accuracy %, 95 % Wilson interval, n."""
+    width = max(len(row["group"]) for row in rows)
+    return "\n".join(
+        f"  {row['group']:<{width}}  {100 * row['accuracy']:6.2f} %"
+        f"  [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]  n={row['n']}"
+        for row in rows
+    )

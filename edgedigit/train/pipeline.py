@@ -1,0 +1,256 @@
+"""Training from a configuration: recordings, splits, teachers, then the student that learns from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from edgedigit import config as configuration
+from edgedigit.config import Config, FitConfig, ModelConfig
+from edgedigit.data import load_recordings
+from edgedigit.data.dataset import TrainingBatches, as_arrays
+from edgedigit.data.recording import Recording
+from edgedigit.data.splits import check_disjoint, make_split
+from edgedigit.errors import ConfigError, DataError, ModelError
+from edgedigit.manifest import write_json
+from edgedigit.models import WaveformModel, create_model
+from edgedigit.spec import FrontendSpec
+from edgedigit.train.checkpoints import build_model, load_checkpoint
+from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
+
+SELECTION, FINAL = "selection", "final"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class Track:
+    """One division of the training recordings that models are trained on.
+
+    The `selection` track keeps validation speakers out, to choose and to measure on strangers; the `final`
+    track, whose student is exported, trains on them too where the configuration asks for a refit.
+    """
+
+    name: str
+    train: list[Recording]
+    validation: list[Recording]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All recordings of an experiment, divided."""
+
+    tracks: tuple[Track, ...]
+    test: list[Recording]
+    noises: list[np.ndarray]
+
+    def evaluations(self) -> list[tuple[str, str, list[Recording]]]:
+        """(what, track whose model may be measured on it, recordings): validation, then test."""
+        first, last = self.tracks[0], self.tracks[-1]
+        return [("validation, unseen speakers", first.name, first.validation), ("test", last.name, self.test)]
+
+
+def load_material(config: Config, data_dir: str | Path | None, progress: bool = True) -> Material:
+    """Read the recordings that a configuration names and divide them.
+
+    Raises:
+        DataError: if recordings are missing, or a recording or speaker crosses the split.
+    """
+    data = config.data
+    sample_rate = FrontendSpec().sample_rate
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
+    split = make_split(recordings, data.split, data.validation_fraction, data.seed)
+    speakers_differ = not data.split.startswith(("fsdd_official", "all"))
+    check_disjoint(recordings, split, by_speaker=speakers_differ)
+    train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
+    if validation and data.refit:
+        tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
+    else:
+        tracks = (Track(FINAL, train, validation),)
+    return Material(tracks, test, _load_noises(data.noises, data_dir, sample_rate))
+
+
+def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
+    """Recorded noises where they are at hand; without them augmentation makes its own."""
+    if not source:
+        return []
+    try:
+        return [r.waveform for r in load_recordings([source], data_dir, labels=None, sample_rate=sample_rate)]
+    except DataError:
+        return []
+
+
+def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
+    """Create the run folder and store the resolved configuration in it.
+
+    Raises:
+        ConfigError: if the folder already holds a run and `resume` is not given, or holds another's.
+    """
+    path = run_dir / CONFIG_FILE
+    resolved = configuration.to_dict(config)
+    if path.exists():
+        if not resume:
+            raise ConfigError(f"{run_dir} already holds a run; continue it with --resume or choose another --run-dir")
+        if json.loads(path.read_text(encoding="utf-8")) != resolved:
+            raise ConfigError(
+                f"{run_dir} was started with other settings (see {path}); resume with the same ones "
+                "or choose another --run-dir"
+            )
+    write_json(path, resolved)
+
+
+def load_run_config(run_dir: Path) -> Config:
+    """The configuration that a run was started with.
+
+    Raises:
+        ConfigError: if the folder holds no run.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        return configuration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON ({error}); train again in another --run-dir") from None
+
+
+def train_all(
+    config: Config,
+    material: Material,
+    run_dir: Path,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+    bars: bool = True,
+) -> dict[str, WaveformModel]:
+    """Train teachers and student on every track; finished ones are loaded when resuming.
+
+    Returns:
+        The student of each track, by the track's name.
+    """
+    students = {}
+    epochs_run: dict[str, int] = {}
+    for track in material.tracks:
+        say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
+        teachers = []
+        for teacher in config.teachers:
+            fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.name))
+            model, epochs_run[teacher.name] = _train_one(
+                config, track, teacher, fit, None, material, run_dir, resume, say, bars
+            )
+            teachers.append(model)
+        ensemble = Ensemble(teachers, config.precision) if teachers else None
+        fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.name))
+        students[track.name], epochs_run[config.student.name] = _train_one(
+            config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars
+        )
+    return students
+
+
+def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
+    """The trained teachers of a track, or None if the run has none."""
+    teachers = [
+        build_model(load_checkpoint(run_dir / f"{track}-{teacher.name}.best.pt")) for teacher in config.teachers
+    ]
+    return Ensemble(teachers, config.precision) if teachers else None
+
+
+def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
+    """The trained student of a track.
+
+    Raises:
+        ModelError: if its training has not finished.
+    """
+    phase = f"{track}-{config.student.name}"
+    if not load_checkpoint(run_dir / f"{phase}.last.pt")["done"]:
+        raise ModelError(f"{run_dir}: training of {phase} has not finished; run train_distill.py --resume")
+    return build_model(load_checkpoint(run_dir / f"{phase}.best.pt"))
+
+
+def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:
+    """Augmented batches of a track's training recordings."""
+    spec = FrontendSpec()
+    return TrainingBatches(
+        track.train,
+        config.data.labels,
+        config.augment,
+        spec.n_samples,
+        spec.sample_rate,
+        fit.batch_size,
+        fit.samples_per_epoch,
+        noises,
+        seed,
+    )
+
+
+def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndarray] | None:
+    """Waveforms (n, n_samples) and targets (n,) of a track's validation, or None."""
+    if not track.validation:
+        return None
+    return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
+
+
+def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
+    """A tqdm bar that the trainer calls with (step, n_steps, text)."""
+    bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
+
+    def show(step: int, n_steps: int, text: str) -> None:
+        bar.total = n_steps
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(step - bar.n)
+        if step >= n_steps:
+            bar.close()
+
+    return show
+
+
+def _as_long_as_selected(fit: FitConfig, epochs: int | None) -> FitConfig:
+    """The final track trains for as many epochs as selection found useful."""
+    return fit if epochs is None else replace(fit, epochs=epochs)
+
+
+def _train_one(
+    config: Config,
+    track: Track,
+    described: ModelConfig,
+    fit: FitConfig,
+    teacher: Ensemble | None,
+    material: Material,
+    run_dir: Path,
+    resume: bool,
+    say: Callable[[str], None],
+    bars: bool,
+) -> tuple[WaveformModel, int]:
+    """Train or resume one model; returns it and the epochs it ran."""
+    phase = f"{track.name}-{described.name}"
+    set_up_torch(config.seed, config.threads)
+    model = create_model(described.name, len(config.data.labels), **described.kwargs)
+    trainer = Trainer(
+        model,
+        make_batches(config, track, fit, material.noises, config.seed),
+        validation_arrays(config, track),
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        precision=config.precision if described.name != config.student.name else "fp32",
+        folder=run_dir,
+        phase=phase,
+        resolved=configuration.to_dict(config),
+        progress=progress_bar(bars, phase),
+    )
+    if resume and trainer.resume():
+        say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
+    trained = trainer.run()
+    best = trainer.best
+    if best["accuracy"] is None:
+        say(f"  {phase}: {trainer.epoch} epochs")
+    else:
+        say(
+            f"  {phase}: {trainer.epoch} epochs, best at {best['epoch']}: "
+            f"{100 * best['accuracy']:.2f} % on {len(track.validation)} validation clips"
+        )
+    return trained, trainer.epoch

@@ -1,0 +1,301 @@
+"""The one training loop: teachers, students and fine-tuning between pruning steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
+from edgedigit.data.augment import spec_augment
+from edgedigit.data.dataset import TrainingBatches
+from edgedigit.errors import ModelError
+from edgedigit.models import WaveformModel
+from edgedigit.train import losses
+from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
+from edgedigit.train.evaluate import predict_logits
+
+
+def set_up_torch(seed: int, threads: int = 0) -> None:
+    """Seed torch and set its threads; scripts call this, nothing does at import."""
+    torch.manual_seed(seed)
+    if threads > 0:
+        torch.set_num_threads(threads)
+
+
+def autocast_for(precision: str):
+    """Context for a teacher's arithmetic: bfloat16 where the CPU computes it natively and `auto` allows."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if precision == "bf16" or (precision == "auto" and native):
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+class Ensemble(nn.Module):
+    """Teachers whose mean log-probabilities are the soft targets. Frozen, in evaluation mode."""
+
+    def __init__(self, teachers: Sequence[WaveformModel], precision: str):
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers).eval().requires_grad_(False)
+        self.precision = precision
+
+    @torch.no_grad()
+    def forward(self, waveform: Tensor) -> Tensor:
+        with autocast_for(self.precision):
+            logits = [teacher(waveform) for teacher in self.teachers]
+        return torch.stack([one.float().log_softmax(dim=1) for one in logits]).mean(dim=0)
+
+
+class Averager:
+    """Exponential moving average of weights; norm statistics are taken as they are."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model = deepcopy(model).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))  # the first steps are not worth remembering
+        for averaged, current in zip(self.model.parameters(), model.parameters(), strict=True):
+            averaged.lerp_(current, 1 - decay)
+        for averaged, current in zip(self.model.buffers(), model.buffers(), strict=True):
+            averaged.copy_(current)
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and kernels only, not on norms and biases."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr)
+
+
+def one_cycle(step: int, n_steps: int, warmup_share: float) -> float:
+    """Factor on the peak rate: linear warm-up, then half a cosine down to 1 %."""
+    warmup = max(1, round(n_steps * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, n_steps - warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Trainer:
+    """Trains one model, a checkpoint an epoch.
+
+    Args:
+        model: trained in place; `run` returns the averaged weights.
+        batches: augmented training data.
+        validation: waveforms (n, n_samples) and targets (n,), or None to train for all epochs and keep
+            the last weights.
+        config: schedule and optimiser.
+        augment: for the masks on features.
+        teacher: soft targets, or None for hard labels alone.
+        distill: temperature and alpha.
+        precision: of a model trained without a teacher; students train in fp32.
+        folder: of `<phase>.last.pt`, `<phase>.best.pt` and `log.jsonl`; None writes nothing.
+        phase: name of this training in files and log.
+        resolved: configuration that goes into the checkpoints.
+        progress: called with (step, n_steps, text) or None.
+    """
+
+    def __init__(
+        self,
+        model: WaveformModel,
+        batches: TrainingBatches,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        config: FitConfig,
+        augment: AugmentConfig,
+        teacher: nn.Module | None = None,
+        distill: DistillConfig | None = None,
+        precision: str = "fp32",
+        folder: Path | None = None,
+        phase: str = "model",
+        resolved: dict | None = None,
+        progress=None,
+    ):
+        self.model = model
+        self.batches = batches
+        self.validation = validation
+        self.config = config
+        self.augment = augment
+        self.teacher = teacher
+        self.distill = distill or DistillConfig()
+        self.precision = precision
+        self.folder = folder
+        self.phase = phase
+        self.resolved = resolved or {}
+        self.progress = progress
+        self.optimizer = make_optimizer(model, config)
+        self.n_steps = config.epochs * len(batches)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: one_cycle(step, self.n_steps, config.warmup_share)
+        )
+        self.average = Averager(model, config.ema_decay)
+        self.epoch = 0
+        self.step = 0
+        self.best = {"epoch": 0, "accuracy": -1.0, "loss": math.inf}
+        self.done = False
+
+    def resume(self) -> bool:
+        """Continue from `<phase>.last.pt` if there is one; True if there was.
+
+        Raises:
+            ModelError: if the checkpoint is damaged or belongs to another configuration.
+        """
+        path = self._path("last")
+        if path is None or not path.exists():
+            return False
+        saved = load_checkpoint(path)
+        if saved["config"] != self.resolved:
+            differing = sorted(
+                key for key in {*saved["config"], *self.resolved} if saved["config"].get(key) != self.resolved.get(key)
+            )
+            raise ModelError(
+                f"{path} was trained with other settings ({', '.join(differing)}); "
+                "resume with the same ones or start in another --run-dir"
+            )
+        self.model.load_state_dict(saved["raw_state"])
+        self.average.model.load_state_dict(saved["state"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scheduler.load_state_dict(saved["scheduler"])
+        torch.set_rng_state(saved["rng"])
+        self.epoch, self.step, self.best = saved["epoch"], saved["step"], saved["best"]
+        self.done = saved["done"]
+        return True
+
+    def run(self) -> WaveformModel:
+        """Train to the end of the schedule, or until validation has stopped improving.
+
+        Returns:
+            The averaged weights of the best epoch (of the last, without validation), evaluation mode.
+        """
+        while not self.done:
+            started = time.perf_counter()
+            loss = self._train_epoch()
+            self.epoch += 1
+            record = {"phase": self.phase, "epoch": self.epoch, "loss": loss, "lr": self.scheduler.get_last_lr()[0]}
+            improved = self._validate(record)
+            stale = self.epoch - self.best["epoch"]
+            stopped = self.validation is not None and stale >= self.config.patience
+            self.done = self.epoch >= self.config.epochs or stopped
+            record["seconds"] = round(time.perf_counter() - started, 2)
+            self._save(improved)
+            self._log(record)
+        best = self._path("best")
+        if best is not None:
+            self.average.model.load_state_dict(load_checkpoint(best)["state"])
+        elif self.validation is not None:
+            self.average.model.load_state_dict(self._best_state)
+        return self.average.model.eval()
+
+    def _train_epoch(self) -> float:
+        self.model.train()
+        total = 0.0
+        started = time.perf_counter()
+        for i, batch in enumerate(self.batches.epoch(self.epoch)):
+            loss = self._train_step(torch.from_numpy(batch.waveforms), torch.from_numpy(batch.targets))
+            total += loss
+            if not math.isfinite(total):
+                raise ModelError(f"{self.phase}: loss became {loss} at step {self.step}; lower the learning rate")
+            if self.progress:
+                rate = (i + 1) * len(batch.targets) / (time.perf_counter() - started)
+                self.progress(self.step, self.n_steps, f"loss {total / (i + 1):.3f} {rate:.0f} clips/s")
+        return total / len(self.batches)
+
+    def _train_step(self, waveforms: Tensor, targets: Tensor) -> float:
+        with torch.no_grad():
+            features = self.model.frontend(waveforms)  # (B, C, F, N)
+            features = self._mask(features)
+        with autocast_for(self.precision) if self.teacher is None else nullcontext():
+            logits = self.model.network(features).float()
+        smoothing = self.config.label_smoothing
+        if self.teacher is None:
+            loss = losses.cross_entropy(logits, targets, smoothing)
+        else:
+            soft = self.teacher(waveforms)
+            loss = losses.distillation(logits, soft, targets, self.distill.temperature, self.distill.alpha, smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        self.average.update(self.model, self.step)
+        return loss.item()
+
+    def _mask(self, features: Tensor) -> Tensor:
+        """SpecAugment on log-mel and MFCC planes."""
+        augment, spec = self.augment, self.model.spec
+        if not augment.enabled or spec.kind == "raw":
+            return features
+        keep = spec_augment(
+            features.shape,
+            np.random.default_rng([self.batches.seed, 1, self.step]),
+            augment.time_masks,
+            round(augment.time_mask_ms / 1000 * spec.sample_rate / spec.hop_length),
+            augment.frequency_masks,
+            round(augment.frequency_mask_share * features.shape[2]),
+        )
+        return torch.where(torch.from_numpy(keep), features, features.mean(dim=(2, 3), keepdim=True))
+
+    def _validate(self, record: dict) -> bool:
+        """Add validation figures to `record`; True if this epoch is the best so far."""
+        if self.validation is None:
+            self.best = {"epoch": self.epoch, "accuracy": None, "loss": None}
+            return True
+        waveforms, targets = self.validation
+        logits = predict_logits(self.average.model, waveforms)
+        accuracy = float((logits.argmax(axis=1) == targets).mean())
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
+        loss = float(-log_likelihood.mean())
+        record["validation_accuracy"], record["validation_loss"] = accuracy, loss
+        improved = (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"])
+        if improved:
+            self.best = {"epoch": self.epoch, "accuracy": accuracy, "loss": loss}
+            self._best_state = deepcopy(self.average.model.state_dict())
+        return improved
+
+    def _path(self, which: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{self.phase}.{which}.pt"
+
+    def _save(self, improved: bool) -> None:
+        if self.folder is None:
+            return
+        shared = {
+            "model": describe(self.model),
+            "state": self.average.model.state_dict(),
+            "epoch": self.epoch,
+            "best": self.best,
+            "config": self.resolved,
+        }
+        if improved:
+            save_checkpoint(self._path("best"), shared)
+        save_checkpoint(
+            self._path("last"),
+            {
+                **shared,
+                "raw_state": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "rng": torch.get_rng_state(),
+                "step": self.step,
+                "done": self.done,
+            },
+        )
+
+    def _log(self, record: dict) -> None:
+        if self.folder is None:
+            return
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")

@@ -1,0 +1,94 @@
+"""Train teacher networks on spoken digits, then distil them into the depthwise-separable student.
+
+    python train_distill.py                                    # FSDD's training part, all defaults
+    python train_distill.py --config configs/shipped.yaml      # the shipped model: every corpus at hand
+    python train_distill.py --data-dir DIR --epochs 20 --resume
+
+Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; prune_and_quantize.py goes on from there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+
+
+def parse_args(argv):
+    parser = ArgumentParser(prog="train_distill.py", description=__doc__)
+    parser.add_argument("--config", help="YAML or JSON that states differences from the defaults")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as fit_student.lr=3e-3")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--run-dir", default="runs/default", help="folder of this run (%(default)s)")
+    parser.add_argument("--epochs", type=int, help="of teachers and student alike")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--temperature", type=float, help="of the soft targets")
+    parser.add_argument("--alpha", type=float, help="weight of the soft targets; 1 - alpha on the labels")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --run-dir")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser.parse_args(argv)
+
+
+def overrides(args) -> list[str]:
+    """The named flags as --set overrides, before the explicit ones."""
+    named = {
+        "fit_teacher.epochs": args.epochs,
+        "fit_student.epochs": args.epochs,
+        "fit_teacher.batch_size": args.batch_size,
+        "fit_student.batch_size": args.batch_size,
+        "distill.temperature": args.temperature,
+        "distill.alpha": args.alpha,
+        "seed": args.seed,
+    }
+    return [f"{key}={value}" for key, value in named.items() if value is not None] + args.set
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    started = time.perf_counter()
+
+    # 1. What to do: defaults, changed by the file, changed by the flags.
+    from edgedigit import report
+    from edgedigit.config import load_config
+    from edgedigit.data.dataset import as_arrays
+    from edgedigit.manifest import write_json
+    from edgedigit.metrics import confusion_matrix
+    from edgedigit.train import evaluate, pipeline
+
+    config = load_config(args.config, overrides(args))
+    run_dir = Path(args.run_dir)
+
+    # 2. Recordings, divided before anything is trained.
+    material = pipeline.load_material(config, args.data_dir)
+    pipeline.prepare_run(config, run_dir, args.resume)
+    print(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
+
+    # 3. Teachers, then the student, on each track.
+    students = pipeline.train_all(config, material, run_dir, args.resume, bars=not args.quiet)
+
+    # 4. The student on strangers (validation speakers) and on the test part, with pictures of both.
+    rows = []
+    labels = config.data.labels
+    for part, track, recordings in material.evaluations():
+        if not recordings:
+            continue
+        waveforms, targets = as_arrays(recordings, labels, students[track].spec.n_samples)
+        predictions = evaluate.predict_logits(students[track], waveforms).argmax(axis=1)
+        rows += evaluate.accuracy_rows(part, recordings, predictions, labels)
+        counts = confusion_matrix(targets, predictions, len(labels))
+        report.plot_confusion(counts, labels, run_dir / f"confusion_{part.split(',')[0]}.png")
+    report.plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
+    print("student, fp32:")
+    print(evaluate.accuracy_table(rows) if rows else "  neither validation nor test recordings")
+
+    summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
+    write_json(run_dir / "student.json", summary)
+    print_json(summary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
