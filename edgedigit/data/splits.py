@@ -1,0 +1,311 @@
+"""Splits of a list of recordings into training, validation and test, and the proof that nothing crosses."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from edgedigit.data.audiomnist import TEST_SPEAKERS, speaker_name
+from edgedigit.data.recording import SYNTH, Recording
+from edgedigit.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices into a list of recordings, each (n,) int64 in ascending order."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def _split(train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()) -> Split:
+    return Split(*(np.array(sorted(part), dtype=np.int64) for part in (train, validation, test)))
+
+
+def _where(recordings: Sequence[Recording], condition: Callable[[Recording], bool]) -> list[int]:
+    return [index for index, recording in enumerate(recordings) if condition(recording)]
+
+
+def _in_fsdd_test(recording: Recording) -> bool:
+    return recording.source == "fsdd" and recording.split == "test"
+
+
+def fsdd_official(recordings: Sequence[Recording]) -> Split:
+    """FSDD's own split: recordings 0 to 4 of each digit and speaker test, the others and other sources train.
+
+    Seen speakers only: all six speak in both parts.
+
+    Raises:
+        DataError: if there is no FSDD among `recordings`.
+    """
+    test = _where(recordings, _in_fsdd_test)
+    if not test:
+        raise DataError("fsdd_official needs the source fsdd, got none of its test recordings; add it to the sources")
+    return _split(_where(recordings, lambda recording: not _in_fsdd_test(recording)), test=test)
+
+
+def leave_one_speaker_out(recordings: Sequence[Recording], speaker: str) -> Split:
+    """All recordings of one speaker test, everything else trains (FSDD's test recordings of the others included).
+
+    Args:
+        recordings: what to split.
+        speaker: such as "fsdd:george", or "george" where only one corpus has a speaker of that name.
+
+    Raises:
+        DataError: if no speaker or more than one is called that, or the speaker is a synthetic voice.
+    """
+    known = sorted({recording.speaker for recording in recordings if recording.source != SYNTH})
+    matches = [name for name in known if speaker in (name, name.partition(":")[2])]
+    if len(matches) != 1:
+        choices = ", ".join((matches or known)[:12])
+        raise DataError(f"speaker {speaker!r} names {len(matches)} speakers, expected one; choose from {choices}")
+    return _split(
+        _where(recordings, lambda recording: recording.speaker != matches[0]),
+        test=_where(recordings, lambda recording: recording.speaker == matches[0]),
+    )
+
+
+def speaker_kfold(recordings: Sequence[Recording], n_folds: int, fold: int, seed: int) -> Split:
+    """Speaker-disjoint folds: the speakers of each source are dealt over the folds, evenly by recordings.
+
+    Synthetic voices always train. FSDD's official test recordings of training speakers are dropped, so that a model
+    trained on a fold never met them.
+
+    Args:
+        recordings: what to split.
+        n_folds: at least 2, at most the number of speakers.
+        fold: which one tests, from 0.
+        seed: of the deal.
+
+    Raises:
+        ConfigError: if `n_folds` or `fold` is impossible.
+        DataError: if there are fewer speakers than folds.
+    """
+    if n_folds < 2 or not 0 <= fold < n_folds:
+        raise ConfigError(f"fold {fold} of {n_folds} is impossible; expected at least 2 folds, numbered from 0")
+    fold_of = _deal(recordings, n_folds, seed)
+    if len(fold_of) < n_folds:
+        raise DataError(f"{n_folds} folds need as many speakers, got {len(fold_of)}; use fewer folds or add recordings")
+    return _split(
+        _where(recordings, lambda recording: fold_of.get(recording.speaker) != fold and not _in_fsdd_test(recording)),
+        test=_where(recordings, lambda recording: fold_of.get(recording.speaker) == fold),
+    )
+
+
+def _deal(recordings: Sequence[Recording], n_folds: int, seed: int) -> dict[str, int]:
+    """Fold of each real speaker. Within a source, big speakers first, each to the fold with the fewest recordings."""
+    rng = np.random.default_rng(seed)
+    fold_of: dict[str, int] = {}
+    total = np.zeros(n_folds)
+    for counts in _real_speakers(recordings, range(len(recordings))).values():
+        speakers = [speaker for speaker in counts if speaker not in fold_of]  # a speaker may be in two sources
+        rng.shuffle(speakers)
+        in_source = np.zeros(n_folds)
+        for speaker in sorted(speakers, key=lambda speaker: -counts[speaker]):
+            fold = int(np.lexsort((total, in_source))[0])
+            fold_of[speaker] = fold
+            in_source[fold] += counts[speaker]
+            total[fold] += counts[speaker]
+    return fold_of
+
+
+def _real_speakers(recordings: Sequence[Recording], indices: Iterable[int]) -> dict[str, Counter[str]]:
+    """Recordings of each speaker in each source, synthetic voices left out; both sorted by name."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    chosen = [recordings[index] for index in indices]
+    for recording in sorted(chosen, key=lambda recording: (recording.source, recording.speaker)):
+        if recording.source != SYNTH:
+            counts[recording.source][recording.speaker] += 1
+    return counts
+
+
+def audiomnist_fold(recordings: Sequence[Recording], fold: int) -> Split:
+    """One of AudioMNIST's five published folds (36, 12 and 12 speakers); other sources train.
+
+    Raises:
+        ConfigError: if `fold` is not 0 to 4.
+        DataError: if a part of the fold has no recordings.
+    """
+    if not 0 <= fold < len(TEST_SPEAKERS):
+        raise ConfigError(f"audiomnist fold {fold} does not exist; choose 0 to {len(TEST_SPEAKERS) - 1}")
+    test = {speaker_name(number) for number in TEST_SPEAKERS[fold]}
+    validation = {speaker_name(number) for number in TEST_SPEAKERS[fold - 1]}
+    split = _split(
+        _where(recordings, lambda recording: recording.speaker not in test | validation),
+        _where(recordings, lambda recording: recording.speaker in validation),
+        _where(recordings, lambda recording: recording.speaker in test),
+    )
+    if not split.test.size or not split.validation.size:
+        raise DataError("audiomnist folds need all 60 speakers of the source audiomnist; add it to the sources")
+    return split
+
+
+def official(recordings: Sequence[Recording]) -> Split:
+    """Each corpus' own split (`Recording.split`); recordings without one train.
+
+    Raises:
+        DataError: if no recording is marked as test.
+    """
+    split = _split(
+        _where(recordings, lambda recording: recording.split not in ("validation", "test")),
+        _where(recordings, lambda recording: recording.split == "validation"),
+        _where(recordings, lambda recording: recording.split == "test"),
+    )
+    if not split.test.size:
+        raise DataError("no recording belongs to an official test set; choose another split or a source that has one")
+    return split
+
+
+def everything(recordings: Sequence[Recording]) -> Split:
+    """All recordings train, but for FSDD's official test set, on which no shipped model ever trains."""
+    return _split(
+        _where(recordings, lambda recording: not _in_fsdd_test(recording)), test=_where(recordings, _in_fsdd_test)
+    )
+
+
+def cut_validation(
+    recordings: Sequence[Recording], train: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move whole speakers from training to validation.
+
+    Every source with two or more speakers gives at least one and keeps at least one; where no source has two, the
+    speakers of all sources are dealt with as one. Synthetic voices stay in training unless there is nothing else.
+    Recordings are cut, evenly by label, only where there is a single speaker.
+
+    Args:
+        recordings: what `train` points into.
+        train: (n,) indices.
+        fraction: of the recordings of each source, 0 to below 1; 0 cuts nothing.
+        seed: of the choice.
+
+    Returns:
+        Indices that stay in training and indices to validate on, both ascending.
+
+    Raises:
+        ConfigError: if `fraction` is out of range.
+        DataError: if there is too little to cut.
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigError(f"validation fraction {fraction} must be at least 0 and below 1")
+    if fraction == 0:
+        return np.sort(train), np.array([], dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    by_source = _real_speakers(recordings, train)
+    groups = [counts for counts in by_source.values() if len(counts) > 1]
+    if not groups:
+        groups = [sum(by_source.values(), Counter()) or Counter(recordings[index].speaker for index in train)]
+    chosen: set[str] = set()
+    for counts in groups:
+        chosen |= _choose_speakers(counts, fraction, rng)
+    if chosen:
+        held = [index for index in train if recordings[index].speaker in chosen]
+    else:
+        held = _choose_recordings(recordings, train, fraction, rng)
+    kept = np.setdiff1d(train, held)
+    if not len(held) or not len(kept):
+        raise DataError(f"{len(train)} recordings are too few to cut validation from; add recordings or use fraction 0")
+    return kept, np.sort(np.array(held, dtype=np.int64))
+
+
+def _choose_speakers(counts: Counter[str], fraction: float, rng: np.random.Generator) -> set[str]:
+    """Speakers drawn while that brings their share nearer to `fraction`: at least one, never all, none of one."""
+    target = fraction * counts.total()
+    chosen: list[str] = []
+    held = 0
+    for speaker in rng.permutation(sorted(counts))[:-1].tolist():
+        if chosen and abs(held + counts[speaker] - target) >= abs(held - target):
+            break
+        chosen.append(speaker)
+        held += counts[speaker]
+    return set(chosen)
+
+
+def _choose_recordings(
+    recordings: Sequence[Recording], train: np.ndarray, fraction: float, rng: np.random.Generator
+) -> list[int]:
+    """Recordings of a single speaker, `fraction` of each label."""
+    by_label = defaultdict(list)
+    for index in train:
+        by_label[recordings[index].label].append(int(index))
+    held: list[int] = []
+    for label in sorted(by_label):
+        shuffled = rng.permutation(by_label[label])
+        held += shuffled[: max(1, round(fraction * len(shuffled)))].tolist()
+    return held
+
+
+def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bool) -> None:
+    """Prove that no recording is in two parts of `split`, and no speaker if `by_speaker`.
+
+    Training and validation may share the speaker where there is only one to train on.
+
+    Raises:
+        DataError: naming what crosses.
+    """
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    for name, part in parts.items():
+        if part.size and not 0 <= part.min() <= part.max() < len(recordings):
+            raise DataError(f"the {name} split points outside the {len(recordings)} recordings")
+        if np.unique(part).size != part.size:
+            raise DataError(f"the {name} split holds a recording twice")
+    names = {name: {recordings[index].name for index in part} for name, part in parts.items()}
+    speakers = {name: {recordings[index].speaker for index in part} for name, part in parts.items()}
+    for first, second in combinations(parts, 2):
+        if shared := names[first] & names[second]:
+            raise DataError(f"{len(shared)} recordings are in both {first} and {second}, such as {min(shared)}")
+        if not by_speaker or (second == "validation" and len(speakers[first] | speakers[second]) == 1):
+            continue
+        if shared := speakers[first] & speakers[second]:
+            raise DataError(f"{len(shared)} speakers are in both {first} and {second}, such as {min(shared)}")
+
+
+SCHEMES = ("fsdd_official", "loso:SPEAKER", "kfold:N_FOLDS:FOLD", "audiomnist:FOLD", "official", "all")
+SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist")
+"""Schemes whose test speakers are never heard in training."""
+
+
+def is_speaker_disjoint(scheme: str) -> bool:
+    """Whether accuracy under `scheme` is for unseen speakers."""
+    return scheme.partition(":")[0] in SPEAKER_DISJOINT
+
+
+def make_split(recordings: Sequence[Recording], scheme: str, validation_fraction: float, seed: int) -> Split:
+    """Split by a scheme written as text, cut validation where the scheme brings none, and check that nothing crosses.
+
+    Args:
+        recordings: what to split.
+        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official or all.
+        validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
+        seed: of folds and validation.
+
+    Raises:
+        ConfigError: if the scheme is unknown or its numbers are.
+        DataError: if the recordings cannot be split that way.
+    """
+    split = _apply(recordings, scheme, seed)
+    if not split.validation.size:
+        split = Split(*cut_validation(recordings, split.train, validation_fraction, seed), split.test)
+    check_disjoint(recordings, split, is_speaker_disjoint(scheme))
+    return split
+
+
+def _apply(recordings: Sequence[Recording], scheme: str, seed: int) -> Split:
+    match scheme.split(":"):
+        case ["fsdd_official"]:
+            return fsdd_official(recordings)
+        case ["loso", *speaker] if speaker:
+            return leave_one_speaker_out(recordings, ":".join(speaker))
+        case ["kfold", n_folds, fold] if n_folds.isdecimal() and fold.isdecimal():
+            return speaker_kfold(recordings, int(n_folds), int(fold), seed)
+        case ["audiomnist", fold] if fold.isdecimal():
+            return audiomnist_fold(recordings, int(fold))
+        case ["official"]:
+            return official(recordings)
+        case ["all"]:
+            return everything(recordings)
+    raise ConfigError(f"split {scheme!r} is unknown; choose from {', '.join(SCHEMES)}")
