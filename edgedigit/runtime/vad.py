@@ -28,8 +28,7 @@ class VadOptions:
     gate_db: float = 6.0  # speech stands this far above the noise floor
     peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
     floor_window_ms: int = 3000  # past from which the noise floor is taken
-    floor_start_db: float = -70.0  # dBFS; the floor assumed before there is a past
-    floor_min_db: float = -75.0  # dBFS; digital silence counts as this
+    floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 100  # audio before the onset that is kept: soft beginnings
     early_ms: int = 50  # silence after which a word is answered if the model is sure
@@ -115,10 +114,10 @@ class WebRtcActivity:
         # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
         self._n_assumed = max(1, n_frames // 30)
         self._past_db = np.full((2, n_frames), np.inf)
-        self._past_db[:, : self._n_assumed] = self.options.floor_start_db
+        self._past_db[:, : self._n_assumed] = self.options.floor_min_db
         self._peaks_db = np.full((2, self.options.frames(500)), -np.inf)
         self._n_heard = 0
-        self._floor_db = np.full(2, self.options.floor_start_db)
+        self._floor_db = np.full(2, self.options.floor_min_db)
 
     @property
     def noise_floor_db(self) -> float:

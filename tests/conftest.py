@@ -1,0 +1,24 @@
+"""Fixtures for every test."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Folder of real recordings, named by EDGEDIGIT_DATA."""
+    folder = os.environ.get("EDGEDIGIT_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EDGEDIGIT_DATA does not name a folder of recordings")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A small ONNX model that keeps the contract of the shipped ones."""
+    pytest.importorskip("onnx")
+    from tiny_model import build_tiny_model
+
+    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
