@@ -1,0 +1,157 @@
+"""Audio in any container becomes the same mono float waveform, or one clear line."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgedigit.audio import fix_length, load_waveform, read_audio, resample, speech_center, write_wav
+from edgedigit.errors import AudioError
+
+
+def tone(frequency_hz=440, duration_s=1.0, sample_rate=8000, level=0.5):
+    return (level * np.sin(2 * np.pi * frequency_hz * np.arange(round(duration_s * sample_rate)) / sample_rate)).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 44100, 48000])
+def test_every_width_and_rate_gives_the_same_waveform(tmp_path, subtype, sample_rate):
+    soundfile.write(tmp_path / "a.wav", tone(sample_rate=sample_rate), sample_rate, subtype=subtype)
+    waveform = load_waveform(tmp_path / "a.wav")
+    assert waveform.shape == (8000,) and waveform.dtype == np.float32
+    coarse = {"PCM_U8": 0.01, "ULAW": 0.02}.get(subtype, 1e-4)
+    assert np.abs(waveform - tone())[200:-200].max() < coarse
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG", "AIFF", "MP3"])
+def test_other_containers(tmp_path, container):
+    path = tmp_path / f"a.{container.lower()}"
+    soundfile.write(path, tone(sample_rate=16000), 16000, format=container)
+    waveform = load_waveform(path)
+    spectrum = np.abs(np.fft.rfft(waveform[1000:7000]))
+    assert spectrum.argmax() * 8000 / 6000 == pytest.approx(440, abs=2)
+
+
+def test_channels_are_averaged(tmp_path):
+    stereo = np.stack([tone(440), tone(1000)], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, 8000, subtype="FLOAT")
+    waveform, sample_rate = read_audio(tmp_path / "a.wav")
+    assert sample_rate == 8000
+    np.testing.assert_allclose(waveform, stereo.mean(axis=1), atol=1e-6)
+
+
+def test_binary_file_that_cannot_seek():
+    class Pipe(io.RawIOBase):
+        def __init__(self, content):
+            self.content = io.BytesIO(content)
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            return self.content.readinto(buffer)
+
+    content = io.BytesIO()
+    write_wav(content, tone())
+    waveform, _ = read_audio(Pipe(content.getvalue()))
+    np.testing.assert_allclose(waveform, tone(), atol=1e-4)
+
+
+def test_write_wav_clips_and_does_not_wrap(tmp_path):
+    write_wav(tmp_path / "a.wav", np.array([1.5, -1.5, 0.25]), 8000)
+    waveform, sample_rate = read_audio(tmp_path / "a.wav")
+    assert sample_rate == 8000
+    np.testing.assert_allclose(waveform, [1, -1, 0.25], atol=1e-4)
+
+
+def bad_files(folder):
+    """Name and what its error must say."""
+    (folder / "text.wav").write_text("hello")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "headerless.raw").write_bytes(bytes(1000))
+    (folder / "folder.wav").mkdir()
+    soundfile.write(folder / "none.wav", np.zeros(0), 8000)
+    soundfile.write(folder / "nan.wav", np.array([0, 0.1, np.nan]), 8000, subtype="FLOAT")
+    soundfile.write(folder / "inf.wav", np.array([0, np.inf]), 8000, subtype="FLOAT")
+    write_wav(folder / "whole.wav", tone())
+    (folder / "header.wav").write_bytes((folder / "whole.wav").read_bytes()[:30])
+    return {
+        "text.wav": "not an audio file",
+        "empty.wav": "empty",
+        "headerless.raw": "not an audio file",
+        "folder.wav": "folder",
+        "none.wav": "no samples",
+        "nan.wav": "NaN or infinite samples, the first at sample 2",
+        "inf.wav": "NaN or infinite samples, the first at sample 1",
+        "header.wav": "not an audio file|no samples",
+        "missing.wav": "no such file",
+    }
+
+
+def test_bad_files_are_named_in_one_line(tmp_path):
+    for name, expected in bad_files(tmp_path).items():
+        with pytest.raises(AudioError, match=expected) as error:
+            load_waveform(tmp_path / name)
+        assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_text_mode_file_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    with (tmp_path / "a.txt").open() as handle, pytest.raises(AudioError, match="'rb'"):
+        read_audio(handle)
+
+
+def test_resampling_filters_what_the_new_rate_cannot_hold():
+    high = tone(6000, sample_rate=48000)
+    assert np.abs(resample(high, 48000, 8000))[200:-200].max() < 0.001  # away from where the tone is switched on
+    assert np.abs(high[::6]).max() > 0.3  # decimation would have kept it
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 10, 10**9])
+def test_impossible_rates_are_refused(rate):
+    with pytest.raises(AudioError, match="sample rate"):
+        resample(tone(), rate, 8000)
+
+
+def test_short_clip_is_centred_and_whole():
+    clip = np.arange(1, 5, dtype=np.float32)
+    np.testing.assert_array_equal(fix_length(clip, 10), [0, 0, 0, 1, 2, 3, 4, 0, 0, 0])
+
+
+@pytest.mark.parametrize("center", [0, 1, 2, 3])
+def test_short_clip_loses_nothing_wherever_its_centre(center):
+    clip = np.arange(1, 5, dtype=np.float32)
+    fixed = fix_length(clip, 10, center=center)
+    assert fixed.shape == (10,) and np.array_equal(fixed[fixed > 0], clip)
+    assert fixed[5] == clip[center]
+
+
+@pytest.mark.parametrize("word_at_s", [0.0, 2.3, 6.0, 9.5])
+def test_long_clip_is_cut_to_its_word(word_at_s):
+    noise = np.random.default_rng(0).normal(0, 0.003, 80000).astype(np.float32)
+    start = int(word_at_s * 8000)
+    noise[start : start + 4000] += tone(duration_s=0.5)
+    window = fix_length(noise, 8000)
+    assert window.shape == (8000,)
+    assert np.square(window).sum() > 0.99 * np.square(noise[start : start + 4000]).sum()
+
+
+def test_word_of_a_long_clip_is_in_the_middle():
+    clip = np.zeros(40000, np.float32)
+    clip[16000:20000] = tone(duration_s=0.5)
+    assert speech_center(fix_length(clip, 8000)) == pytest.approx(4000, abs=200)
+
+
+@pytest.mark.parametrize("gain", [0.01, 1.0])
+def test_speech_center_ignores_noise_and_level(gain):
+    clip = np.random.default_rng(0).normal(0, 0.01, 16000).astype(np.float32)
+    clip[2000:6000] += tone(duration_s=0.5)
+    assert speech_center(gain * clip) == pytest.approx(4000, abs=160)
+
+
+def test_silence_has_its_centre_in_the_middle():
+    assert speech_center(np.zeros(8000, np.float32)) == 4000
+    assert not fix_length(np.zeros(20000, np.float32), 8000).any()

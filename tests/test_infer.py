@@ -1,0 +1,198 @@
+"""infer.py: a table for people, one JSON line for programs, one clear line for each bad input."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("onnx")
+from tiny_model import silence, speak, tone_word
+
+import infer
+from edgedigit.audio import write_wav
+from edgedigit.cli import ArgumentParser, run_main
+from edgedigit.errors import GateError
+from edgedigit.runtime import microphone
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def run(tiny_model, capsys):
+    """Run the script in this process: exit code, stdout lines, stderr lines."""
+
+    def run(*args):
+        code = run_main(infer.main, [*map(str, args), "--model", str(tiny_model)])
+        output = capsys.readouterr()
+        return code, output.out.splitlines(), output.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def clips(tmp_path):
+    folder = tmp_path / "clips"
+    (folder / "inner").mkdir(parents=True)
+    write_wav(folder / "3.wav", tone_word(3))
+    soundfile.write(
+        folder / "inner/8.flac", np.stack([tone_word(8, sample_rate=48000)] * 2, 1), 48000, subtype="PCM_24"
+    )
+    (folder / "notes.txt").write_text("not audio, not looked at")
+    return folder
+
+
+def test_folder_is_searched_and_summed_up(run, clips):
+    code, out, err = run(clips)
+    assert (code, err) == (0, [])
+    summary = json.loads(out[-1])
+    assert [result["label"] for result in summary["results"]] == ["3", "8"]
+    assert summary["n_inputs"] == summary["n_words"] == 2 and summary["latency_ms_p50"] > 0
+    assert out[0].split() == ["digit", "prob", "seconds", "ms", "source"]
+    assert out[1].split()[0] == "3" and out[1].endswith("3.wav")
+
+
+def test_json_lines_only(run, clips):
+    code, out, _ = run(clips / "3.wav", "--json", "--top-k", "2")
+    word, summary = map(json.loads, out)
+    assert code == 0 and word["label"] == "3" and len(word["top"]) == 2
+    assert summary["n_words"] == 1
+
+
+@pytest.mark.parametrize("flag", ["--top-k", "--top_k"])
+def test_both_spellings_of_a_flag(run, clips, flag):
+    _, out, _ = run(clips / "3.wav", flag, "3")
+    assert len(json.loads(out[-1])["results"][0]["top"]) == 3
+
+
+def test_long_recording_gives_every_word_with_its_time(run, tmp_path):
+    waveform = np.concatenate([speak("40719", gap_s=0.8), silence(3.0)])
+    write_wav(tmp_path / "long.wav", waveform[:80000])
+    code, out, _ = run(tmp_path / "long.wav")
+    results = json.loads(out[-1])["results"]
+    assert code == 0 and [result["label"] for result in results] == list("40719")
+    assert [result["start_s"] for result in results] == pytest.approx([0.5, 1.7, 2.9, 4.1, 5.3], abs=0.03)
+
+
+def test_bad_inputs_cost_a_line_each_and_the_others_are_read(run, clips, tmp_path):
+    (tmp_path / "text.wav").write_text("hello")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "nothing").mkdir()
+    soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 8000, subtype="FLOAT")
+    bad = [tmp_path / name for name in ("text.wav", "empty.wav", "nan.wav", "missing.wav", "nothing")]
+    code, out, err = run(*bad, clips / "3.wav")
+    assert code == 2
+    assert len(err) == len(bad)
+    for line, path in zip(err, bad, strict=True):
+        assert line.startswith("error: ") and path.name in line
+    summary = json.loads(out[-1])
+    assert summary["n_failed"] == 5 and [result["label"] for result in summary["results"]] == ["3"]
+
+
+def test_truncated_model_is_one_line(clips, tiny_model, tmp_path, capsys):
+    (tmp_path / "cut.onnx").write_bytes(tiny_model.read_bytes()[:5000])
+    assert run_main(infer.main, [str(clips), "--model", str(tmp_path / "cut.onnx")]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and "cut.onnx" in output.err
+
+
+def test_unsure_answer_is_shown_as_none(run, tmp_path):
+    write_wav(tmp_path / "quiet.wav", silence(1))
+    _, out, _ = run(tmp_path / "quiet.wav")
+    assert json.loads(out[-1])["results"][0]["label"] is None
+    assert out[1].split()[0] == "-"
+
+
+def test_standard_input_through_a_pipe(tiny_model):
+    content = io.BytesIO()
+    write_wav(content, tone_word(5))
+    command = [sys.executable, "infer.py", "-", "--json", "--model", str(tiny_model)]
+    result = subprocess.run(command, cwd=ROOT, input=content.getvalue(), capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[0])["label"] == "5"
+    result = subprocess.run(command, cwd=ROOT, input=b"", capture_output=True)
+    assert result.returncode == 2 and b"standard input is empty" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--top-k", "0"], ["--mic", "a.wav"], ["--device", "1"]])
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        infer.main(arguments)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys, infer
+try:
+    infer.main(["--help"])
+except SystemExit as stop:
+    print(stop.code, sorted({"numpy", "onnxruntime", "soundfile"} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "python infer.py --mic" in result.stdout and result.stdout.endswith("0 []\n")
+
+
+class FakeMicrophone:
+    """Delivers two words, then ends as told."""
+
+    sample_rate, overruns, ending = 16000, 0, KeyboardInterrupt()
+
+    def __init__(self, device):
+        self.device = microphone.InputDevice(0, "fake", self.sample_rate, 1, True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __iter__(self):
+        waveform = speak("61", sample_rate=self.sample_rate)
+        yield from (waveform[i : i + 160] for i in range(0, waveform.size, 160))
+        raise self.ending
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "errors"),
+    [(KeyboardInterrupt(), 0, []), (microphone.DeviceError("unplugged"), 2, ["error: unplugged"])],
+)
+def test_microphone_until_ctrl_c_or_until_it_goes(run, monkeypatch, ending, code, errors):
+    monkeypatch.setattr(FakeMicrophone, "ending", ending)
+    monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
+    got, out, err = run("--mic")
+    summary = json.loads(out[-1])
+    assert got == code and [line for line in err if line.startswith("error")] == errors
+    assert [result["label"] for result in summary["results"]] == ["6", "1"]
+    assert all(result["latency_ms"] < 150 for result in summary["results"])
+
+
+# What all scripts share
+
+
+def test_parser_takes_either_spelling_of_either_registration():
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--batch_size", type=int)
+    parser.add_argument_group("more").add_argument("--data-dir")
+    for arguments in (["--batch-size", "3", "--data_dir=a_b"], ["--batch_size=3", "--data-dir", "a_b"]):
+        args = parser.parse_args(arguments)
+        assert (args.batch_size, args.data_dir) == (3, "a_b")
+
+
+def test_run_main_turns_exceptions_into_exit_codes(capsys):
+    def raising(error):
+        def main(argv):
+            raise error
+
+        return main
+
+    assert run_main(raising(GateError("accuracy 98.0 % is below 99.0 %"))) == 1
+    assert capsys.readouterr().err == "error: accuracy 98.0 % is below 99.0 %\n"
+    assert run_main(raising(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):  # a defect keeps its traceback
+        run_main(raising(ZeroDivisionError()))

@@ -1,0 +1,317 @@
+"""The recogniser keeps its contract with model files, and its answers do not depend on how audio comes in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("onnx")
+from tiny_model import LABELS, build_tiny_model, silence, tone_word
+
+from edgedigit.audio import write_wav
+from edgedigit.errors import AudioError, DeviceError, InputError, ModelError
+from edgedigit.labels import NON_DIGIT
+from edgedigit.manifest import write_manifest
+from edgedigit.runtime import Recognizer, _paths, microphone
+from edgedigit.runtime.resampler import StreamResampler
+
+
+@pytest.fixture(scope="module")
+def recognizer(tiny_model):
+    return Recognizer(tiny_model)
+
+
+def test_file_array_and_binary_file_agree(recognizer, tmp_path):
+    path = tmp_path / "7.wav"
+    write_wav(path, tone_word(7))
+    with path.open("rb") as handle:
+        predictions = [recognizer.predict(str(path)), recognizer.predict(path), recognizer.predict(handle)]
+    assert predictions[0] == predictions[1] == predictions[2]
+    assert predictions[0].label == recognizer.predict(tone_word(7)).label == "7"
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 44100, 48000])
+def test_arrays_of_any_rate(recognizer, sample_rate):
+    for digit in range(10):
+        assert recognizer.predict(tone_word(digit, sample_rate=sample_rate), sample_rate).label == str(digit)
+
+
+def test_int16_is_the_same_as_float(recognizer):
+    word = tone_word(3)
+    integers = np.round(word * 32768).astype(np.int16)
+    assert recognizer.predict(integers).probability == pytest.approx(recognizer.predict(word).probability, abs=1e-3)
+
+
+def test_a_list_gives_a_list_that_agrees_with_single_clips(recognizer):
+    clips = [tone_word(digit, duration_s) for digit, duration_s in ((1, 0.3), (9, 1.4), (4, 1.0))]
+    together = recognizer.predict(clips)
+    assert [prediction.label for prediction in together] == ["1", "9", "4"]
+    for prediction, clip in zip(together, clips, strict=True):
+        assert prediction.probability == pytest.approx(recognizer.predict(clip).probability, abs=1e-6)
+    assert recognizer.predict([]) == []
+
+
+def test_a_prediction_describes_itself(recognizer):
+    prediction = recognizer.predict(tone_word(2) + tone_word(5) * 0.9)
+    assert list(prediction.probabilities) == LABELS
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    (first, p_first), (second, p_second) = prediction.top(2)
+    assert (first, second) == ("2", "5") and p_first == prediction.probability > p_second
+    assert prediction.latency_ms > 0
+
+
+def test_what_the_model_is_unsure_of_is_rejected(recognizer, tmp_path):
+    assert recognizer.predict(silence(1)).rejected
+    assert not recognizer.predict(tone_word(2)).rejected
+    strict = build_tiny_model(tmp_path / "strict.onnx", thresholds='{"reject_below": 1.1}')
+    assert Recognizer(strict).predict(tone_word(2)).rejected
+
+
+def test_a_label_for_other_sounds_is_rejected(tmp_path):
+    labels = ["0", "1", NON_DIGIT, "3", "4", "5", "6", "7", "8", "9"]
+    model = build_tiny_model(tmp_path / "m.onnx", labels=str(labels).replace("'", '"'))
+    assert Recognizer(model).predict(tone_word(2)).rejected
+    assert not Recognizer(model).predict(tone_word(3)).rejected
+
+
+@pytest.mark.parametrize(
+    ("audio", "expected"),
+    [
+        (np.zeros((8000, 2), np.float32), "one channel"),
+        (np.zeros(0, np.float32), "no samples"),
+        (np.array([0.0, np.nan]), "NaN"),
+        (np.array([1, 2], np.uint8), "uint8"),
+        (np.array([1j, 2j]), "complex"),
+        (7, "expected a path"),
+        (["missing.wav"], "no such file"),
+    ],
+)
+def test_unusable_audio(recognizer, audio, expected):
+    with pytest.raises(AudioError, match=expected):
+        recognizer.predict(audio)
+
+
+def test_probabilities_wants_whole_windows(recognizer):
+    assert recognizer.probabilities(np.zeros((3, 8000))).shape == (3, 10)
+    with pytest.raises(AudioError, match=r"expected \(B, 8000\)"):
+        recognizer.probabilities(np.zeros((3, 7999)))
+
+
+def test_threads_below_one_are_refused(tiny_model):
+    with pytest.raises(InputError, match="threads"):
+        Recognizer(tiny_model, threads=0)
+
+
+# Model files
+
+
+def test_missing_model(tmp_path):
+    with pytest.raises(ModelError, match="not a file"):
+        Recognizer(tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.99])
+def test_truncated_model(tiny_model, tmp_path, kept):
+    content = tiny_model.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: kept if kept >= 1 else int(kept * len(content))])
+    with pytest.raises(ModelError) as error:
+        Recognizer(tmp_path / "cut.onnx")
+    assert "cut.onnx" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_model_that_differs_from_its_manifest(tmp_path):
+    model = build_tiny_model(tmp_path / "m.onnx")
+    write_manifest(model, {})
+    assert Recognizer(model).info.version == "0.0.test"
+    build_tiny_model(model, version="replaced")
+    with pytest.raises(ModelError, match="sha256"):
+        Recognizer(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"input_name": "audio"}, "expected one input 'waveform'"),
+        ({"labels": None}, "labels"),
+        ({"labels": "0,1"}, "malformed"),
+        ({"labels": '["0", "1"]'}, "metadata says"),
+        ({"n_samples": "16000"}, "metadata says"),
+        ({"sample_rate": "fast"}, "fast"),
+        ({"thresholds": None}, "thresholds"),
+    ],
+)
+def test_model_that_breaks_the_contract(tmp_path, change, expected):
+    model = build_tiny_model(tmp_path / "m.onnx", **change)
+    with pytest.raises(ModelError, match=expected):
+        Recognizer(model)
+
+
+def test_the_results_name_the_default_model(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(_paths, "PACKAGE", tmp_path / "edgedigit")
+    with pytest.raises(ModelError, match="no shipped model"):
+        Recognizer()
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "chosen.onnx").write_bytes(tiny_model.read_bytes())
+    (artifacts / "export_results.json").write_text('{"default": "chosen.onnx"}')
+    assert Recognizer().path == artifacts / "chosen.onnx"
+    (artifacts / "export_results.json").write_text("{}")
+    with pytest.raises(ModelError, match="default"):
+        Recognizer()
+
+
+# Isolation
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "sounddevice") or name.startswith(
+            ("edgedigit.data", "edgedigit.models", "edgedigit.train", "edgedigit.compress", "edgedigit.export")
+        ):
+            raise ImportError("blocked " + name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run_python(code, *args):
+    root = Path(__file__).resolve().parents[1]
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code, *map(str, args)], cwd=root, capture_output=True, text=True
+    )
+
+
+def test_block_blocks():
+    assert "blocked torch" in run_python("import torch").stderr
+
+
+def test_deployed_half_needs_no_torch(tiny_model, tmp_path):
+    write_wav(tmp_path / "4.wav", tone_word(4))
+    code = "import infer; sys.exit(infer.main(sys.argv[1:]))"
+    result = run_python(code, tmp_path / "4.wav", "--model", tiny_model)
+    assert result.returncode == 0, result.stderr
+    assert '"label": "4"' in result.stdout
+
+
+def test_import_prints_nothing_and_loads_no_network_library():
+    result = run_python("import edgedigit.runtime; print('onnxruntime' in sys.modules, 'webrtcvad' in sys.modules)")
+    assert (result.stdout, result.stderr) == ("False False\n", "")
+
+
+# Stream resampling
+
+
+@pytest.mark.parametrize("sample_rate", [6000, 11025, 16000, 44100, 48000])
+def test_stream_resampler_is_exact_and_does_not_depend_on_blocks(sample_rate):
+    time_s = np.arange(sample_rate // 2) / sample_rate
+    waveform = np.sin(2 * np.pi * 1000 * time_s).astype(np.float32)
+    outputs = []
+    for block in (waveform.size, 1, 37, 160, 8000):
+        resampler = StreamResampler(sample_rate, 8000)
+        parts = [resampler.push(waveform[i : i + block]) for i in range(0, waveform.size, block)]
+        outputs.append(np.concatenate([*parts, resampler.flush()]))
+    assert outputs[0].size == 4000
+    np.testing.assert_allclose(outputs[0][100:-100], np.sin(np.pi / 4 * np.arange(4000))[100:-100], atol=1e-3)
+    for output in outputs[1:]:
+        np.testing.assert_array_equal(output, outputs[0])
+
+
+def test_stream_resampler_filters_and_is_prompt():
+    resampler = StreamResampler(48000, 8000)
+    assert resampler.delay_s <= 0.006
+    high = np.sin(2 * np.pi * 5000 / 48000 * np.arange(48000)).astype(np.float32)
+    output = resampler.push(high)
+    assert output.size >= 8000 - 0.006 * 8000
+    assert np.abs(output[100:]).max() < 0.002
+
+
+# Microphone, without hardware
+
+
+class FakePortAudio:
+    """What sounddevice offers, as far as it is used."""
+
+    class PortAudioError(Exception):
+        pass
+
+    class default:
+        device = (1, 0)
+
+    devices = (
+        {"name": "Speaker", "max_input_channels": 0, "default_samplerate": 48000.0},
+        {"name": "USB Microphone", "max_input_channels": 1, "default_samplerate": 44100.0},
+        {"name": "Built-in Microphone", "max_input_channels": 2, "default_samplerate": 48000.0},
+    )
+
+    def query_devices(self):
+        return list(self.devices)
+
+    def InputStream(self, **_settings):
+        raise self.PortAudioError("Device unavailable")
+
+
+@pytest.fixture
+def port_audio(monkeypatch):
+    fake = FakePortAudio()
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    return fake
+
+
+def test_devices_by_default_number_and_name(port_audio):
+    assert [device.number for device in microphone.list_devices()] == [1, 2]
+    assert microphone.find_device().number == 1
+    assert microphone.find_device("2").name == microphone.find_device("built-in").name == "Built-in Microphone"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("Speaker", "no microphone"), ("Microphone", "several"), (7, "no mic")]
+)
+def test_device_that_is_not_one(port_audio, wanted, expected):
+    with pytest.raises(DeviceError, match=expected):
+        microphone.find_device(wanted)
+
+
+def test_no_device_and_busy_device(port_audio):
+    with pytest.raises(DeviceError, match=r"cannot be opened \(Device unavailable\)"), microphone.Microphone():
+        pass
+    port_audio.devices = ()
+    with pytest.raises(DeviceError, match="no microphone found"):
+        microphone.Microphone()
+
+
+def test_slow_reader_loses_blocks_and_they_are_counted(port_audio, monkeypatch):
+    class Status:
+        input_overflow = False
+
+    mic = microphone.Microphone()
+    capacity = mic._blocks.maxsize
+    for i in range(capacity + 3):
+        mic._callback(np.full((4, 1), i, np.float32), 4, None, Status())
+    assert mic.overruns == 3
+    monkeypatch.setattr(microphone, "SILENT_S", 0.01)
+    blocks = iter(mic)
+    assert [next(blocks)[0] for _ in range(capacity)] == list(range(capacity))
+    with pytest.raises(DeviceError, match="delivered nothing"):
+        next(blocks)
+
+
+def test_missing_port_audio_names_the_package(tmp_path):
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    code = f"""
+sys.meta_path.pop(0)
+sys.path.insert(0, {str(tmp_path)!r})
+import infer
+from edgedigit.cli import run_main
+sys.exit(run_main(infer.main, ["--list-devices"]))
+"""
+    result = run_python(code)
+    assert result.returncode == 2
+    assert "libportaudio2" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_soundfile_and_runtime_read_the_same_samples(recognizer, tmp_path):
+    soundfile.write(tmp_path / "6.flac", np.stack([tone_word(6, sample_rate=48000)] * 2, 1), 48000, subtype="PCM_24")
+    assert recognizer.predict(tmp_path / "6.flac").label == "6"

@@ -1,0 +1,189 @@
+"""A stream gives each word once, at its time, however it is cut into blocks."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("webrtcvad")
+from tiny_model import build_tiny_model, silence, speak, tone_word
+
+from edgedigit.errors import AudioError, ConfigError
+from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
+
+NEVER_EARLY = VadOptions(early_probability=1.1)
+
+
+@pytest.fixture(scope="module")
+def recognizer(tiny_model):
+    return Recognizer(tiny_model)
+
+
+def events_of(stream, waveform, block=None):
+    block = block or waveform.size
+    events = [event for i in range(0, waveform.size, block) for event in stream.accept(waveform[i : i + block])]
+    return events + stream.flush()
+
+
+def digits_of(events):
+    return "".join(event.label for event in events if event.kind == "digit")
+
+
+def test_each_word_once_with_its_times(recognizer):
+    events = events_of(StreamingRecognizer(recognizer), speak("7301", gap_s=0.3))
+    assert [event.kind for event in events] == ["speech_start", "digit", "speech_end"] * 4
+    assert digits_of(events) == "7301"
+    for i, event in enumerate(event for event in events if event.kind == "digit"):
+        assert event.start_s == pytest.approx(0.5 + 0.7 * i, abs=0.02)
+        assert event.end_s == pytest.approx(0.9 + 0.7 * i, abs=0.02)
+        assert event.probability > 0.9
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 44100, 48000])
+def test_answers_do_not_depend_on_block_size(recognizer, sample_rate):
+    waveform = speak("2958", gap_s=0.15, sample_rate=sample_rate)
+    whole = events_of(StreamingRecognizer(recognizer, sample_rate=sample_rate), waveform)
+    assert digits_of(whole) == "2958"
+    for block in (1, 37, 160, 800, 8000) if sample_rate == 8000 else (37, 441, 8000):
+        stream = StreamingRecognizer(recognizer, sample_rate=sample_rate)
+        assert events_of(stream, waveform, block) == whole
+
+
+def test_a_stream_answers_as_the_clip_alone_does(recognizer):
+    for digit in range(10):
+        streamed = events_of(StreamingRecognizer(recognizer), speak([digit]))
+        assert digits_of(streamed) == recognizer.predict(tone_word(digit)).label
+
+
+def test_interleaved_streams_are_independent(recognizer):
+    first, second = speak("12345", seed=1), speak("98760", seed=2)
+    streams = StreamingRecognizer(recognizer), StreamingRecognizer(recognizer)
+    heard = [[], []]
+    for i in range(0, first.size, 200):
+        heard[0] += streams[0].accept(first[i : i + 200])
+        heard[1] += streams[1].accept(second[i : i + 200])
+    assert [digits_of(events) for events in heard] == ["12345", "98760"]
+
+
+def test_reset_and_flush_begin_anew(recognizer):
+    waveform = speak("31")
+    stream = StreamingRecognizer(recognizer)
+    fresh = events_of(stream, waveform)
+    assert events_of(stream, waveform) == fresh  # after flush
+    stream.accept(speak("5")[:6000])
+    stream.reset()
+    assert events_of(stream, waveform) == fresh
+
+
+@pytest.mark.parametrize("gain", [0.1, 1, 3])
+def test_gain_does_not_matter(recognizer, gain):
+    assert digits_of(events_of(StreamingRecognizer(recognizer), gain * speak("7301", noise=1e-3))) == "7301"
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.03])
+def test_words_in_noise_after_the_floor_is_learned(recognizer, noise):
+    waveform = np.concatenate([silence(3), speak("4682", noise=0)])
+    waveform += np.random.default_rng(0).normal(0, 0.3 * noise, waveform.size).astype(np.float32)
+    events = [event for event in events_of(StreamingRecognizer(recognizer), waveform) if event.time_s > 3]
+    assert digits_of(events) == "4682"
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-4, 0.05])
+def test_steady_noise_and_silence_hold_no_words(recognizer, level):
+    noise = np.random.default_rng(0).normal(0, level, 20 * 8000).astype(np.float32)
+    events = events_of(StreamingRecognizer(recognizer), noise)
+    assert not digits_of(events)
+    assert not [event for event in events if event.time_s > 2.5]  # once the floor is learned, not even a start
+
+
+def test_words_120_ms_apart_are_two_and_a_closure_of_80_ms_does_not_split(recognizer):
+    assert digits_of(events_of(StreamingRecognizer(recognizer), speak("27", gap_s=0.12))) == "27"
+    halves = np.concatenate([silence(0.5), tone_word(6, 0.2), silence(0.08), tone_word(6, 0.2), silence(0.5)])
+    events = events_of(StreamingRecognizer(recognizer, NEVER_EARLY), halves)
+    assert digits_of(events) == "6"
+    assert events[-1].end_s == pytest.approx(0.98, abs=0.02)
+
+
+@pytest.mark.parametrize("closure_s", [0.06, 0.12])
+def test_the_unvoiced_tail_after_a_closure_is_no_second_word(recognizer, closure_s):
+    hiss = np.diff(np.random.default_rng(0).normal(0, 0.05, 1201)).astype(np.float32)  # 150 ms, like the end of "six"
+    six = np.concatenate([silence(0.5), tone_word(6, 0.3), silence(closure_s), hiss, silence(0.5)])
+    for options in (None, NEVER_EARLY):
+        events = events_of(StreamingRecognizer(recognizer, options), six)
+        assert digits_of(events) == "6"
+
+
+def test_a_click_is_no_word(recognizer):
+    waveform = silence(2)
+    waveform[8000:8040] = 0.8
+    events = events_of(StreamingRecognizer(recognizer), waveform)
+    assert not [event for event in events if event.prediction]
+
+
+def test_a_sure_model_answers_early_and_an_unsure_one_waits(recognizer):
+    options = VadOptions()
+    (early,) = [e for e in events_of(StreamingRecognizer(recognizer), speak("5")) if e.kind == "digit"]
+    (late,) = [e for e in events_of(StreamingRecognizer(recognizer, NEVER_EARLY), speak("5")) if e.kind == "digit"]
+    assert early.time_s - early.end_s == pytest.approx(options.early_ms / 1000)
+    assert late.time_s - late.end_s == pytest.approx(options.hangover_ms / 1000)
+    assert options.early_ms <= early.latency_ms < late.latency_ms < 150
+
+
+def test_a_word_that_is_none_of_the_labels_is_rejected(recognizer):
+    mixture = np.sum([tone_word(digit, level=0.05) for digit in range(10)], axis=0)
+    events = events_of(StreamingRecognizer(recognizer), np.concatenate([silence(0.5), mixture, silence(0.5)]))
+    assert [event.kind for event in events] == ["speech_start", "rejected", "speech_end"]
+
+
+def test_endless_speech_is_cut(recognizer):
+    events = events_of(StreamingRecognizer(recognizer), np.concatenate([silence(0.5), tone_word(1, 4.0)]))
+    longest = max(event.end_s - event.start_s for event in events if event.kind == "speech_end")
+    assert longest <= VadOptions().max_speech_ms / 1000 + 0.01
+
+
+def test_word_at_the_very_end_is_answered_by_flush(recognizer):
+    stream = StreamingRecognizer(recognizer)
+    assert not digits_of(stream.accept(np.concatenate([silence(0.5), tone_word(8)])))
+    assert digits_of(stream.flush()) == "8"
+
+
+def test_memory_stays_bounded(recognizer):
+    stream = StreamingRecognizer(recognizer, sample_rate=16000)
+    for _ in range(40):
+        stream.accept(np.tile(tone_word(3, sample_rate=16000), 5))
+    limit = VadOptions().max_speech_ms / VadOptions().frame_ms + 20
+    assert len(stream._word) + len(stream._past) <= limit
+    assert stream._pending.size < 80 and stream._resampler._buffer.size < 1000
+
+
+def test_blocks_that_cannot_be_used(recognizer):
+    stream = StreamingRecognizer(recognizer)
+    assert stream.accept(np.zeros(0, np.float32)) == []
+    with pytest.raises(AudioError, match="one channel"):
+        stream.accept(np.zeros((10, 2), np.float32))
+    with pytest.raises(AudioError, match="NaN"):
+        stream.accept(np.array([0, np.nan], np.float32))
+
+
+def test_thresholds_travel_with_the_model(tmp_path):
+    model = build_tiny_model(tmp_path / "a.onnx", thresholds='{"vad": {"hangover_ms": 80}}')
+    stream = StreamingRecognizer(Recognizer(model))
+    assert stream.options == VadOptions(hangover_ms=80)
+    model = build_tiny_model(tmp_path / "b.onnx", thresholds='{"vad": {"hang_ms": 80}}')
+    with pytest.raises(ConfigError, match="hang_ms"):
+        StreamingRecognizer(Recognizer(model))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frame_ms": 15},
+        {"aggressiveness": 4},
+        {"onset_ms": 0},
+        {"early_ms": 120},
+        {"max_speech_ms": 20},
+        {"floor_window_ms": 50},
+    ],
+)
+def test_thresholds_that_cannot_work(change):
+    with pytest.raises(ConfigError):
+        VadOptions(**change)
