@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.data import audiomnist, folder, fsdd, speech_commands
+from edgedigit.data import audiomnist, folder, fsdd, speech_commands, synth
 from edgedigit.data.download import find_data_dir, locate
-from edgedigit.data.recording import Recording, digits_only, read_entries, with_labels
+from edgedigit.data.recording import SYNTH, Recording, digits_only, read_entries, with_labels
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS
 
 __all__ = ["SOURCES", "Recording", "digits_only", "find_data_dir", "load_recordings"]
 
 CORPORA = {module.CORPUS.name: module for module in (fsdd, audiomnist, speech_commands)}
-SOURCES = (*CORPORA, "folder:PATH")
+SOURCES = (*CORPORA, "synth", "synth:N", "folder:PATH")
 
 
 def load_recordings(
@@ -29,7 +29,8 @@ def load_recordings(
     """Load recordings from one or more sources.
 
     Args:
-        sources: any of `SOURCES`. PATH is a folder (or a CSV manifest), absolute or below the data directory.
+        sources: any of `SOURCES`. PATH is a folder (or a CSV manifest), absolute or below the data directory; N is
+            how many clips of each word are synthesised.
         data_dir: holds the corpora; None means $EDGEDIGIT_DATA, else the user's cache.
         labels: what to keep; None keeps every label.
         sample_rate: Hz; everything is resampled to it.
@@ -63,6 +64,9 @@ def _load(
     source: str, root: Path, labels: Sequence[str] | None, sample_rate: int, progress: bool, download: bool
 ) -> list[Recording]:
     kind, _, argument = source.partition(":")
+    if source == SYNTH or (kind == SYNTH and argument.isdecimal()):
+        words = DIGITS if labels is None else labels
+        return synth.load(words, int(argument or synth.N_PER_WORD), sample_rate=sample_rate, progress=progress)
     if kind in CORPORA and not argument:
         entries = CORPORA[kind].entries(locate(CORPORA[kind].CORPUS, root, download, progress))
     elif kind == "folder" and argument:
