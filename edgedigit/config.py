@@ -171,12 +171,33 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         if not isinstance(loaded or {}, dict):
             raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
         values = loaded or {}
-    config = from_dict(values)
+    return apply_overrides(from_dict(values), overrides)
+
+
+def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str] = ()) -> Config:
+    """Change a configuration by `key.path=value` settings.
+
+    Args:
+        overrides: such as "fit_student.lr=3e-3"; values are read as YAML.
+        only: sections that may be changed; empty allows all.
+
+    Raises:
+        ConfigError: if a key or type is wrong, or a section may not be changed.
+    """
+    import yaml
+
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"override {override!r} has no '='; write it as --set fit_student.lr=3e-3")
-        nested = yaml.safe_load(text)
+        if only and key.strip().split(".")[0] not in only:
+            raise ConfigError(
+                f"{key.strip()} was fixed when the run was trained; only {', '.join(only)} may change now"
+            )
+        try:
+            nested = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {override!r}: the value is not valid YAML") from None
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         config = _merge(Config, config, nested, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
 
 from edgedigit.errors import ModelError
@@ -73,3 +74,18 @@ def verify_manifest(artifact: str | Path) -> dict:
             "the file is damaged or was replaced: run export_models.py again"
         )
     return manifest
+
+
+def source_commit() -> str:
+    """Short commit of the code that is running, "-dirty" appended if it was changed, or "unknown"."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + (
+            "-dirty" if git("status", "--porcelain", "-uno", "--", "*.py") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

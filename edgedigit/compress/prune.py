@@ -52,9 +52,8 @@ def prune_to(model: WaveformModel, max_params: int, round_to: int) -> WaveformMo
         network,
         torch.zeros(1, *model.spec.shape),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        global_pruning=True,
+        global_pruning=False,  # layers shrink alike; ranked together, magnitudes would empty the early ones
         pruning_ratio=0.95,
-        max_pruning_ratio=0.75,  # of one layer: no stage may vanish
         iterative_steps=FINENESS,
         round_to=round_to,
         ignored_layers=[network.classifier],

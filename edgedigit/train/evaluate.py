@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from edgedigit.data.recording import Recording
 from edgedigit.metrics import accuracy_row
+from edgedigit.runtime import Recognizer
 
 MAX_GROUPS = 12  # more sources or speakers than this would be a list, not a table
 
@@ -24,6 +27,13 @@ def predict_logits(model: nn.Module, waveforms: np.ndarray, batch_size: int = 25
         for start in range(0, len(waveforms), batch_size)
     ]
     model.train(training)
+    return np.concatenate(parts)
+
+
+def predict_onnx(path: str | Path, waveforms: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Probabilities (n, n_labels) of an exported model for waveforms (n, n_samples)."""
+    recognizer = Recognizer(path)
+    parts = [recognizer.probabilities(waveforms[i : i + batch_size]) for i in range(0, len(waveforms), batch_size)]
     return np.concatenate(parts)
 
 
@@ -63,6 +73,38 @@ def accuracy_rows(
                 accuracy_row(f"{part}, {n}", int(right[values == n].sum()), int((values == n).sum())) for n in names
             ]
     return rows
+
+
+ANSWER_FIELDS = ("track", "stage", "part", "name", "label", "speaker", "source", "answer")
+
+
+def answer_rows(
+    track: str,
+    stage: str,
+    part: str,
+    recordings: Sequence[Recording],
+    predictions: np.ndarray,
+    labels: Sequence[str],
+) -> list[tuple]:
+    """One row of `ANSWER_FIELDS` for every recording, so that any table can be made from them later."""
+    return [
+        (track, stage, part, r.name, r.label, r.speaker, r.source, labels[p])
+        for r, p in zip(recordings, predictions, strict=True)
+    ]
+
+
+def write_answers(path: str | Path, rows: Sequence[tuple]) -> None:
+    """Write `answer_rows` as CSV."""
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(ANSWER_FIELDS)
+        writer.writerows(rows)
+
+
+def read_answers(path: str | Path) -> list[dict]:
+    """Rows of a file that `write_answers` wrote, as dictionaries."""
+    with open(path, newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
 
 
 def accuracy_table(rows: Sequence[dict]) -> str:

@@ -1,0 +1,139 @@
+"""From a trained student to its pruned and its INT8 version, on every track of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit import config as configuration
+from edgedigit.compress.prune import folded_parameters, parameter_targets, prune_to
+from edgedigit.compress.quantize import calibration_indices
+from edgedigit.config import Config, FitConfig
+from edgedigit.data.dataset import as_arrays
+from edgedigit.errors import ConfigError
+from edgedigit.models import WaveformModel
+from edgedigit.spec import FrontendSpec
+from edgedigit.train.checkpoints import build_model, load_checkpoint
+from edgedigit.train.evaluate import fit_temperature, predict_logits
+from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
+from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
+
+SUMMARY_FILE = "compressed.json"
+KEPT_OF_CORRECT = 0.99  # the rejection threshold lets this share of right answers through
+
+
+def pruned_phase(track: str) -> str:
+    """Name of the last fine-tuning: its best checkpoint is the pruned student."""
+    return f"{track}-pruned"
+
+
+def prune_track(
+    config: Config,
+    material: Material,
+    track: Track,
+    run_dir: Path,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+    bars: bool = True,
+) -> WaveformModel:
+    """Prune a track's student in equal steps, recovering by distillation after each.
+
+    Returns:
+        The pruned student, also in `<track>-pruned.best.pt`.
+    """
+    compress = config.compress
+    model = load_student(config, run_dir, track.name)
+    teacher = load_teachers(config, run_dir, track.name)
+    targets = parameter_targets(folded_parameters(model), compress.target_sparsity, compress.pruning_steps)
+    recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
+    for step, max_params in enumerate(targets, start=1):
+        model = prune_to(model, max_params, compress.round_to)
+        phase = f"{track.name}-prune{step}"
+        model = _recover(config, material, track, model, teacher, recovery, phase, step, run_dir, resume, bars)
+        say(f"  {phase}: {folded_parameters(model)} parameters, channels {model.network.channels}")
+    final = replace(recovery, epochs=compress.final_epochs)
+    phase = pruned_phase(track.name)
+    return _recover(config, material, track, model, teacher, final, phase, len(targets) + 1, run_dir, resume, bars)
+
+
+def _recover(
+    config: Config,
+    material: Material,
+    track: Track,
+    model: WaveformModel,
+    teacher: Ensemble | None,
+    fit: FitConfig,
+    phase: str,
+    seed_offset: int,
+    run_dir: Path,
+    resume: bool,
+    bars: bool,
+) -> WaveformModel:
+    """Fine-tune after pruning; all epochs, the averaged weights of the last."""
+    set_up_torch(config.seed + seed_offset, config.threads)
+    trainer = Trainer(
+        model.requires_grad_(True),
+        make_batches(config, track, fit, material.noises, config.seed + 1000 * seed_offset),
+        None,
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        folder=run_dir,
+        phase=phase,
+        resolved=configuration.to_dict(config),
+        progress=progress_bar(bars, phase),
+    )
+    if resume:
+        trainer.resume()
+    return trainer.run()
+
+
+def load_pruned(run_dir: Path, track: str) -> WaveformModel:
+    """The pruned student of a track."""
+    return build_model(load_checkpoint(run_dir / f"{pruned_phase(track)}.best.pt"))
+
+
+def load_summary(run_dir: Path) -> dict:
+    """What prune_and_quantize.py found: calibration, default format, calibration clips.
+
+    Raises:
+        ConfigError: if it has not run here.
+    """
+    path = run_dir / SUMMARY_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing; run prune_and_quantize.py --run-dir {run_dir} first") from None
+
+
+def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
+    """Temperature and rejection threshold from a track's validation speakers.
+
+    Returns:
+        `temperature`, `reject_below` (probability), `n` clips they rest on; temperature 1 and no
+        rejection where the track has no validation.
+    """
+    if not track.validation:
+        return {"temperature": 1.0, "reject_below": 0.0, "n": 0}
+    waveforms, targets = as_arrays(track.validation, config.data.labels, model.spec.n_samples)
+    logits = predict_logits(model, waveforms)
+    temperature = fit_temperature(logits, targets)
+    scaled = logits / temperature
+    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    confidence = 1 / shifted.sum(axis=1)  # of the answer, whose shifted score is 1
+    right = logits.argmax(axis=1) == targets
+    reject_below = float(np.quantile(confidence[right], 1 - KEPT_OF_CORRECT)) if right.any() else 0.0
+    return {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
+
+
+def calibration_clips(config: Config, track: Track) -> tuple[np.ndarray, list[str]]:
+    """Waveforms (n, n_samples) that INT8 ranges are taken from, and the names of their recordings."""
+    rows = calibration_indices(track.train, config.compress.calibration_clips, config.seed)
+    chosen = [track.train[row] for row in rows]
+    waveforms, _ = as_arrays(chosen, config.data.labels, FrontendSpec().n_samples)
+    return waveforms, [recording.name for recording in chosen]

@@ -1,0 +1,164 @@
+"""Cross-validate a recipe over speakers: the scripts once a fold, then one table over all folds.
+
+    python -m edgedigit.crossval loso --config configs/fsdd_loso.yaml --results docs/results/fsdd_loso.json
+    python -m edgedigit.crossval kfold:5 --config configs/strangers.yaml --results docs/results/strangers.json
+
+Every fold runs train_distill.py and prune_and_quantize.py in a folder of its own and is evaluated once, at the
+end, on speakers that it never met. A fold that is finished is kept, so an interrupted run goes on with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.compress.pipeline import SUMMARY_FILE
+from edgedigit.config import load_config
+from edgedigit.data import load_recordings
+from edgedigit.data.recording import SYNTH
+from edgedigit.errors import ConfigError, EdgedigitError
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.metrics import accuracy_row
+from edgedigit.train.evaluate import accuracy_table, read_answers
+
+SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
+
+
+def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
+    """Names of the splits of a protocol: `loso`, or `kfold:N`.
+
+    Raises:
+        ConfigError: if the protocol is unknown.
+    """
+    kind, _, count = protocol.partition(":")
+    if kind == "loso" and not count:
+        recordings = load_recordings(config.data.sources, data_dir, labels=config.data.labels)
+        speakers = sorted({r.speaker for r in recordings if r.source == "fsdd"})
+        return [f"loso:{speaker}" for speaker in speakers]
+    if kind == "kfold" and count.isdigit():
+        return [f"kfold:{count}:{fold}" for fold in range(int(count))]
+    raise ConfigError(f"protocol {protocol!r} is unknown; choose loso or kfold:N")
+
+
+def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
+    """Train, prune and quantise one fold in subprocesses; its answers on the test speakers.
+
+    Raises:
+        EdgedigitError: if a script fails; its output is in `<run_dir>/output.txt`.
+    """
+    answers = run_dir / "answers.csv"
+    if not (args.resume and (run_dir / SUMMARY_FILE).exists()):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        train = ["train_distill.py", "--run-dir", run_dir, "--set", f"data.split={split}", "--quiet"]
+        train += ["--config", args.config] if args.config else []
+        train += [word for setting in args.set for word in ("--set", setting)]
+        compress = ["prune_and_quantize.py", "--run-dir", run_dir, "--quiet"]
+        common = ["--data-dir", args.data_dir] if args.data_dir else []
+        environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+        with open(run_dir / "output.txt", "a", encoding="utf-8") as output:
+            for words in (train, compress):
+                started = (run_dir / "config.json").exists()
+                words = [*words, *common, *(["--resume"] if args.resume and started else [])]
+                command = [sys.executable, SCRIPTS / words[0], *words[1:]]
+                done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+                if done.returncode != 0:
+                    raise EdgedigitError(
+                        f"fold {split}: {words[0]} ended with code {done.returncode}; see {run_dir / 'output.txt'}"
+                    )
+    return [row for row in read_answers(answers) if row["part"] == "test"]
+
+
+def tables(answers: Sequence[dict], sources: Sequence[str], stage: str) -> list[dict]:
+    """Rows of the result: macro over digits, all clips, then by source, by speaker where few, by digit.
+
+    Args:
+        answers: of all folds.
+        sources: whose clips count in the overall, per-digit and per-speaker rows; the others get a row each.
+        stage: "int8", "pruned" or "student".
+    """
+    chosen = [row for row in answers if row["stage"] == stage]
+    counted = [row for row in chosen if row["source"] in sources]
+
+    def row_for(group: str, rows: Sequence[dict]) -> dict:
+        return accuracy_row(group, sum(row["label"] == row["answer"] for row in rows), len(rows))
+
+    labels = sorted({row["label"] for row in counted})
+    digits = [row_for(f"digit {label}", [r for r in counted if r["label"] == label]) for label in labels]
+    macro = {
+        "group": "macro over digits",
+        "n": len(counted),
+        "accuracy": sum(row["accuracy"] for row in digits) / len(digits),
+    }
+    speakers = sorted({row["speaker"] for row in counted})
+    rows = [row_for("all clips", counted), macro]
+    if len({row["source"] for row in chosen}) > 1:
+        for source in sorted({row["source"] for row in chosen}):
+            rows.append(row_for(f"source {source}", [r for r in chosen if r["source"] == source]))
+    if len(speakers) <= 12:
+        rows += [row_for(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
+    return rows + digits
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.crossval", description=__doc__)
+    parser.add_argument("protocol", help="loso (FSDD's speakers) or kfold:N")
+    parser.add_argument("--config", help="of the recipe; its split is replaced by each fold's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--run-dir", help="folder of the folds (runs/<protocol>)")
+    parser.add_argument("--only-sources", nargs="*", help="sources that the overall figures are about (all but synth)")
+    parser.add_argument("--results", help="JSON file to write the table to, for README.md")
+    parser.add_argument("--title", help="of the table")
+    parser.add_argument("--jobs", type=int, default=1, help="folds at a time (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of each fold (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="keep what is finished")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    config = load_config(args.config, args.set)
+    run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
+    splits = fold_splits(args.protocol, config, args.data_dir)
+
+    def fold(split: str) -> list[dict]:
+        answers = run_fold(split, run_dir / split.replace(":", "-"), args)
+        right = sum(row["label"] == row["answer"] for row in answers if row["stage"] == "int8")
+        n = sum(row["stage"] == "int8" for row in answers)
+        print(f"{split}: {100 * right / n:.2f} % of {n}", flush=True)
+        return answers
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        answers = [row for rows in pool.map(fold, splits) for row in rows]
+    sources = args.only_sources or sorted({row["source"] for row in answers} - {SYNTH})
+    rows = tables(answers, sources, "int8")
+    print(accuracy_table([{"accuracy_low": row["accuracy"], "accuracy_high": row["accuracy"], **row} for row in rows]))
+    fp32 = tables(answers, sources, "student")[0]
+    note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} %."
+    words = [args.protocol, *(["--config", args.config] if args.config else [])]
+    words += [word for setting in args.set for word in ("--set", setting)]
+    words += ["--only-sources", *args.only_sources] if args.only_sources else []
+    result = {
+        "name": Path(args.results).stem if args.results else args.protocol,
+        "title": args.title or f"{args.protocol}, {', '.join(config.data.sources)}",
+        "command": f"python -m edgedigit.crossval {' '.join(words)}",
+        "commit": source_commit(),
+        "seeds": [config.seed],
+        "rows": rows,
+        "note": note,
+    }
+    if args.results:
+        write_json(args.results, result)
+    print_json(json.loads(json.dumps(result)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -1,0 +1,35 @@
+"""The facts that travel inside every exported file and in its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edgedigit import __version__
+from edgedigit.config import Config
+from edgedigit.models import WaveformModel
+from edgedigit.runtime import VadOptions
+
+LICENCE = "Apache-2.0"
+
+
+def model_facts(config: Config, model: WaveformModel, calibration: dict) -> dict:
+    """Metadata of an exported model.
+
+    Args:
+        config: of the run that made the model.
+        calibration: temperature and rejection threshold, from validation.
+
+    Returns:
+        Plain values: labels, sample_rate (Hz), n_samples, version, thresholds, training_data, licence, frontend.
+    """
+    return {
+        "labels": list(config.data.labels),
+        "sample_rate": model.spec.sample_rate,
+        "n_samples": model.spec.n_samples,
+        "version": __version__,
+        "thresholds": {"reject_below": calibration["reject_below"], "vad": asdict(VadOptions())},
+        "temperature": calibration["temperature"],
+        "training_data": f"{', '.join(config.data.sources)}; split {config.data.split}",
+        "licence": LICENCE,
+        "frontend": model.spec.to_dict(),
+    }

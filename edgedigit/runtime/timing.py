@@ -1,0 +1,37 @@
+"""How long one inference takes, measured in a way that two models can be compared by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.metrics import latency_summary
+from edgedigit.runtime.predictor import Recognizer
+
+
+def time_calls(calls: Sequence[Callable[[], object]], n_runs: int = 1000, n_warmup: int = 50) -> list[dict]:
+    """Time several callables in turn, A B A B …, so that a drift of the machine's speed meets all alike.
+
+    Returns:
+        One `metrics.latency_summary` (ms) for each.
+    """
+    for call in calls:
+        for _ in range(n_warmup):
+            call()
+    times_ms = np.empty((len(calls), n_runs))
+    for run in range(n_runs):
+        for row, call in zip(times_ms, calls, strict=True):
+            started = time.perf_counter()
+            call()
+            row[run] = 1000 * (time.perf_counter() - started)
+    return [latency_summary(row) for row in times_ms]
+
+
+def time_models(models: Sequence[str | Path], n_runs: int = 1000) -> list[dict]:
+    """Time waveform -> probabilities of several ONNX files at batch 1, one thread, in turn."""
+    recognizers = [Recognizer(model) for model in models]
+    waveform = np.random.default_rng(0).normal(0, 0.1, (1, recognizers[0].info.n_samples)).astype(np.float32)
+    return time_calls([lambda r=recognizer: r.probabilities(waveform) for recognizer in recognizers], n_runs)

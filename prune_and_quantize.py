@@ -1,0 +1,130 @@
+"""Prune a trained student in steps, fine-tuning by distillation in between, then quantise it to INT8.
+
+    python prune_and_quantize.py                                        # goes on from runs/default
+    python prune_and_quantize.py --target_sparsity 0.4 --pruning_steps 8
+    python prune_and_quantize.py --run-dir runs/shipped --resume
+
+Prints parameters, MACs, size, accuracy and latency of every stage; ends with exit code 1 if INT8 costs too much.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+
+
+def parse_args(argv):
+    parser = ArgumentParser(prog="prune_and_quantize.py", description=__doc__)
+    parser.add_argument("--run-dir", default="runs/default", help="run of train_distill.py (%(default)s)")
+    parser.add_argument("--target-sparsity", type=float, help="share of the parameters that leave (0.4)")
+    parser.add_argument("--pruning-steps", type=int, help="steps in which they leave (8)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as compress.lr=5e-4")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--resume", action="store_true", help="keep the pruning steps that are finished")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    started = time.perf_counter()
+
+    # 1. The run's own configuration; only compression and gates may differ from training.
+    from edgedigit.compress import pipeline as compression
+    from edgedigit.compress.prune import count_macs, folded_parameters
+    from edgedigit.compress.quantize import quantize
+    from edgedigit.config import apply_overrides
+    from edgedigit.data.dataset import as_arrays
+    from edgedigit.errors import GateError
+    from edgedigit.export.exportable import Exportable
+    from edgedigit.export.facts import model_facts
+    from edgedigit.export.onnx_file import export_onnx, write_metadata
+    from edgedigit.manifest import write_json
+    from edgedigit.runtime.timing import time_models
+    from edgedigit.train import evaluate, pipeline
+
+    named = {"target_sparsity": args.target_sparsity, "pruning_steps": args.pruning_steps}
+    changes = [f"compress.{key}={value}" for key, value in named.items() if value is not None] + args.set
+    run_dir = Path(args.run_dir)
+    config = apply_overrides(pipeline.load_run_config(run_dir), changes, only=("compress", "gates", "threads"))
+    material = pipeline.load_material(config, args.data_dir)
+    labels = config.data.labels
+
+    # 2. Every track: student, pruned student, INT8. The first track's validation speakers calibrate.
+    stages, answers, calibration = [], [], None
+    for track in material.tracks:
+        print(f"[{track.name}] pruning {config.compress.target_sparsity:.0%} of the parameters away")
+        student = pipeline.load_student(config, run_dir, track.name)
+        pruned = compression.prune_track(config, material, track, run_dir, args.resume, bars=not args.quiet)
+        calibration = calibration or compression.calibrate(config, track, pruned)
+        clips, clip_names = compression.calibration_clips(config, track)
+        files = {stage: run_dir / f"{track.name}-{stage}.onnx" for stage in ("student", "pruned", "int8")}
+        export_onnx(Exportable(student, 1.0), files["student"])
+        export_onnx(Exportable(pruned, calibration["temperature"]), files["pruned"])
+        quantize(files["pruned"], files["int8"], clips)
+        for path in files.values():
+            write_metadata(path, model_facts(config, pruned, calibration))
+        for (stage, path), latency in zip(files.items(), time_models(list(files.values())), strict=True):
+            model = student if stage == "student" else pruned
+            row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}
+            row |= {"macs": count_macs(model), "size_bytes": path.stat().st_size, "latency": latency, "accuracy": []}
+            for part, name, recordings in material.evaluations():
+                if name == track.name and recordings:
+                    waveforms, _ = as_arrays(recordings, labels, model.spec.n_samples)
+                    predictions = evaluate.predict_onnx(path, waveforms).argmax(axis=1)
+                    row["accuracy"] += evaluate.accuracy_rows(part, recordings, predictions, labels)
+                    answers += evaluate.answer_rows(track.name, stage, part, recordings, predictions, labels)
+            stages.append(row)
+    evaluate.write_answers(run_dir / "answers.csv", answers)
+    print(stage_table(stages))
+
+    # 3. Gates: INT8 against fp32 on strangers, and which of the two is faster here.
+    final = {row["stage"]: row for row in stages if row["track"] == material.tracks[-1].name}
+    ratio = final["pruned"]["latency"]["latency_ms_p50"] / final["int8"]["latency"]["latency_ms_p50"]
+    default = "int8" if ratio > 1 else "fp32"
+    print(f"INT8 is {ratio:.2f} times as fast as fp32 here: the default is {default}")
+    loss = validation_loss(stages, material.tracks[0].name)
+    summary = {"run_dir": str(run_dir), "default": default, "int8_speedup": ratio, "int8_loss": loss}
+    summary |= {"calibration": calibration, "seconds": round(time.perf_counter() - started)}
+    write_json(run_dir / compression.SUMMARY_FILE, {**summary, "stages": stages, "calibration_clips": clip_names})
+    print_json({**summary, "stages": [{key: row[key] for key in ("track", "stage", "n_params")} for row in stages]})
+    if loss is not None and loss > config.gates.max_int8_loss:
+        raise GateError(
+            f"INT8 loses {100 * loss:.2f} points on validation, {100 * config.gates.max_int8_loss:.2f} are allowed; "
+            "raise compress.final_epochs or compress.calibration_clips"
+        )
+    return 0
+
+
+def validation_loss(stages, track) -> float | None:
+    """Accuracy on validation that INT8 loses against the pruned fp32 model; None without validation."""
+    rows = {row["stage"]: row["accuracy"] for row in stages if row["track"] == track}
+    accuracy = {
+        stage: next((r["accuracy"] for r in found if r["group"].startswith("validation")), None)
+        for stage, found in rows.items()
+    }
+    return None if accuracy["int8"] is None else accuracy["pruned"] - accuracy["int8"]
+
+
+def stage_table(stages) -> str:
+    """One line a stage, and under it one line a group of recordings."""
+    from edgedigit.train.evaluate import accuracy_table
+
+    lines = []
+    for row in stages:
+        latency = row["latency"]
+        lines.append(
+            f"{row['track']} {row['stage']:<8} {row['n_params']:>7} parameters {row['macs'] / 1e6:6.2f} M MACs "
+            f"{row['size_bytes'] / 1000:6.1f} kB  p50 {latency['latency_ms_p50']:.3f} ms "
+            f"p99 {latency['latency_ms_p99']:.3f} ms"
+        )
+        if row["accuracy"]:
+            lines.append(accuracy_table(row["accuracy"][:1]))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
