@@ -50,7 +50,7 @@ def main(argv=None) -> int:
     changes = [f"compress.{key}={value}" for key, value in named.items() if value is not None] + args.set
     run_dir = Path(args.run_dir)
     config = apply_overrides(pipeline.load_run_config(run_dir), changes, only=("compress", "gates", "threads"))
-    material = pipeline.load_material(config, args.data_dir)
+    material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
     labels = config.data.labels
 
     # 2. Every track: student, pruned student, INT8. The first track's validation speakers calibrate.

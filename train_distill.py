@@ -62,7 +62,7 @@ def main(argv=None) -> int:
     run_dir = Path(args.run_dir)
 
     # 2. Recordings, divided before anything is trained.
-    material = pipeline.load_material(config, args.data_dir)
+    material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
     pipeline.prepare_run(config, run_dir, args.resume)
     print(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
 

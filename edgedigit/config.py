@@ -97,7 +97,7 @@ class CompressConfig:
     target_sparsity: float = 0.4  # share of the parameters that leave
     pruning_steps: int = 8
     epochs_per_step: int = 1
-    final_epochs: int = 12  # fine-tuning once the last channel has left
+    final_epochs: int = 10  # fine-tuning once the last channel has left
     lr: float = 1e-3
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
@@ -124,8 +124,8 @@ class Config:
     augment: AugmentConfig = AugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
     student: ModelConfig = ModelConfig("student_dscnn")
-    fit_teacher: FitConfig = FitConfig(epochs=40, lr=1.5e-3, weight_decay=0.05)
-    fit_student: FitConfig = FitConfig(epochs=80, lr=5e-3)
+    fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
+    fit_student: FitConfig = FitConfig(epochs=50, lr=5e-3)
     distill: DistillConfig = DistillConfig()
     compress: CompressConfig = CompressConfig()
     gates: GateConfig = GateConfig()
