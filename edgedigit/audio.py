@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
-import soxr
 
-from edgedigit.errors import AudioError
+from edgedigit.errors import AudioError, MissingDependencyError
+
+try:
+    import soundfile
+    import soxr
+except ImportError as error:
+    raise MissingDependencyError(f'{error.name} is not installed; run: pip install "edgedigit[runtime]"') from None
 
 SAMPLE_RATE = 8000  # Hz, inside the whole project
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")

@@ -7,6 +7,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("webrtcvad")
 from tiny_model import build_tiny_model, silence, speak, tone_word
 
+from edgedigit.audio import frame_energies, load_waveform
 from edgedigit.errors import AudioError, ConfigError
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 
@@ -65,18 +66,35 @@ def test_interleaved_streams_are_independent(recognizer):
 
 
 def test_reset_and_flush_begin_anew(recognizer):
-    waveform = speak("31")
-    stream = StreamingRecognizer(recognizer)
+    waveform = speak("31", sample_rate=16000)[8000:]  # from the first word on, so that nothing can adapt before
+    stream = StreamingRecognizer(recognizer, sample_rate=16000)
     fresh = events_of(stream, waveform)
-    assert events_of(stream, waveform) == fresh  # after flush
-    stream.accept(speak("5")[:6000])
-    stream.reset()
-    assert events_of(stream, waveform) == fresh
+    loud = np.random.default_rng(0).normal(0, 0.3, 64001).astype(np.float32)
+    for end in (stream.flush, stream.reset):
+        stream.accept(loud)
+        end()
+        assert events_of(stream, waveform) == fresh
+    assert digits_of(fresh) == "31"
 
 
-@pytest.mark.parametrize("gain", [0.1, 1, 3])
+@pytest.mark.parametrize("gain", [0.01, 0.1, 1, 3])
 def test_gain_does_not_matter(recognizer, gain):
     assert digits_of(events_of(StreamingRecognizer(recognizer), gain * speak("7301", noise=1e-3))) == "7301"
+
+
+@pytest.mark.parametrize("gain", [0.1, 1, 10])
+def test_real_words_in_noise_are_found_once_at_any_gain(recognizer, data_dir, gain):
+    rng = np.random.default_rng(0)
+    n_found = []
+    for path in sorted((data_dir / "fsdd/recordings").glob("*_5.wav")):
+        clip = load_waveform(path)
+        noise = np.sqrt(np.quantile(frame_energies(clip, 80), 0.95)) * 10 ** (-15 / 20)  # 15 dB below the vowel
+        waveform = np.concatenate([silence(2), clip, silence(0.7)])
+        waveform = (gain * (waveform + rng.normal(0, noise, waveform.size))).astype(np.float32)
+        events = events_of(StreamingRecognizer(recognizer, NEVER_EARLY), waveform)
+        n_found.append(sum(event.prediction is not None and event.end_s > 2 for event in events))
+    assert len(n_found) == 60
+    assert np.mean(np.array(n_found) == 1) >= 0.95
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 0.03])
@@ -103,13 +121,35 @@ def test_words_120_ms_apart_are_two_and_a_closure_of_80_ms_does_not_split(recogn
     assert events[-1].end_s == pytest.approx(0.98, abs=0.02)
 
 
-@pytest.mark.parametrize("closure_s", [0.06, 0.12])
-def test_the_unvoiced_tail_after_a_closure_is_no_second_word(recognizer, closure_s):
+@pytest.mark.parametrize(("closure_s", "n_starts"), [(0.06, 1), (0.12, 2)])
+def test_the_unvoiced_tail_after_a_closure_is_no_second_word(recognizer, closure_s, n_starts):
     hiss = np.diff(np.random.default_rng(0).normal(0, 0.05, 1201)).astype(np.float32)  # 150 ms, like the end of "six"
     six = np.concatenate([silence(0.5), tone_word(6, 0.3), silence(closure_s), hiss, silence(0.5)])
-    for options in (None, NEVER_EARLY):
+    for options, n in ((VadOptions(), 2), (NEVER_EARLY, n_starts)):
         events = events_of(StreamingRecognizer(recognizer, options), six)
-        assert digits_of(events) == "6"
+        assert sum(event.kind == "speech_start" for event in events) == n
+        assert [event.label for event in events if event.prediction] == ["6"]
+
+
+def test_a_word_holds_nothing_of_the_word_before(recognizer):
+    class Listening:
+        info = recognizer.info
+        heard = []  # noqa: RUF012
+
+        def predict(self, waveform, sample_rate):
+            self.heard.append(waveform)
+            return recognizer.predict(waveform, sample_rate)
+
+    events = events_of(StreamingRecognizer(Listening(), VadOptions(pre_roll_ms=300)), speak("18", gap_s=0.07))
+    assert digits_of(events) == "18"
+    assert recognizer.predict(Listening.heard[-1]).probabilities["1"] < 1e-6
+
+
+def test_a_faint_tail_as_of_a_room_does_not_delay_the_answer(recognizer):
+    waveform = speak("4", noise=0)
+    waveform[7200:10400] += tone_word(2, level=0.3 * 10 ** (-40 / 20))
+    (digit,) = [event for event in events_of(StreamingRecognizer(recognizer), waveform) if event.kind == "digit"]
+    assert digit.end_s == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_click_is_no_word(recognizer):
