@@ -47,7 +47,7 @@ def main(argv=None) -> int:
     from edgedigit.export import parity
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.facts import model_facts
-    from edgedigit.export.onnx_file import export_onnx, write_metadata
+    from edgedigit.export.onnx_file import export_onnx, finish_onnx
     from edgedigit.export.torchscript_file import export_torchscript
     from edgedigit.manifest import source_commit, write_json, write_manifest
     from edgedigit.train import evaluate, pipeline
@@ -67,9 +67,8 @@ def main(argv=None) -> int:
     exportable = Exportable(model, calibration["temperature"])
     paths = {name: output_dir / file for name, file in NAMES.items()}
     export_onnx(exportable, paths["fp32"])
+    finish_onnx(paths["fp32"], model.spec, facts)
     shutil.copyfile(run_dir / f"{track.name}-int8.onnx", paths["int8"])
-    for path in paths.values():
-        write_metadata(path, facts)
     paths["torchscript"] = output_dir / "model_ts.pt"
     export_torchscript(exportable, paths["torchscript"], facts)
     checkpoint = output_dir / "model.pt"

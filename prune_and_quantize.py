@@ -41,7 +41,7 @@ def main(argv=None) -> int:
     from edgedigit.errors import GateError
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.facts import model_facts
-    from edgedigit.export.onnx_file import export_onnx, write_metadata
+    from edgedigit.export.onnx_file import export_onnx, finish_onnx
     from edgedigit.manifest import write_json
     from edgedigit.runtime.timing import time_models
     from edgedigit.train import evaluate, pipeline
@@ -66,7 +66,7 @@ def main(argv=None) -> int:
         export_onnx(Exportable(pruned, calibration["temperature"]), files["pruned"])
         quantize(files["pruned"], files["int8"], clips)
         for path in files.values():
-            write_metadata(path, model_facts(config, pruned, calibration))
+            finish_onnx(path, pruned.spec, model_facts(config, pruned, calibration))
         for (stage, path), latency in zip(files.items(), time_models(list(files.values())), strict=True):
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}

@@ -83,7 +83,7 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
         prepared = Path(folder) / "prepared.onnx"
         shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         excluded = feature_nodes(onnx.load(prepared))
-        if not excluded and "waveform" not in source.name:
+        if not excluded:
             raise ModelError(f"{source} computes no features in its graph; export it with its front end")
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs advice meant for its own scripts
@@ -97,7 +97,7 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 nodes_to_exclude=excluded,
-                op_types_to_quantize=["Conv", "Add", "Gemm", "MatMul", "ReduceMean", "GlobalAveragePool"],
+                op_types_to_quantize=["Conv", "Add", "Relu", "Gemm", "MatMul", "ReduceMean"],
                 calibrate_method=CalibrationMethod.MinMax,
                 extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
             )
