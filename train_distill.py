@@ -54,6 +54,7 @@ def main(argv=None) -> int:
     from edgedigit import report
     from edgedigit.config import load_config
     from edgedigit.data.dataset import as_arrays
+    from edgedigit.errors import GateError
     from edgedigit.manifest import write_json
     from edgedigit.metrics import confusion_matrix
     from edgedigit.train import evaluate, pipeline
@@ -87,6 +88,12 @@ def main(argv=None) -> int:
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
     write_json(run_dir / "student.json", summary)
     print_json(summary)
+    limit = config.gates.min_validation_accuracy
+    if material.tracks[0].validation and rows[0]["accuracy"] < limit:
+        raise GateError(
+            f"the student reaches {100 * rows[0]['accuracy']:.1f} % on validation, {100 * limit:.1f} % are needed; "
+            "train for more epochs or on more recordings"
+        )
     return 0
 
 

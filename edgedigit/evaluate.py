@@ -1,0 +1,78 @@
+"""Accuracy of an exported model on any recordings: the figures of README.md, or of your own clips.
+
+python -m edgedigit.evaluate --sources fsdd --part test
+python -m edgedigit.evaluate --model artifacts/model.onnx --sources folder:my_recordings
+python -m edgedigit.evaluate --sources folder:digits --results docs/results/mine.json --title "My microphone"
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.data import load_recordings
+from edgedigit.data.dataset import as_arrays
+from edgedigit.errors import DataError
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.metrics import accuracy_row, expected_calibration_error
+from edgedigit.runtime import Recognizer
+from edgedigit.train.evaluate import accuracy_rows, accuracy_table, predict_onnx
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.evaluate", description=__doc__)
+    parser.add_argument("--model", help="ONNX file (the shipped default)")
+    parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--results", help="JSON file to write the table to, for README.md")
+    parser.add_argument("--title", default="", help="of the table")
+    parser.add_argument("--how", default="", help="commands that made the model, to be put before this one's")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    recognizer = Recognizer(args.model)
+    labels = recognizer.info.labels
+    recordings = load_recordings(args.sources, args.data_dir, labels=labels, progress=True)
+    recordings = [r for r in recordings if args.part in (None, r.split)]
+    if not recordings:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
+    probabilities = predict_onnx(recognizer.path, waveforms)
+    predictions = probabilities.argmax(axis=1)
+    rows = accuracy_rows("all clips", recordings, predictions, labels)
+    right = predictions == targets
+    rows += [
+        accuracy_row(f"digit {labels[i]}", int(right[targets == i].sum()), int((targets == i).sum()))
+        for i in np.unique(targets)
+    ]
+    print(accuracy_table(rows))
+    error = expected_calibration_error(probabilities, targets)
+    print(f"  expected calibration error {100 * error:.2f} %")
+    options = ["--model", args.model] if args.model else []
+    options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
+    result = {
+        "name": Path(args.results).stem if args.results else "",
+        "title": args.title,
+        "command": " && ".join(filter(None, [args.how, shlex.join(["python", "-m", "edgedigit.evaluate", *options])])),
+        "commit": source_commit(),
+        "seeds": [],
+        "rows": rows,
+        "note": f"Expected calibration error {100 * error:.2f} %.",
+    }
+    if args.results:
+        write_json(args.results, result)
+    print_json(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
