@@ -219,7 +219,7 @@ def say_with_program(text: str, voice: str, style: Style) -> tuple[np.ndarray, i
 
     Raises:
         DataError: if the program is unknown or fails.
-        AudioError: if it writes no audio.
+        AudioError: if what it writes is not audio.
     """
     name, _, speaker = voice.partition(":")
     if name not in PROGRAMS:
@@ -231,4 +231,6 @@ def say_with_program(text: str, voice: str, style: Style) -> tuple[np.ndarray, i
             subprocess.run(command, input=text, text=True, capture_output=True, timeout=TIMEOUT_S, check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise DataError(f"{name} cannot say {text!r} as {speaker}: {error}; choose other voices") from None
+        if not Path(output).exists():
+            raise DataError(f"{name} wrote nothing for {text!r} as {speaker}; mend its installation or remove it")
         return read_audio(output)

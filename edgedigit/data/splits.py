@@ -175,7 +175,7 @@ def cut_validation(
 
     Every source with two or more speakers gives at least one and keeps at least one; where no source has two, the
     speakers of all sources are dealt with as one. Synthetic voices stay in training unless there is nothing else.
-    Recordings are cut, evenly by label, only where there is a single speaker.
+    Recordings are cut, evenly by label, only where there is a single speaker (synthetic voices not counted).
 
     Args:
         recordings: what `train` points into.
@@ -200,12 +200,15 @@ def cut_validation(
     if not groups:
         groups = [sum(by_source.values(), Counter()) or Counter(recordings[index].speaker for index in train)]
     chosen: set[str] = set()
+    seen: set[str] = set()
     for counts in groups:
-        chosen |= _choose_speakers(counts, fraction, rng)
+        chosen |= _choose_speakers(Counter({name: counts[name] for name in counts if name not in seen}), fraction, rng)
+        seen |= set(counts)  # a speaker may be in two sources
     if chosen:
         held = [index for index in train if recordings[index].speaker in chosen]
     else:
-        held = _choose_recordings(recordings, train, fraction, rng)
+        spoken = [index for index in train if recordings[index].source != SYNTH]
+        held = _choose_recordings(recordings, spoken or train, fraction, rng)
     kept = np.setdiff1d(train, held)
     if not len(held) or not len(kept):
         raise DataError(f"{len(train)} recordings are too few to cut validation from; add recordings or use fraction 0")
@@ -242,7 +245,7 @@ def _choose_recordings(
 def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bool) -> None:
     """Prove that no recording is in two parts of `split`, and no speaker if `by_speaker`.
 
-    Training and validation may share the speaker where there is only one to train on.
+    Training and validation may share the speaker where there is only one, synthetic voices not counted.
 
     Raises:
         DataError: naming what crosses.
@@ -255,12 +258,17 @@ def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bo
             raise DataError(f"the {name} split holds a recording twice")
     names = {name: {recordings[index].name for index in part} for name, part in parts.items()}
     speakers = {name: {recordings[index].speaker for index in part} for name, part in parts.items()}
+    real = {recording.speaker for recording in recordings if recording.source != SYNTH}
     for first, second in combinations(parts, 2):
         if shared := names[first] & names[second]:
             raise DataError(f"{len(shared)} recordings are in both {first} and {second}, such as {min(shared)}")
-        if not by_speaker or (second == "validation" and len(speakers[first] | speakers[second]) == 1):
+        if not by_speaker:
             continue
-        if shared := speakers[first] & speakers[second]:
+        shared = speakers[first] & speakers[second]
+        people = (speakers[first] | speakers[second]) & real
+        if second == "validation" and len(people) == 1:
+            shared -= people
+        if shared:
             raise DataError(f"{len(shared)} speakers are in both {first} and {second}, such as {min(shared)}")
 
 
