@@ -10,7 +10,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
-| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows`; a row has `name`, the keys of `latency_summary`, and `budget_ms` where there is one |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra` |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -114,15 +114,34 @@ def render_benchmarks(folder: Path) -> str:
     for path in paths:
         results = _read_json(path)
         try:
-            table = [
-                [row["name"], _count(row.get("n")), _latency_cells(row), _cell(row.get("budget_ms"))]
-                for row in results["rows"]
-            ]
+            table, header = _benchmark_table(results["rows"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
-        header = ["measured", "n", "p50 / p95 / p99 ms", "budget ms"]
-        sections.append("\n".join([_provenance(results), "", *_table(header, table)]).lstrip())
+        lines = [_provenance(results), "", *_table(header, table)]
+        if results.get("note"):
+            lines += ["", results["note"]]
+        sections.append("\n".join(lines).lstrip())
     return "\n\n".join(sections)
+
+
+def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
+    """Cells and header; a column that no row has is left out."""
+    header = ["measured", "n", "p50 / p95 / p99 ms", "budget ms"]
+    table = []
+    for row in rows:
+        budget = _cell(row.get("budget_ms")) + (f" ({row['budget_quantile']})" if "budget_quantile" in row else "")
+        table.append([row["name"], _count(row.get("n")), _latency_cells(row), budget])
+    further = {
+        "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
+        "right": lambda row: f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE,
+        "missed / extra": lambda row: f"{row['n_missed']} / {row['n_extra']}" if "n_extra" in row else NONE,
+    }
+    for name, cell in further.items():
+        column = [cell(row) for row in rows]
+        if set(column) != {NONE}:
+            header.append(name)
+            table = [[*cells, value] for cells, value in zip(table, column, strict=True)]
+    return table, header
 
 
 def render_block(name: str, root: Path) -> str:

@@ -20,6 +20,7 @@ GAP_S = (0.6, 1.2)  # silence between words
 NOISE_DB = -65.0  # dBFS, of the noise under the whole stream: a quiet room
 SETTLE_S = 1.5  # noise before the first word and after the last
 END_DROP_DB = 35.0  # a word ends with its last frame that is no further below its loudest
+OTHER_DROPS_DB = (25.0, 30.0, 40.0)  # the figure depends on this choice, so it is also given for others
 END_FRAME_MS = 10
 
 
@@ -31,6 +32,7 @@ class Word:
     start_s: float
     end_s: float  # of the word, by `end_of_word`
     clip_end_s: float
+    other_ends_s: tuple[float, ...] = ()  # by `end_of_word` with each of OTHER_DROPS_DB
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +87,18 @@ class StreamScore:
         Raises:
             GateError: if no word was answered.
         """
-        heard = self.latency_ms[np.isfinite(self.latency_ms)]
+        answered = np.isfinite(self.latency_ms)
+        heard = self.latency_ms[answered]
         if heard.size == 0:
             raise GateError(f"{name}: none of {len(self.words)} words was answered; check the model with infer.py")
+        p95_by_drop = {END_DROP_DB: float(np.percentile(np.maximum(heard, 0.0), 95))}
+        for i, drop_db in enumerate(OTHER_DROPS_DB if self.words[0].other_ends_s else ()):
+            moved = np.array([1000 * (word.end_s - word.other_ends_s[i]) for word in self.words])
+            p95_by_drop[drop_db] = float(np.percentile(np.maximum(heard + moved[answered], 0.0), 95))
         return {
             "name": name,
             **latency_summary(np.maximum(heard, 0.0)),
+            "latency_ms_p95_by_end_drop_db": {f"{drop:g}": p95 for drop, p95 in sorted(p95_by_drop.items())},
             "n_clips": len(self.words),
             "n_correct": self.n_correct,
             "n_missed": len(self.words) - int(heard.size),
@@ -147,8 +155,9 @@ def build_stream(
 
     add(np.zeros(round(SETTLE_S * rate), np.float32))
     for clip in clips:
-        end = position + end_of_word(clip.waveform, rate)
-        words.append(Word(clip.label, position / rate, end / rate, (position + clip.waveform.size) / rate))
+        ends_s = [(position + end_of_word(clip.waveform, rate, db)) / rate for db in (END_DROP_DB, *OTHER_DROPS_DB)]
+        clip_end_s = (position + clip.waveform.size) / rate
+        words.append(Word(clip.label, position / rate, ends_s[0], clip_end_s, tuple(ends_s[1:])))
         add(clip.waveform)
         add(np.zeros(round(rng.uniform(*gap_s) * rate), np.float32))
     add(np.zeros(round(SETTLE_S * rate), np.float32))

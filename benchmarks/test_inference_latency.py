@@ -1,0 +1,26 @@
+"""One second of samples to probabilities, features included: the 15 ms budget of every shipped file."""
+
+import numpy as np
+import pytest
+
+from edgedigit import bench
+from edgedigit.metrics import latency_summary
+
+ROUNDS = 1000
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model_int8.onnx", "model_ts.pt"])
+def test_inference_keeps_its_budget(benchmark, artifacts, file, show, pytestconfig):
+    if file.endswith(".pt"):
+        pytest.importorskip("torch")
+    with bench.one_torch_thread():
+        model = bench.load_model(artifacts / file)
+        benchmark.pedantic(model, args=(bench.example_waveform(),), rounds=ROUNDS, warmup_rounds=50)
+    if benchmark.stats is None:
+        pytest.skip("--benchmark-disable: nothing was measured")
+    latency = latency_summary(1000 * np.array(benchmark.stats.stats.data))
+    benchmark.extra_info.update(latency)
+    row = {"name": f"{file}: waveform to probabilities", **latency}
+    row |= {"budget_ms": pytestconfig.getoption("--budget-inference-ms"), "budget_quantile": "p99"}
+    show(row)
+    assert not bench.broken_budgets([row])

@@ -1,0 +1,274 @@
+"""The benchmark harness tells what it claims: clocks, ends of words, lost and added digits, broken budgets."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
+
+from edgedigit import bench, word_stream
+from edgedigit.data.recording import Recording
+from edgedigit.errors import DataError, GateError, InputError, ModelError
+from edgedigit.runtime import Event, Prediction
+from edgedigit.word_stream import Answer, Word, WordStream, build_stream, end_of_word, play, score
+
+BLOCK_MS = 20
+WORDS = (Word("1", 1.0, 1.4, 1.5), Word("2", 2.5, 2.9, 3.0))
+
+
+@pytest.fixture
+def tones():
+    """Thirty words that the tiny model knows."""
+    return [
+        Recording(tone_word(digit), SAMPLE_RATE, str(digit), "", "tones", f"{digit}.wav")
+        for digit in list(range(10)) * 3
+    ]
+
+
+class FakeTime:
+    """A clock that only sleeping moves."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def sleep(self, duration_s):
+        self.now_s += duration_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    fake = FakeTime()
+    monkeypatch.setattr(word_stream, "time", fake)
+    return fake
+
+
+class FakeEngine:
+    """Says a digit in the block that holds a given moment, after computing for a given time."""
+
+    def __init__(self, clock, at_s, compute_s):
+        self.clock, self.at_sample, self.compute_s, self.position = clock, at_s * SAMPLE_RATE, compute_s, 0
+
+    def accept(self, samples):
+        before, self.position = self.position, self.position + len(samples)
+        self.clock.sleep(self.compute_s)
+        return [digit("1", 1.0, 1.4)] if before <= self.at_sample < self.position else []
+
+    def flush(self):
+        return []
+
+
+def digit(label, start_s, end_s, kind="digit"):
+    return Event(kind, end_s, start_s, end_s, Prediction(label, 0.9, {label: 0.9}, kind == "rejected", 1.0))
+
+
+def stream_of(duration_s):
+    return WordStream(silence(duration_s), SAMPLE_RATE, WORDS)
+
+
+def burst(duration_s, level):
+    return np.full(round(duration_s * SAMPLE_RATE), level, np.float32)
+
+
+def test_the_word_ends_with_its_last_frame_that_is_not_faint():
+    waveform = np.concatenate([silence(0.1), burst(0.3, 0.5), silence(0.2)])
+    assert end_of_word(waveform, SAMPLE_RATE) == round(0.4 * SAMPLE_RATE)
+
+
+def test_a_soft_ending_within_35_db_belongs_to_the_word_and_a_softer_one_does_not():
+    loud = burst(0.3, 0.5)
+    for below_db, end_s in ((34, 0.5), (36, 0.3)):
+        tail = burst(0.2, 0.5 * 10 ** (-below_db / 20))
+        assert end_of_word(np.concatenate([loud, tail, silence(0.1)]), SAMPLE_RATE) == round(end_s * SAMPLE_RATE)
+
+
+def test_a_clip_without_silence_ends_where_it_ends():
+    assert end_of_word(burst(0.3, 0.5)[:-7], SAMPLE_RATE) == 0.3 * SAMPLE_RATE - 7
+
+
+def test_a_stream_holds_each_word_where_it_says(tones):
+    stream = build_stream(tones, SAMPLE_RATE, noise_db=-90)
+    assert [word.label for word in stream.words] == [clip.label for clip in tones]
+    for clip, word in zip(tones, stream.words, strict=True):
+        start = round(word.start_s * SAMPLE_RATE)
+        np.testing.assert_allclose(stream.waveform[start : start + clip.waveform.size], clip.waveform, atol=1e-3)
+        assert word.start_s < word.end_s <= word.clip_end_s
+    gaps = [b.start_s - a.clip_end_s for a, b in zip(stream.words, stream.words[1:], strict=False)]
+    assert min(gaps) >= 0.6 - 1e-3 and max(gaps) <= 1.2 + 1e-3 and np.std(gaps) > 0.05
+
+
+def test_a_stream_is_the_same_for_the_same_seed_only(tones):
+    assert np.array_equal(build_stream(tones[:2], seed=1).waveform, build_stream(tones[:2], seed=1).waveform)
+    assert build_stream(tones[:2], seed=1).words != build_stream(tones[:2], seed=2).words
+
+
+def test_clips_of_two_rates_make_no_stream(tones):
+    other = Recording(tones[0].waveform, 16000, "0", "", "tones", "other.wav")
+    for clips in ([], [tones[0], other]):
+        with pytest.raises(InputError, match="at one rate"):
+            build_stream(clips)
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_an_answer_comes_when_its_block_is_complete_plus_the_time_it_took(clock, realtime):
+    engine = FakeEngine(clock, at_s=0.41, compute_s=0.005)
+    (answer,) = play(stream_of(0.6), engine, BLOCK_MS, realtime)
+    assert answer.answered_s == pytest.approx(0.42 + 0.005)  # 0.41 s lies in the block that ends at 0.42 s
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_an_engine_slower_than_the_stream_falls_behind(clock, realtime):
+    engine = FakeEngine(clock, at_s=0.41, compute_s=0.03)
+    (answer,) = play(stream_of(0.42), engine, BLOCK_MS, realtime)
+    assert answer.answered_s == pytest.approx(0.02 + 21 * 0.03)  # the first block's end, then 21 blocks at 30 ms each
+
+
+def test_the_virtual_clock_does_not_wait(clock):
+    play(stream_of(100), FakeEngine(clock, at_s=0, compute_s=0), BLOCK_MS)
+    assert clock.now_s == 0
+
+
+def test_a_stream_may_end_within_a_block(clock):
+    (answer,) = play(stream_of(0.102), FakeEngine(clock, at_s=0.101, compute_s=0.001), BLOCK_MS)
+    assert answer.answered_s == pytest.approx(0.103)
+
+
+def test_latency_runs_from_the_end_of_the_word():
+    result = score(WORDS, [Answer(digit("1", 1.02, 1.38), 1.52), Answer(digit("7", 2.5, 2.9), 2.8)])
+    assert result.labels == ("1", "7") and result.n_correct == 1 and result.n_extra == 0
+    np.testing.assert_allclose(result.latency_ms, [120, -100])
+    row = result.row("words")
+    assert row["latency_ms_max"] == pytest.approx(120) and row["n_before_end"] == 1
+
+
+def test_lost_unsure_and_added_digits_are_counted():
+    answers = [
+        Answer(digit("1", 0.2, 0.6), 0.7),  # before any word
+        Answer(digit("1", 1.0, 1.2), 1.3),
+        Answer(digit("8", 1.3, 1.5), 1.6),  # the same word again
+        Answer(digit("2", 2.5, 2.9, kind="rejected"), 3.0),
+        Answer(Event("speech_end", 3.1, 2.5, 2.9), 3.1),
+    ]
+    row = score(WORDS, answers).row("words")
+    counted = {key: row[key] for key in ("n", "n_clips", "n_correct", "n_missed", "n_rejected", "n_extra")}
+    assert counted == {"n": 1, "n_clips": 2, "n_correct": 1, "n_missed": 1, "n_rejected": 1, "n_extra": 2}
+
+
+def test_one_digit_for_two_words_is_one_answer_and_one_miss():
+    row = score(WORDS, [Answer(digit("2", 1.2, 3.0), 3.1)]).row("words")
+    assert row["n_missed"] == 1 and row["n_extra"] == 0 and row["n_correct"] == 1
+
+
+def test_a_recogniser_that_never_answers_fails():
+    with pytest.raises(GateError, match="none of 2 words"):
+        score(WORDS, []).row("words")
+
+
+def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, tones):
+    row = bench.run_answers(tiny_model, tones, bench.BUDGET_ANSWER_MS, realtime=False)
+    assert row["n_correct"] == 30 and row["n_missed"] == row["n_extra"] == 0
+    assert 30 < row["latency_ms_p50"] < 150
+    by_drop = row["latency_ms_p95_by_end_drop_db"]
+    assert list(by_drop) == ["25", "30", "35", "40"] and by_drop["25"] >= by_drop["40"]
+
+
+@pytest.mark.parametrize(("p95", "p99", "n_broken"), [(149, 300, 0), (151, 152, 1)])
+def test_a_budget_is_about_its_quantile(p95, p99, n_broken):
+    row = {"name": "a", "latency_ms_p95": p95, "latency_ms_p99": p99, "budget_ms": 150, "budget_quantile": "p95"}
+    assert len(bench.broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
+    if n_broken:
+        with pytest.raises(GateError, match=r"a: p95 is 151\.0 ms, the budget is 150 ms"):
+            bench.check_budgets([row])
+
+
+def test_recognisers_are_timed_and_judged_on_the_same_clips(tones):
+    figures = bench.time_recognizers({"right": lambda waveform: "3", "mute": lambda waveform: None}, tones, n_rounds=2)
+    assert figures["right"]["n"] == 60 and figures["right"]["n_clips"] == 30
+    assert figures["right"]["n_correct"] == 3 and figures["mute"]["n_correct"] == 0
+
+
+def test_machine_facts_name_cpu_and_runtime():
+    facts = bench.machine_facts()
+    assert facts["cpu"] and facts["cores"] >= 1 and facts["onnxruntime"] and facts["n_threads"] == 1
+    slug = bench.machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
+    assert slug == "intel-xeon-platinum-8481c-cpu-2-cores"
+
+
+def test_a_damaged_torchscript_file_is_named(tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "model_ts.pt"
+    for content in (None, b"nothing"):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"model_ts\.pt"):
+            bench.load_model(path)
+
+
+def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monkeypatch, tones):
+    from edgedigit.audio import write_wav
+    from edgedigit.data import download
+
+    monkeypatch.setattr(download, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
+    (tmp_path / "samples").mkdir()
+    with pytest.raises(DataError, match="--data-dir"):
+        bench.load_clips(tmp_path)
+    write_wav(tmp_path / "samples" / "seven.wav", tones[7].waveform)
+    write_wav(tmp_path / "samples" / "3_voice.wav", tones[3].waveform)
+    clips, source = bench.load_clips(tmp_path)
+    assert [clip.label for clip in clips] == ["3", "7"] and source.startswith("the 2 sample clips only")
+
+
+@pytest.fixture
+def command(tmp_path, tones):
+    """Runs `python -m edgedigit.bench` on tones laid out as FSDD's test recordings."""
+    from edgedigit.audio import write_wav
+
+    pytest.importorskip("onnx")
+    model = build_tiny_model(tmp_path / "tiny.onnx")
+    recordings = tmp_path / "data" / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    for clip in tones[:10]:
+        write_wav(recordings / f"{clip.label}_tone_0.wav", clip.waveform)
+
+    def run(*flags):
+        words = ["--model", model, "--data-dir", tmp_path / "data", "--clips", "3", "--runs", "20", *flags]
+        return subprocess.run(
+            [sys.executable, "-m", "edgedigit.bench", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[1],
+        )
+
+    return run
+
+
+def test_the_command_ends_with_json_and_keeps_its_figures(command, tmp_path):
+    done = command("--write", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout.splitlines()[-1])
+    (path,) = (tmp_path / "results").glob("*.json")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert printed == {**kept, "within_budget": True}
+    assert [row["n_correct"] for row in kept["rows"] if "n_extra" in row] == [3]
+
+
+@pytest.mark.parametrize("flag", ["--budget-inference-ms", "--budget-answer-ms"])
+def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
+    done = command(flag, "0.001")
+    assert done.returncode == 1
+    assert "the budget is 0.001 ms" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert json.loads(done.stdout.splitlines()[-1])["within_budget"] is False
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--block-ms", "0")])
+def test_a_senseless_number_is_refused(capsys, flag, value):
+    with pytest.raises(SystemExit) as stopped:
+        bench.main([flag, value])
+    assert stopped.value.code == 2 and flag in capsys.readouterr().err
