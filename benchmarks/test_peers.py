@@ -42,7 +42,7 @@ def test_features_of_python_speech_features_are_those_of_the_model(clips):
 
 def test_faster_than_python_speech_features_with_torch(measure, artifacts, clips):
     labels = bench.Recognizer(artifacts / "model.onnx").info.labels
-    ratio, _, theirs = measure(peers.PSF_TORCH, lambda: peers.psf_torch(artifacts / "model.pt", labels))
+    ratio, _, theirs = measure(peers.PSF_TORCH, lambda: peers.psf_torch(artifacts / bench.CHECKPOINT, labels))
     ours = bench.clip_recognizer(artifacts / "model.onnx")
     same = sum(ours(clip.waveform) == label for clip, label in zip(clips, theirs["answers"], strict=True))
     assert same >= AGREEMENT * len(clips)

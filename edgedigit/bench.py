@@ -25,7 +25,6 @@ import numpy as np
 
 from edgedigit.audio import SAMPLE_RATE, load_waveform
 from edgedigit.cli import ArgumentParser, print_json, run_main
-from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError, GateError, MissingDependencyError, ModelError
 from edgedigit.labels import DIGIT_OF_WORD, DIGITS
 from edgedigit.manifest import source_commit, write_json
@@ -33,10 +32,11 @@ from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime._paths import RESULTS, artifacts_dir
 from edgedigit.runtime.timing import time_calls
-from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE, StreamScore, build_stream, play, score
+from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE, Clip, StreamScore, build_stream, play, score
 
 BUDGET_INFERENCE_MS = 15.0  # of the 99th percentile
 BUDGET_ANSWER_MS = 150.0  # of the 95th percentile
+CHECKPOINT = "model.pt"  # beside the exported files: the student that they were made from
 
 
 def machine_facts(n_threads: int = 1) -> dict:
@@ -134,29 +134,29 @@ def time_artifacts(paths: Sequence[str | Path], n_runs: int = 1000) -> list[dict
         return time_calls([lambda model=model: model(waveform) for model in models], n_runs)
 
 
-def load_clips(data_dir: str | Path | None = None) -> tuple[list[Recording], str]:
+def load_clips(data_dir: str | Path | None = None) -> tuple[list[Clip], str]:
     """Real recordings that no shipped model has trained on, and a sentence that says which.
 
     Returns:
         FSDD's official test recordings (300), or the sample clips that come with the model where FSDD is not on disk.
     """
-    from edgedigit.data import load_recordings
-
     try:
+        from edgedigit.data import load_recordings
+
         recordings = load_recordings(["fsdd"], data_dir, download=False)
-    except DataError as error:
+    except (DataError, ImportError) as error:  # the runtime extra alone lacks what reading corpora needs
         clips = _sample_clips()
         return clips, f"the {len(clips)} sample clips only: {error}"
-    clips = [recording for recording in recordings if recording.split == "test"]
+    clips = [Clip(r.waveform, r.sample_rate, r.label) for r in recordings if r.split == "test"]
     return clips, f"FSDD official test, {len(clips)} clips"
 
 
-def _sample_clips() -> list[Recording]:
+def _sample_clips() -> list[Clip]:
     clips = []
     for path in sorted((artifacts_dir() / "samples").glob("*")):
         label = next((part for part in re.split(r"[^a-z0-9]+", path.stem.lower()) if part in _LABEL_OF), None)
         if label is not None and path.suffix in (".wav", ".flac", ".ogg"):
-            clips.append(Recording(load_waveform(path), SAMPLE_RATE, _LABEL_OF[label], "", "samples", path.name))
+            clips.append(Clip(load_waveform(path), SAMPLE_RATE, _LABEL_OF[label]))
     if not clips:
         raise DataError("there are no recordings: name a folder that holds FSDD with --data-dir or EDGEDIGIT_DATA")
     return clips
@@ -165,7 +165,7 @@ def _sample_clips() -> list[Recording]:
 _LABEL_OF = {**DIGIT_OF_WORD, **{digit: digit for digit in DIGITS}}
 
 
-def choose_clips(clips: Sequence[Recording], n: int, seed: int = 0) -> list[Recording]:
+def choose_clips(clips: Sequence[Clip], n: int, seed: int = 0) -> list[Clip]:
     """Some of the clips, or all of them for n = 0, shuffled; the same for the same seed."""
     order = np.random.default_rng(seed).permutation(len(clips))
     return [clips[i] for i in order[: n or len(clips)]]
@@ -173,7 +173,7 @@ def choose_clips(clips: Sequence[Recording], n: int, seed: int = 0) -> list[Reco
 
 def answer_latency(
     model: str | Path,
-    clips: Sequence[Recording],
+    clips: Sequence[Clip],
     realtime: bool = False,
     sample_rate: int = MICROPHONE_RATE,
     block_ms: float = BLOCK_MS,
@@ -189,7 +189,7 @@ def answer_latency(
 
 
 def time_recognizers(
-    recognizers: dict[str, Callable[[np.ndarray], str | None]], clips: Sequence[Recording], n_rounds: int = 1
+    recognizers: dict[str, Callable[[np.ndarray], str | None]], clips: Sequence[Clip], n_rounds: int = 1
 ) -> dict[str, dict]:
     """Let several recognisers answer each clip in turn, A B A B …, and time each answer.
 
@@ -298,7 +298,7 @@ def answer_name(model: Path, n_words: int, realtime: bool) -> str:
     return f"{model.name}: end of word to answer, {n_words} words {pace}"
 
 
-def run_answers(model: Path, clips: Sequence[Recording], budget_ms: float, realtime: bool, **how) -> dict:
+def run_answers(model: Path, clips: Sequence[Clip], budget_ms: float, realtime: bool, **how) -> dict:
     """Row of end of word -> answer."""
     measured = answer_latency(model, clips, realtime, **how)
     return measured.row(
@@ -308,17 +308,13 @@ def run_answers(model: Path, clips: Sequence[Recording], budget_ms: float, realt
     )
 
 
-def run_peers(
-    model: Path, clips: Sequence[Recording], checkpoint: Path | None, say: Callable[[str], None]
-) -> list[dict]:
-    """Rows of what people use today on the same clips, as ratios; a peer that is not installed is left out."""
+def run_peers(model: Path, clips: Sequence[Clip], say: Callable[[str], None]) -> list[dict]:
+    """Rows of what people use today on the same clips, as ratios; what cannot run here is named and left out."""
     from edgedigit import peers
 
     recognizers = {model.name: clip_recognizer(model)}
-    makers: dict[str, Callable] = {name: make for name, make in peers.POCKETSPHINX.items()}
-    if checkpoint is not None:
-        makers[peers.PSF_TORCH] = lambda: peers.psf_torch(checkpoint, Recognizer(model).info.labels)
-    for name, make in makers.items():
+    checkpoint, labels = model.parent / CHECKPOINT, Recognizer(model).info.labels
+    for name, make in {peers.PSF_TORCH: lambda: peers.psf_torch(checkpoint, labels), **peers.POCKETSPHINX}.items():
         try:
             recognizers[name] = make()
         except (MissingDependencyError, ModelError) as error:
@@ -384,9 +380,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1. Models and clips.
     if args.model is None:
         paths = shipped_files(artifacts_dir())
-        checkpoint = paths[0].parent / "model.pt"
     else:
-        paths, checkpoint = [args.model], None
+        paths = [args.model]
     clips, source = load_clips(args.data_dir)
     clips = choose_clips(clips, args.clips, args.seed)
     machine = machine_facts()
@@ -407,7 +402,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=sys.stderr.isatty(),
         )
     )
-    rows += run_peers(paths[0], clips, checkpoint, print)
+    rows += run_peers(paths[0], clips, print)
 
     # 3. Table, file, budgets.
     print(table(rows))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigit.audio import frame_energies, resample
-from edgedigit.data.recording import Recording
 from edgedigit.errors import GateError, InputError
 from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Event, StreamingRecognizer
@@ -22,6 +21,15 @@ SETTLE_S = 1.5  # noise before the first word and after the last
 END_DROP_DB = 35.0  # a word ends with its last frame that is no further below its loudest
 OTHER_DROPS_DB = (25.0, 30.0, 40.0)  # the figure depends on this choice, so it is also given for others
 END_FRAME_MS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One spoken digit: waveform (T,) float32 in [-1, 1] at `sample_rate` Hz."""
+
+    waveform: np.ndarray
+    sample_rate: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def end_of_word(waveform: np.ndarray, sample_rate: int, drop_db: float = END_DRO
 
 
 def build_stream(
-    clips: Sequence[Recording],
+    clips: Sequence[Clip],
     sample_rate: int = MICROPHONE_RATE,
     gap_s: tuple[float, float] = GAP_S,
     noise_db: float = NOISE_DB,
@@ -185,11 +193,14 @@ def play(
         realtime: sleep instead of jumping.
         progress: show a bar.
     """
-    from tqdm import tqdm
-
     block = max(1, round(stream.sample_rate * block_ms / 1000))
     answers, now_s, started = [], 0.0, time.perf_counter()
-    for start in tqdm(range(0, stream.waveform.size, block), disable=not progress, leave=False, unit="block"):
+    starts = range(0, stream.waveform.size, block)
+    if progress:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, leave=False, unit="block")
+    for start in starts:
         samples = stream.waveform[start : start + block]
         spoken_s = (start + samples.size) / stream.sample_rate
         if realtime:

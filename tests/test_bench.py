@@ -10,10 +10,9 @@ import pytest
 from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 
 from edgedigit import bench, word_stream
-from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError, GateError, InputError, ModelError
 from edgedigit.runtime import Event, Prediction
-from edgedigit.word_stream import Answer, Word, WordStream, build_stream, end_of_word, play, score
+from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
 
 BLOCK_MS = 20
 WORDS = (Word("1", 1.0, 1.4, 1.5), Word("2", 2.5, 2.9, 3.0))
@@ -22,10 +21,7 @@ WORDS = (Word("1", 1.0, 1.4, 1.5), Word("2", 2.5, 2.9, 3.0))
 @pytest.fixture
 def tones():
     """Thirty words that the tiny model knows."""
-    return [
-        Recording(tone_word(digit), SAMPLE_RATE, str(digit), "", "tones", f"{digit}.wav")
-        for digit in list(range(10)) * 3
-    ]
+    return [Clip(tone_word(digit), SAMPLE_RATE, str(digit)) for digit in list(range(10)) * 3]
 
 
 class FakeTime:
@@ -108,7 +104,7 @@ def test_a_stream_is_the_same_for_the_same_seed_only(tones):
 
 
 def test_clips_of_two_rates_make_no_stream(tones):
-    other = Recording(tones[0].waveform, 16000, "0", "", "tones", "other.wav")
+    other = Clip(tones[0].waveform, 16000, "0")
     for clips in ([], [tones[0], other]):
         with pytest.raises(InputError, match="at one rate"):
             build_stream(clips)
@@ -222,6 +218,23 @@ def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monk
     write_wav(tmp_path / "samples" / "3_voice.wav", tones[3].waveform)
     clips, source = bench.load_clips(tmp_path)
     assert [clip.label for clip in clips] == ["3", "7"] and source.startswith("the 2 sample clips only")
+
+
+def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, tones):
+    """Without torch, tqdm and the peers the sample clips are streamed, and every peer left out is named."""
+    from edgedigit.audio import write_wav
+
+    for package in ("torch", "tqdm", "pocketsphinx", "python_speech_features"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for module in [name for name in sys.modules if name.startswith("edgedigit.data")]:
+        monkeypatch.delitem(sys.modules, module)
+    (tmp_path / "samples").mkdir()
+    for clip in tones[:3]:
+        write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
+    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
+    assert bench.main(["--model", str(tiny_model), "--runs", "5", "--data-dir", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "the 3 sample clips only" in output and output.count("left out: ") == 3
 
 
 @pytest.fixture
