@@ -166,6 +166,8 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"configuration {path} is not text; expected YAML or JSON in UTF-8") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(loaded or {}, dict):
@@ -221,7 +223,9 @@ def _merge(kind, base, values, where):
     try:
         return dataclasses.replace(base, **changes) if base is not None else kind(**changes)
     except TypeError:
-        missing = [f.name for f in dataclasses.fields(kind) if _default(kind, f.name) is None and f.name not in changes]
+        nothing = dataclasses.MISSING
+        required = [f.name for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing]
+        missing = [name for name in required if name not in changes]
         raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
 
 
