@@ -1,0 +1,168 @@
+"""Defaults, differences from files, overrides, and what a wrong setting is told."""
+
+import dataclasses
+import json
+
+import pytest
+
+from edgedigit.config import Config, DataConfig, apply_overrides, from_dict, load_config, to_dict
+from edgedigit.errors import ConfigError
+
+
+def written(tmp_path, text, name="experiment.yaml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nothing_given_is_the_defaults():
+    assert load_config(None) == Config() == from_dict({})
+
+
+def test_distillation_defaults_are_those_that_are_documented():
+    config = Config()
+    assert (config.distill.temperature, config.distill.alpha) == (4.0, 0.7)
+    assert (config.compress.target_sparsity, config.compress.pruning_steps) == (0.4, 8)
+    assert [teacher.name for teacher in config.teachers] == ["resnet_se"]
+    assert config.student.name == "student_dscnn"
+
+
+def test_defaults_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+def test_a_file_states_only_differences(tmp_path):
+    path = written(tmp_path, "data: {split: 'loso:george', sources: [fsdd, synth]}\nfit_student: {epochs: 3}\n")
+    config = load_config(path)
+    assert config.data == dataclasses.replace(Config().data, split="loso:george", sources=("fsdd", "synth"))
+    assert config.fit_student == dataclasses.replace(Config().fit_student, epochs=3)
+    assert config.augment == Config().augment
+    assert config.fit_teacher == Config().fit_teacher
+
+
+def test_json_is_read_as_well(tmp_path):
+    assert load_config(written(tmp_path, '{"seed": 7}', "experiment.json")).seed == 7
+
+
+def test_an_empty_file_is_the_defaults(tmp_path):
+    assert load_config(written(tmp_path, "# nothing differs\n")) == Config()
+
+
+def test_models_carry_their_options(tmp_path):
+    text = "teachers:\n  - name: resnet_se\n    kwargs: {widths: [8, 8, 8, 8]}\n  - name: ds_cnn\n"
+    teachers = load_config(written(tmp_path, text)).teachers
+    assert [teacher.name for teacher in teachers] == ["resnet_se", "ds_cnn"]
+    assert [teacher.kwargs for teacher in teachers] == [{"widths": [8, 8, 8, 8]}, {}]
+
+
+def test_no_teacher_is_a_valid_choice():
+    assert from_dict({"teachers": []}).teachers == ()
+
+
+def test_plain_values_and_back():
+    config = load_config(None, ["augment.snr_db=[5, 20]", "data.labels=[1, 2]", "teachers=[]"])
+    plain = to_dict(config)
+    assert json.loads(json.dumps(plain)) == plain
+    assert from_dict(plain) == config
+
+
+@pytest.mark.parametrize(
+    "override, section, key, value",
+    [
+        ("fit_student.lr=3e-3", "fit_student", "lr", 3e-3),
+        ("fit_student.lr=1", "fit_student", "lr", 1.0),
+        ("fit_student.epochs=7", "fit_student", "epochs", 7),
+        ("augment.enabled=false", "augment", "enabled", False),
+        ("augment.snr_db=[5, 2e1]", "augment", "snr_db", (5.0, 20.0)),
+        ("data.sources=[fsdd, 'folder:mine']", "data", "sources", ("fsdd", "folder:mine")),
+        ("data.labels=[3, 7]", "data", "labels", ("3", "7")),
+        ("data.split=kfold:5:0", "data", "split", "kfold:5:0"),
+        ("data.noises=''", "data", "noises", ""),
+    ],
+)
+def test_overrides_have_the_type_of_their_setting(override, section, key, value):
+    got = getattr(getattr(load_config(None, [override]), section), key)
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
+    path = written(tmp_path, "fit_student: {epochs: 3, lr: 0.001}\n")
+    config = load_config(path, ["fit_student.epochs=4", "fit_student.epochs=5"])
+    assert (config.fit_student.epochs, config.fit_student.lr) == (5, 0.001)
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("fit_studnt.lr=1", ["fit_studnt", "did you mean 'fit_student'"]),
+        ("fit_student.epoch=1", ["fit_student.epoch", "did you mean 'epochs'"]),
+        ("zzz=1", ["zzz", "known:", "fit_student"]),
+        ("fit_student.epochs=many", ["fit_student.epochs", "'many'", "int"]),
+        ("fit_student.epochs=1.5", ["fit_student.epochs", "1.5", "int"]),
+        ("fit_student.epochs=true", ["fit_student.epochs", "True", "int"]),
+        ("fit_student.lr=fast", ["fit_student.lr", "'fast'", "number"]),
+        ("augment.enabled=1", ["augment.enabled", "bool"]),
+        ("augment.snr_db=[1, 2, 3]", ["augment.snr_db", "3 values", "expected 2"]),
+        ("augment.snr_db=5", ["augment.snr_db", "list"]),
+        ("data.sources=fsdd", ["data.sources", "'fsdd'", "list"]),
+        ("distill=4", ["distill", "keys and values"]),
+        ("teachers=[{}]", ["teachers[0] lacks name"]),
+        ("seed", ["seed", "no '='"]),
+        ("seed=[1", ["seed", "not valid YAML"]),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(override, words):
+    with pytest.raises(ConfigError) as raised:
+        load_config(None, [override])
+    message = str(raised.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+    assert "kwargs" not in message
+
+
+def test_an_unknown_key_in_a_file_names_its_place(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.splitt.*did you mean 'split'"):
+        load_config(written(tmp_path, "data: {splitt: all}"))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a: [1", "not valid YAML"),
+        ("- fsdd\n- synth\n", "list, expected keys and values"),
+        ("just words", "str, expected keys and values"),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words) as raised:
+        load_config(written(tmp_path, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"PK\x03\x04\xff\xfe\x00\x9c")
+    with pytest.raises(ConfigError, match=r"model\.pt"):
+        load_config(path)
+
+
+def test_only_named_sections_may_change():
+    only = ("compress", "gates")
+    changed = apply_overrides(Config(), ["compress.lr=1e-4", "gates.max_n_params=10"], only=only)
+    assert (changed.compress.lr, changed.gates.max_n_params) == (1e-4, 10)
+    with pytest.raises(ConfigError, match=r"data\.split was fixed .* compress, gates"):
+        apply_overrides(Config(), ["data.split=all"], only=only)
+
+
+def test_overrides_start_from_the_given_configuration():
+    base = Config(data=DataConfig(split="all"), seed=3)
+    changed = apply_overrides(base, ["data.seed=4"])
+    assert changed == dataclasses.replace(base, data=DataConfig(split="all", seed=4))
+    assert base.data.seed == 0
