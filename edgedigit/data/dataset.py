@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,7 @@ class TrainingBatches:
         self.augment = augment
         self.batch_size = min(batch_size, len(recordings))
         self.seed = seed
+        self.waited_s = 0.0  # in the present epoch, for batches that were not ready when asked for
         n_samples_drawn = samples_per_epoch or len(recordings)
         self.n_batches = max(1, n_samples_drawn // self.batch_size)
         several = len({recording.source for recording in recordings}) > 1 or samples_per_epoch > 0
@@ -122,9 +124,12 @@ class TrainingBatches:
             order = rng.choice(len(self.recordings), n_drawn, p=self.weights)
         order = order.reshape(self.n_batches, self.batch_size)
         with ThreadPoolExecutor(1) as pool:
+            self.waited_s = 0.0
             upcoming = pool.submit(self._make, order[0], epoch, 0)
             for step in range(self.n_batches):
+                started = time.perf_counter()
                 batch = upcoming.result()
+                self.waited_s += time.perf_counter() - started
                 if step + 1 < self.n_batches:
                     upcoming = pool.submit(self._make, order[step + 1], epoch, step + 1)
                 yield batch

@@ -189,6 +189,7 @@ class Trainer:
             stopped = self.validation is not None and stale >= self.config.patience
             self.done = self.epoch >= self.config.epochs or stopped
             record["seconds"] = round(time.perf_counter() - started, 2)
+            record["data_share"] = round(self.batches.waited_s / record["seconds"], 3)  # of the epoch, spent waiting
             self._save(improved)
             self._log(record)
         best = self._path("best")
