@@ -77,10 +77,10 @@ class Block(nn.Module):
 
 
 class StudentDSCNN(nn.Module):
-    """Features (B, 1, F, N) to logits (B, n_labels).
+    """Features (B, C, F, N) to logits (B, n_labels).
 
     Args:
-        n_features: rows F of the features.
+        n_features: rows of all planes, C * F.
         n_labels: outputs.
         widths: channels of each stage.
         depths: blocks in each stage; the first block of every stage but the first halves the frame rate.
@@ -130,7 +130,7 @@ class StudentDSCNN(nn.Module):
         return [self.stem.out_channels, *(block.pointwise.out_channels for block in self.blocks)]
 
     def forward(self, features: Tensor) -> Tensor:
-        x = self.norm(features.squeeze(1))  # (B, F, N)
+        x = self.norm(features.flatten(1, 2))  # (B, C * F, N)
         x = torch.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
