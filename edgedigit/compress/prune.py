@@ -39,10 +39,12 @@ def prune_to(model: WaveformModel, max_params: int, round_to: int) -> WaveformMo
     Source: Fang et al. 2023 (dependency graph, group magnitude), through torch-pruning.
 
     Raises:
-        ConfigError: if the target cannot be met.
+        ConfigError: if the target cannot be met, or the model cannot be rebuilt with fewer channels.
     """
     import torch_pruning
 
+    if model.description()["channels"] is None and folded_parameters(model) > max_params:
+        raise ConfigError(f"{model.name} cannot be pruned; train another student or set target_sparsity to 0")
     pruned = deepcopy(model).eval()
     network = pruned.network
     # Norm statistics do not follow gradients; parameters must, for the dependency graph to be traced.
