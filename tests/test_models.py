@@ -104,7 +104,7 @@ def test_a_wrong_option_is_named(name):
 def test_an_unknown_model_gets_the_nearest_name():
     with pytest.raises(ConfigError, match="did you mean 'resnet_se'"):
         create_model("resnet_es")
-    with pytest.raises(ConfigError, match="choose one of .*student_dscnn"):
+    with pytest.raises(ConfigError, match=r"choose one of .*student_dscnn"):
         create_model("zzz")
 
 

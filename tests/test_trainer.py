@@ -263,7 +263,7 @@ def test_a_loss_that_explodes_says_what_to_do():
     trainer = make_trainer(lr=1e-2)
     with torch.no_grad():
         trainer.model.network.classifier.weight.fill_(math.nan)
-    with pytest.raises(ModelError, match="tiny: loss became nan at step .*lower the learning rate"):
+    with pytest.raises(ModelError, match=r"tiny: loss became nan at step .*lower the learning rate"):
         trainer.run()
 
 
