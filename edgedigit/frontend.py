@@ -40,7 +40,9 @@ class Frontend(nn.Module):
         spec = self.spec
         x = torch.cat([waveform[:, :1], waveform[:, 1:] - spec.preemphasis * waveform[:, :-1]], dim=1)
         if spec.level_normalize:
-            x = x / torch.sqrt((x * x).mean(dim=1, keepdim=True) + features.RMS_FLOOR**2)
+            # Written with 1 added, not the floor's square: optimisers of the exported graph drop sums with 1e-10.
+            power = (x * x).mean(dim=1, keepdim=True) / features.RMS_FLOOR**2
+            x = x / (features.RMS_FLOOR * torch.sqrt(power + 1.0))
         if spec.kind == "raw":
             return x[:, None, None]  # (B, 1, 1, T)
         padding = (spec.n_frames - 1) * spec.hop_length + spec.win_length - spec.n_samples
