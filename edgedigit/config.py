@@ -15,6 +15,12 @@ from edgedigit.errors import ConfigError
 from edgedigit.labels import DIGITS
 
 
+def _at_least(limit, **values):
+    for name, value in values.items():
+        if not value >= limit:
+            raise ConfigError(f"{name} is {value}, expected {limit} or more")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which recordings, and how they are divided."""
@@ -81,6 +87,10 @@ class FitConfig:
     gradient_clip: float = 5.0
     patience: int = 15  # epochs without a better validation before stopping
 
+    def __post_init__(self):
+        _at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
+        _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch)
+
 
 @dataclass(frozen=True)
 class DistillConfig:
@@ -88,6 +98,12 @@ class DistillConfig:
 
     temperature: float = 4.0
     alpha: float = 0.7
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature is {self.temperature}, expected more than 0")
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,9 @@ class CompressConfig:
     lr: float = 1e-3
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
+
+    def __post_init__(self):
+        _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,10 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
     """Create the run folder and store the resolved configuration in it.
 
     Raises:
-        ConfigError: if the folder already holds a run and `resume` is not given, or holds another's.
+        ConfigError: if the folder already holds a run and `resume` is not given, or holds another's; or if a
+            model cannot be built, which is better known before its teachers have been trained.
     """
+    _check_models(config)
     path = run_dir / CONFIG_FILE
     resolved = configuration.to_dict(config)
     if path.exists():
@@ -99,6 +101,18 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
                 "or choose another --run-dir"
             )
     write_json(path, resolved)
+
+
+def _check_models(config: Config) -> None:
+    """Raise ConfigError unless every model can be built and has a name of its own."""
+    models = (*config.teachers, config.student)
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"teachers and student are {', '.join(names)}; checkpoints are named after them, so name each once"
+        )
+    for model in models:
+        create_model(model.name, len(config.data.labels), **model.kwargs)
 
 
 def load_run_config(run_dir: Path) -> Config:
