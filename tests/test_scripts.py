@@ -1,0 +1,288 @@
+"""The three training scripts from the outside: flags, exit codes, one line for what is wrong, and a run cut short."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgedigit.cli import run_main
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ("train_distill", "prune_and_quantize", "export_models")
+every_script = pytest.mark.parametrize("name", SCRIPTS)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name, *argv):
+    """Exit code of a script that runs in this process."""
+    try:
+        return run_main(script(name).main, [str(word) for word in argv])
+    except SystemExit as error:  # argparse
+        return error.code
+
+
+def one_line(capsys):
+    """The only line on stderr."""
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An empty data directory, an empty cache, no network; working in an empty folder."""
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no network in tests")
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("EDGEDIGIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_tones(alone):
+    """Recordings in FSDD's layout: every digit a tone, three speakers, one clip to test."""
+    folder = alone / "data" / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    time_s = np.arange(2400) / 8000
+    for digit in range(10):
+        for pitch, speaker in enumerate(("ann", "bob", "cid")):
+            for index in (0, 5, 6):
+                wave = 0.3 * np.sin(2 * np.pi * (300 + 200 * digit + 20 * pitch) * time_s)
+                soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
+    return alone
+
+
+@every_script
+def test_help_needs_neither_torch_nor_time(name):
+    """Torch and everything else that is slow to import is made unimportable."""
+    slow = ("torch", "scipy", "onnx", "onnxruntime", "matplotlib", "yaml")
+    block = f"import sys, runpy; sys.modules.update(dict.fromkeys({slow!r})); sys.argv = [{name + '.py'!r}, '--help']; "
+    command = [sys.executable, "-c", block + f"runpy.run_path({name + '.py'!r}, run_name='__main__')"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"python {name}.py" in done.stdout
+    assert "--run-dir" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name, flag, value, key",
+    [
+        ("train_distill", "data-dir", "d", "data_dir"),
+        ("train_distill", "run-dir", "r", "run_dir"),
+        ("train_distill", "batch-size", "8", "batch_size"),
+        ("prune_and_quantize", "target-sparsity", "0.3", "target_sparsity"),
+        ("prune_and_quantize", "pruning-steps", "3", "pruning_steps"),
+        ("prune_and_quantize", "run-dir", "r", "run_dir"),
+        ("prune_and_quantize", "data-dir", "d", "data_dir"),
+        ("export_models", "output-dir", "o", "output_dir"),
+        ("export_models", "run-dir", "r", "run_dir"),
+        ("export_models", "data-dir", "d", "data_dir"),
+    ],
+)
+def test_flags_in_either_spelling(name, flag, value, key):
+    parse_args = script(name).parse_args
+    spelled = [[f"--{flag}", value], [f"--{flag.replace('-', '_')}", value], [f"--{flag.replace('-', '_')}={value}"]]
+    values = {getattr(parse_args(argv), key) for argv in spelled}
+    assert len(values) == 1
+    assert str(values.pop()) == value
+
+
+@every_script
+def test_an_unknown_flag_costs_one_line(name, capsys):
+    assert call(name, "--no-such-flag", "3") == 2
+    assert "--no-such-flag" in one_line(capsys)
+
+
+def test_flags_become_settings():
+    train = script("train_distill")
+    argv = ["--epochs=3", "--batch_size=16", "--temperature=2", "--alpha=0.5", "--seed=9", "--set=fit_student.epochs=4"]
+    from edgedigit.config import load_config
+
+    config = load_config(None, train.overrides(train.parse_args(argv)))
+    assert (config.fit_teacher.epochs, config.fit_student.epochs) == (3, 4)  # --set comes last
+    assert config.fit_teacher.batch_size == config.fit_student.batch_size == 16
+    assert (config.distill.temperature, config.distill.alpha, config.seed) == (2.0, 0.5, 9)
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--set", "fit_studnt.epochs=3"], "did you mean 'fit_student'"),
+        (["--set", "student.name=studnt_dscnn"], "did you mean 'student_dscnn'"),
+        (["--set", "data.split=somehow"], "split 'somehow' is unknown"),
+        (["--set", "data.sources=[fsdd, nowhere]"], "source 'nowhere' is unknown"),
+        (["--set", "student.kwargs={wdth: 3}"], "wdth"),
+        (["--set", "student.name=resnet_se"], "name each once"),  # would share its checkpoints with the teacher
+        (["--epochs", "0"], "epochs is 0, expected 1 or more"),
+        (["--temperature", "0"], "temperature is 0.0, expected more than 0"),
+        (["--config", "missing.yaml"], "missing.yaml cannot be read"),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_and_one_line(with_tones, capsys, argv, words):
+    assert call("train_distill", "--quiet", *argv) == 2
+    assert words in one_line(capsys)
+    assert not (with_tones / "runs").exists()  # nothing was begun, so nothing needs --resume
+
+
+def test_recordings_that_are_nowhere_are_told_where_to_go(alone, capsys):
+    assert call("train_distill", "--quiet") == 2
+    line = one_line(capsys)
+    assert "fsdd" in line
+    assert "unpack https://" in line
+    assert not (alone / "runs").exists()
+
+
+def test_a_data_directory_that_does_not_exist_is_named(alone, capsys):
+    assert call("train_distill", "--quiet", "--data-dir", alone / "none") == 2
+    assert "none (--data-dir) does not exist" in one_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["prune_and_quantize", "export_models"])
+def test_a_run_that_was_never_trained_names_the_script_to_run(alone, capsys, name):
+    assert call(name, "--run-dir", alone / "runs" / "none") == 2
+    assert "run train_distill.py first" in one_line(capsys)
+
+
+def existing_run(folder, **changes):
+    from edgedigit.config import Config, to_dict
+
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({**to_dict(Config()), **changes}))
+    return folder
+
+
+def test_an_existing_run_is_not_overwritten(with_tones, capsys):
+    run_dir = existing_run(with_tones / "run")
+    assert call("train_distill", "--quiet", "--run-dir", run_dir) == 2
+    assert "already holds a run; continue it with --resume" in one_line(capsys)
+    assert [path.name for path in run_dir.iterdir()] == ["config.json"]
+
+
+def test_resuming_with_other_settings_is_refused(with_tones, capsys):
+    run_dir = existing_run(with_tones / "run")
+    assert call("train_distill", "--quiet", "--run-dir", run_dir, "--resume", "--epochs", "3") == 2
+    assert "was started with other settings" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "name, setting", [("prune_and_quantize", "data.split=all"), ("export_models", "compress.target_sparsity=0.1")]
+)
+def test_what_training_fixed_cannot_change_later(with_tones, capsys, name, setting):
+    run_dir = existing_run(with_tones / "run")
+    assert call(name, "--run-dir", run_dir, "--set", setting) == 2
+    assert "was fixed when the run was trained" in one_line(capsys)
+
+
+def test_pruning_before_training_has_finished_says_so(with_tones, capsys):
+    run_dir = existing_run(with_tones / "run")
+    assert call("prune_and_quantize", "--quiet", "--run-dir", run_dir) == 2
+    assert "run train_distill.py" in one_line(capsys)
+
+
+def test_exporting_before_pruning_says_so(with_tones, capsys):
+    run_dir = existing_run(with_tones / "run")
+    assert call("export_models", "--run-dir", run_dir) == 2
+    assert "run prune_and_quantize.py" in one_line(capsys)
+
+
+SMALL = """
+data: {sources: [fsdd], validation_fraction: 0.2, refit: false, noises: ""}
+augment: {room_probability: 0.0}
+student: {name: student_dscnn, kwargs: {widths: [16, 24], depths: [1, 1], kernels: [5, 5]}}
+teachers: [{name: ds_cnn, kwargs: {width: 16, depth: 1}}]
+fit_teacher: {epochs: 2, lr: 3.0e-3, samples_per_epoch: 640, ema_decay: 0.9}
+fit_student: {epochs: 6, lr: 1.0e-2, samples_per_epoch: 640, ema_decay: 0.9}
+compress: {pruning_steps: 2, final_epochs: 1, calibration_clips: 60}
+gates: {min_validation_accuracy: 0.0, max_int8_loss: 1.0, min_agreement_int8: 0.0}
+threads: 1
+"""
+
+
+def run_script(name, *argv, **kwargs):
+    command = [sys.executable, ROOT / f"{name}.py", *argv]
+    return subprocess.run(command, capture_output=True, text=True, **kwargs)
+
+
+def read_log(run_dir):
+    return [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp_path):
+    """On real recordings, from an interrupted training to a file that the runtime reads."""
+    from edgedigit.runtime import Recognizer
+
+    config, run_dir = tmp_path / "small.yaml", tmp_path / "run"
+    config.write_text(SMALL)
+    train = ["--config", config, "--run-dir", run_dir, "--data-dir", data_dir, "--quiet"]
+    with subprocess.Popen([sys.executable, ROOT / "train_distill.py", *train], stdout=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 300
+        while not any("student" in json.dumps(record) for record in (read_log(run_dir) if log(run_dir) else [])):
+            assert running.poll() is None, "training ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(running.pid, signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    before = read_log(run_dir)
+
+    refused = run_script("train_distill", *train)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+
+    done = run_script("train_distill", *train, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "resumed after epoch" in done.stdout
+    records = read_log(run_dir)
+    assert records[: len(before)] == before
+    for phase, epochs in (("final-ds_cnn", 2), ("final-student_dscnn", 6)):
+        assert [record["epoch"] for record in records if record["phase"] == phase] == list(range(1, epochs + 1))
+    rows = json.loads(done.stdout.splitlines()[-1])["accuracy"]
+    assert {row["group"].split(",")[0] for row in rows} == {"validation", "test"}
+    assert (run_dir / "curves.png").stat().st_size > 0
+
+    common = ["--run-dir", run_dir, "--data-dir", data_dir]
+    done = run_script("prune_and_quantize", *common, "--target_sparsity", "0.3", "--quiet")
+    assert done.returncode == 0, done.stderr
+    stages = json.loads(done.stdout.splitlines()[-1])["stages"]
+    sizes = {stage["stage"]: stage["n_params"] for stage in stages}
+    assert sizes["pruned"] == sizes["int8"] <= round(0.7 * sizes["student"])
+
+    done = run_script("export_models", *common, "--output_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert {entry["file"] for entry in results["files"]} == {"model.onnx", "model_int8.onnx", "model_ts.pt"}
+    for file in ("model.onnx", "model_int8.onnx"):
+        probabilities = Recognizer(tmp_path / "out" / file).probabilities(np.zeros((1, 8000), np.float32))
+        assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
+
+    done = run_script("export_models", *common, "--output_dir", tmp_path / "out", "--set", "gates.max_size_bytes=10")
+    assert done.returncode == 1
+    assert "10 are allowed" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["files"]
+
+
+def log(run_dir):
+    path = run_dir / "log.jsonl"
+    return path.exists() and path.read_text().endswith("\n")
