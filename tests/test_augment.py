@@ -1,5 +1,8 @@
 """Each transform does to a signal what its name says, by measurement."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -291,3 +294,11 @@ def test_shift_stays_within_its_limit():
     starts = np.argmax(np.abs(batch) > 0.25, axis=1) - 3900
     assert -400 <= starts.min() < -300
     assert 300 < starts.max() <= 400
+
+
+def test_the_page_about_augmentation_states_the_present_strengths():
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    drawing = runpy.run_path(str(docs / "draw_augmentations.py"))
+    assert (docs / "augmentation.md").read_text(encoding="utf-8") == drawing["document"]()
+    pictures = [docs / "augmentation" / f"{picture.name}.png" for picture in drawing["PICTURES"]]
+    assert sum(picture.stat().st_size for picture in pictures) < 600_000
