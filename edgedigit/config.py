@@ -113,8 +113,8 @@ class CompressConfig:
     target_sparsity: float = 0.4  # share of the parameters that leave
     pruning_steps: int = 8
     epochs_per_step: int = 1
-    final_epochs: int = 10  # fine-tuning once the last channel has left
-    lr: float = 1e-3
+    final_epochs: int = 24  # fine-tuning once the last channel has left
+    lr: float = 3e-3
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
 
@@ -144,7 +144,7 @@ class Config:
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
-    fit_student: FitConfig = FitConfig(epochs=50, lr=5e-3)
+    fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)
     distill: DistillConfig = DistillConfig()
     compress: CompressConfig = CompressConfig()
     gates: GateConfig = GateConfig()

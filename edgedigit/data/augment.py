@@ -20,14 +20,24 @@ STFT_HOP = 64
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Play (T,) faster by `factor`: tempo, pitch and formants all move, as on a tape. (T / factor,)"""
-    size = fft.next_fast_len(len(waveform), real=True)
-    new_size = fft.next_fast_len(max(1, round(size / factor)), real=True)  # the nearest factor that is quick
+    """Play (T,) faster by about `factor`: tempo, pitch and formants all move, as on a tape. (T / factor,)
+
+    The transform's lengths are the nearest that are quick to compute, within 2 % of what is asked for.
+    """
+    size = _quick_length(len(waveform), at_least=len(waveform))
+    new_size = _quick_length(max(1, round(size / factor)))
     n = max(1, round(len(waveform) * new_size / size))
     spectrum = fft.rfft(np.asarray(waveform, np.float32), size)
     keep = min(len(spectrum), new_size // 2 + 1)
     resampled = fft.irfft(np.pad(spectrum[:keep], (0, new_size // 2 + 1 - keep)), new_size)
     return (resampled[:n] * (new_size / size)).astype(np.float32)
+
+
+def _quick_length(n: int, at_least: int = 1) -> int:
+    """The length nearest to `n` that a real FFT is quick at."""
+    longer = fft.next_fast_len(n, real=True)
+    shorter = fft.prev_fast_len(n, real=True)
+    return longer if shorter < at_least or longer - n <= n - shorter else shorter
 
 
 def stretch_and_warp(waveform: np.ndarray, tempo: float = 1.0, warp: float = 1.0) -> np.ndarray:
@@ -260,9 +270,7 @@ class Augmenter:
             return np.stack([fix_length(waveform, self.n_samples) for waveform in waveforms])
         batch = np.stack([self._place(self._vary_voice(waveform, rng), rng) for waveform in waveforms])
         batch = self._vary_channel(batch, rng)
-        batch = self._add_noise(batch, rng)
-        for row in np.flatnonzero(rng.random(len(batch)) < config.codec_probability):
-            batch[row] = mu_law(batch[row], int(rng.choice([64, 256])))
+        batch = self._transmit(self._add_noise(batch, rng), rng)
         gain_db = rng.uniform(-config.gain_db, config.gain_db, (len(batch), 1)).astype(np.float32)
         batch *= 10 ** (gain_db / 20)
         return np.clip(batch, -1.0, 1.0, out=batch)
@@ -290,8 +298,6 @@ class Augmenter:
         coarse = rng.normal(0.0, config.equalizer_db, (len(batch), 9)) * (rng.random((len(batch), 1)) < 0.8)
         position = np.linspace(0, 8, n_knots)
         gain = np.stack([np.interp(position, np.arange(9), row) for row in coarse])
-        for row in np.flatnonzero(rng.random(len(batch)) < config.band_probability):
-            gain[row] += band_gain(rng.uniform(100, 350), rng.uniform(2800, 3800), n_knots, self.sample_rate / 2)
         rooms = None
         if config.room_probability > 0:
             bank = room_bank(config.n_rooms, self.sample_rate)
@@ -300,6 +306,18 @@ class Augmenter:
             rooms[dry] = 0.0
             rooms[dry, 0] = 1.0
         return filter_spectrum(batch, gain, rooms)
+
+    def _transmit(self, batch, rng):
+        """The telephone comes last: what it carries is speech and noise alike."""
+        config = self.config
+        rows = np.flatnonzero(rng.random(len(batch)) < config.band_probability)
+        if len(rows):
+            edges = zip(rng.uniform(100, 350, len(rows)), rng.uniform(2800, 3800, len(rows)), strict=True)
+            gain = np.stack([band_gain(low, high, 33, self.sample_rate / 2) for low, high in edges])
+            batch[rows] = filter_spectrum(batch[rows], gain)
+        for row in np.flatnonzero(rng.random(len(batch)) < config.codec_probability):
+            batch[row] = mu_law(batch[row], int(rng.choice([64, 256])))
+        return batch
 
     def _add_noise(self, batch, rng):
         config = self.config

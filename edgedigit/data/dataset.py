@@ -16,6 +16,8 @@ from edgedigit.data.augment import Augmenter, mixup
 from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError
 
+ORDER, CLIPS = 1, 2  # streams of random numbers that must not meet: order of an epoch, augmentation of a batch
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -116,7 +118,7 @@ class TrainingBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Batches of one epoch; the next one is prepared in a thread while the caller uses this one."""
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self.seed, ORDER, epoch])
         n_drawn = self.n_batches * self.batch_size
         if self.weights is None:
             order = rng.permutation(len(self.recordings))[:n_drawn]
@@ -135,7 +137,7 @@ class TrainingBatches:
                 yield batch
 
     def _make(self, rows: np.ndarray, epoch: int, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, epoch, step])
+        rng = np.random.default_rng([self.seed, CLIPS, epoch, step])
         waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
         targets = self.targets[rows]
         if self.augment.enabled and self.augment.mixup_probability > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -19,9 +19,12 @@ from edgedigit.data.augment import spec_augment
 from edgedigit.data.dataset import TrainingBatches
 from edgedigit.errors import ModelError
 from edgedigit.models import WaveformModel
+from edgedigit.spec import FrontendSpec
 from edgedigit.train import losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
 from edgedigit.train.evaluate import predict_logits
+
+MASKS = 3  # stream of random numbers; `edgedigit.data.dataset` holds the others
 
 
 def set_up_torch(seed: int, threads: int = 0) -> None:
@@ -48,9 +51,19 @@ class Ensemble(nn.Module):
         self.precision = precision
 
     @torch.no_grad()
-    def forward(self, waveform: Tensor) -> Tensor:
-        with autocast_for(self.precision):
-            logits = [teacher(waveform) for teacher in self.teachers]
+    def forward(self, waveform: Tensor, known: Mapping[FrontendSpec, Tensor] | None = None) -> Tensor:
+        """Soft targets (B, n_labels) as log-probabilities.
+
+        Args:
+            waveform: (B, T).
+            known: features of `waveform` that the caller has computed already; they are not computed again.
+        """
+        features = dict(known or {})
+        for teacher in self.teachers:
+            if teacher.spec not in features:
+                features[teacher.spec] = teacher.frontend(waveform)
+        with autocast_for(self.precision):  # networks only: a logarithm of 8 bits would be another feature
+            logits = [teacher.network(features[teacher.spec]) for teacher in self.teachers]
         return torch.stack([one.float().log_softmax(dim=1) for one in logits]).mean(dim=0)
 
 
@@ -215,15 +228,15 @@ class Trainer:
 
     def _train_step(self, waveforms: Tensor, targets: Tensor) -> float:
         with torch.no_grad():
-            features = self.model.frontend(waveforms)  # (B, C, F, N)
-            features = self._mask(features)
+            plain = self.model.frontend(waveforms)  # (B, C, F, N)
+            features = self._mask(plain)
         with autocast_for(self.precision) if self.teacher is None else nullcontext():
             logits = self.model.network(features).float()
         smoothing = self.config.label_smoothing
         if self.teacher is None:
             loss = losses.cross_entropy(logits, targets, smoothing)
         else:
-            soft = self.teacher(waveforms)
+            soft = self.teacher(waveforms, {self.model.spec: plain})
             loss = losses.distillation(logits, soft, targets, self.distill.temperature, self.distill.alpha, smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -241,7 +254,7 @@ class Trainer:
             return features
         keep = spec_augment(
             features.shape,
-            np.random.default_rng([self.batches.seed, 1, self.step]),
+            np.random.default_rng([self.batches.seed, MASKS, self.step]),
             augment.time_masks,
             round(augment.time_mask_ms / 1000 * spec.sample_rate / spec.hop_length),
             augment.frequency_masks,
