@@ -43,6 +43,7 @@ def main(argv=None) -> int:
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.config import apply_overrides
     from edgedigit.data.dataset import as_arrays
+    from edgedigit.data.recording import SYNTH
     from edgedigit.errors import GateError
     from edgedigit.export import parity
     from edgedigit.export.exportable import Exportable
@@ -75,7 +76,7 @@ def main(argv=None) -> int:
     save_checkpoint(checkpoint, {"model": describe(model), "state": model.state_dict(), "config": asdict(config)})
 
     # 3. Parity on real clips, accuracy on the test part.
-    everything = [*material.test, *track.validation, *track.train]
+    everything = [r for r in (*material.test, *track.validation, *track.train) if r.source != SYNTH]
     rows = np.random.default_rng(config.seed).permutation(len(everything))[:PARITY_CLIPS]
     clips, _ = as_arrays([everything[row] for row in rows], config.data.labels, model.spec.n_samples)
     reference = parity.run_torch(exportable, clips)

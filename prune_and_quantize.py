@@ -65,8 +65,10 @@ def main(argv=None) -> int:
         export_onnx(Exportable(student, 1.0), files["student"])
         export_onnx(Exportable(pruned, calibration["temperature"]), files["pruned"])
         quantize(files["pruned"], files["int8"], clips)
-        for path in files.values():
-            finish_onnx(path, pruned.spec, model_facts(config, pruned, calibration))
+        uncalibrated = {**calibration, "temperature": 1.0}
+        finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated))
+        for stage in ("pruned", "int8"):
+            finish_onnx(files[stage], pruned.spec, model_facts(config, pruned, calibration))
         for (stage, path), latency in zip(files.items(), time_models(list(files.values())), strict=True):
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}
@@ -87,6 +89,8 @@ def main(argv=None) -> int:
     default = "int8" if ratio > 1 else "fp32"
     print(f"INT8 is {ratio:.2f} times as fast as fp32 here: the default is {default}")
     loss = validation_loss(stages, material.tracks[0].name)
+    if loss is None:
+        print("INT8 is not held to its gate: the run keeps no validation speakers (data.validation_fraction)")
     summary = {"run_dir": str(run_dir), "default": default, "int8_speedup": ratio, "int8_loss": loss}
     summary |= {"calibration": calibration, "seconds": round(time.perf_counter() - started)}
     write_json(run_dir / compression.SUMMARY_FILE, {**summary, "stages": stages, "calibration_clips": clip_names})

@@ -21,6 +21,9 @@ def _at_least(limit, **values):
             raise ConfigError(f"{name} is {value}, expected {limit} or more")
 
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which recordings, and how they are divided."""
@@ -150,12 +153,21 @@ class Config:
     gates: GateConfig = GateConfig()
     seed: int = 0  # weights, order of recordings, augmentation
     threads: int = 0  # of torch; 0 leaves torch's own choice
-    precision: str = "auto"  # teachers: bf16 where the CPU has it, or fp32
+    precision: str = "auto"  # of teachers' networks: bf16 where the CPU computes it natively, or always bf16 or fp32
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def to_dict(config) -> dict:
     """Plain values of a configuration dataclass, as JSON would hold them."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def training_settings(config: Config) -> dict:
+    """What trained weights depend on: all but the gates and the number of threads."""
+    return {key: value for key, value in to_dict(config).items() if key not in ("gates", "threads")}
 
 
 def from_dict(values: Mapping, kind: type = Config, where: str = ""):
@@ -267,6 +279,8 @@ def _convert(hint, current, value, path):
         return tuple(
             _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
         )
+    if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
+        return {**current, **value}
     if origin in (typing.Union, types.UnionType) and value is None:
         return None
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-3 as a string

@@ -17,7 +17,7 @@ from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
-from edgedigit.train.checkpoints import build_model, load_checkpoint
+from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.evaluate import fit_temperature, predict_logits
 from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
 from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
@@ -42,11 +42,21 @@ def prune_track(
 ) -> WaveformModel:
     """Prune a track's student in equal steps, recovering by distillation after each.
 
+    With a target sparsity of 0 the student is taken as it is, so that it can be quantised alone.
+
     Returns:
         The pruned student, also in `<track>-pruned.best.pt`.
     """
     compress = config.compress
     model = load_student(config, run_dir, track.name)
+    if compress.target_sparsity == 0:
+        values = {
+            "model": describe(model),
+            "state": model.state_dict(),
+            "config": configuration.training_settings(config),
+        }
+        save_checkpoint(run_dir / f"{pruned_phase(track.name)}.best.pt", values)
+        return model
     teacher = load_teachers(config, run_dir, track.name)
     targets = parameter_targets(folded_parameters(model), compress.target_sparsity, compress.pruning_steps)
     recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
@@ -85,7 +95,7 @@ def _recover(
         config.distill,
         folder=run_dir,
         phase=phase,
-        resolved=configuration.to_dict(config),
+        resolved=configuration.training_settings(config),
         progress=progress_bar(bars, phase),
     )
     if resume:

@@ -13,6 +13,8 @@ import onnx
 from edgedigit.data.recording import Recording
 from edgedigit.errors import ModelError
 
+NETWORK = "network."  # in the names of the network's weights, as `WaveformModel` calls it
+
 
 def calibration_indices(recordings: Sequence[Recording], n_clips: int, seed: int) -> list[int]:
     """Seeded choice of training recordings, the same number of each label as far as they go.
@@ -33,20 +35,18 @@ def calibration_indices(recordings: Sequence[Recording], n_clips: int, seed: int
 
 
 def feature_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that compute features: everything up to and with the last logarithm.
+    """Names of the nodes that compute features: all that no trained weight of the network has touched yet.
 
     They stay in floating point: eight bits do not hold the range of a power spectrum.
     """
-    by_output = {output: node for node in model.graph.node for output in node.output}
-    pending = [node for node in model.graph.node if node.op_type == "Log"]
-    found: dict[str, None] = {}
-    while pending:
-        node = pending.pop()
-        if node.name in found:
-            continue
-        found[node.name] = None
-        pending += [by_output[name] for name in node.input if name in by_output]
-    return list(found)
+    trained = {value.name for value in model.graph.initializer if NETWORK in value.name}
+    names = []
+    for node in model.graph.node:  # in topological order
+        if trained & set(node.input):
+            trained |= set(node.output)
+        else:
+            names.append(node.name)
+    return names
 
 
 def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
@@ -60,7 +60,7 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
         waveforms: (n, n_samples) calibration clips.
 
     Raises:
-        ModelError: if the graph has no feature nodes to keep apart from the network.
+        ModelError: if the network cannot be told from the features in the graph.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -82,9 +82,10 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        excluded = feature_nodes(onnx.load(prepared))
-        if not excluded:
-            raise ModelError(f"{source} computes no features in its graph; export it with its front end")
+        graph = onnx.load(prepared)
+        excluded = feature_nodes(graph)
+        if len(excluded) == len(graph.graph.node):
+            raise ModelError(f"{source} holds no weight named {NETWORK}*; quantise a file that export_onnx wrote")
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs advice meant for its own scripts
         try:

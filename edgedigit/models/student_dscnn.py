@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgedigit.errors import ConfigError
 from edgedigit.models.registry import register_model, with_spec
 from edgedigit.spec import FrontendSpec
 
@@ -89,6 +90,9 @@ class StudentDSCNN(nn.Module):
         branches: training-time branches in the depthwise convolutions.
         dropout: before the classifier.
         channels: outputs of the stem and of each block, where pruning has changed them.
+
+    Raises:
+        ConfigError: if stages are described by lists of different lengths, or a kernel is even or below 3.
     """
 
     def __init__(
@@ -104,6 +108,10 @@ class StudentDSCNN(nn.Module):
         channels: list[int] | None,
     ):
         super().__init__()
+        if not len(widths) == len(depths) == len(kernels):
+            raise ConfigError(f"widths {widths}, depths {depths} and kernels {kernels} must name as many stages")
+        if any(kernel < 3 or kernel % 2 == 0 for kernel in kernels):
+            raise ConfigError(f"kernels are {kernels}, expected odd numbers from 3")
         layout = [(stage, position) for stage, depth in enumerate(depths) for position in range(depth)]
         if channels is None:
             channels = [widths[0], *(widths[stage] for stage, _ in layout)]

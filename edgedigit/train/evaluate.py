@@ -108,10 +108,12 @@ def read_answers(path: str | Path) -> list[dict]:
 
 
 def accuracy_table(rows: Sequence[dict]) -> str:
-    """Rows as aligned text: group, accuracy %, 95 % Wilson interval, n."""
+    """Rows as aligned text: group, accuracy %, 95 % Wilson interval where it is one of clips, n."""
     width = max(len(row["group"]) for row in rows)
+
+    def interval(row: dict) -> str:
+        return f"[{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]" if "accuracy_low" in row else ""
+
     return "\n".join(
-        f"  {row['group']:<{width}}  {100 * row['accuracy']:6.2f} %"
-        f"  [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]  n={row['n']}"
-        for row in rows
+        f"  {row['group']:<{width}}  {100 * row['accuracy']:6.2f} %  {interval(row):<14}  n={row['n']}" for row in rows
     )

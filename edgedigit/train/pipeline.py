@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edgedigit import config as configuration
-from edgedigit.config import Config, FitConfig, ModelConfig
+from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays
 from edgedigit.data.recording import Recording
@@ -79,7 +79,9 @@ def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
     try:
         return [r.waveform for r in load_recordings([source], data_dir, labels=None, sample_rate=sample_rate)]
     except DataError:
-        return []
+        if source == DataConfig().noises:
+            return []
+        raise  # noises that were asked for by name
 
 
 def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
@@ -91,16 +93,15 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
     """
     _check_models(config)
     path = run_dir / CONFIG_FILE
-    resolved = configuration.to_dict(config)
     if path.exists():
         if not resume:
             raise ConfigError(f"{run_dir} already holds a run; continue it with --resume or choose another --run-dir")
-        if json.loads(path.read_text(encoding="utf-8")) != resolved:
+        if configuration.training_settings(load_run_config(run_dir)) != configuration.training_settings(config):
             raise ConfigError(
                 f"{run_dir} was started with other settings (see {path}); resume with the same ones "
                 "or choose another --run-dir"
             )
-    write_json(path, resolved)
+    write_json(path, configuration.to_dict(config))
 
 
 def _check_models(config: Config) -> None:
@@ -111,8 +112,14 @@ def _check_models(config: Config) -> None:
         raise ConfigError(
             f"teachers and student are {', '.join(names)}; checkpoints are named after them, so name each once"
         )
+    window = FrontendSpec()
     for model in models:
-        create_model(model.name, len(config.data.labels), **model.kwargs)
+        spec = create_model(model.name, len(config.data.labels), **model.kwargs).spec
+        if (spec.sample_rate, spec.n_samples) != (window.sample_rate, window.n_samples):
+            raise ConfigError(
+                f"{model.name} takes {spec.n_samples} samples at {spec.sample_rate} Hz; recordings are prepared as "
+                f"{window.n_samples} at {window.sample_rate} Hz, so leave frontend.n_samples and sample_rate alone"
+            )
 
 
 def load_run_config(run_dir: Path) -> Config:
@@ -251,7 +258,7 @@ def _train_one(
         precision=config.precision if described.name != config.student.name else "fp32",
         folder=run_dir,
         phase=phase,
-        resolved=configuration.to_dict(config),
+        resolved=configuration.training_settings(config),
         progress=progress_bar(bars, phase),
     )
     if resume and trainer.resume():
