@@ -127,14 +127,6 @@ PICTURES = (
         equalize,
     ),
     Picture(
-        "telephone",
-        "Telephone band",
-        "Telephones and cheap radios pass a narrow band only.",
-        f"{percent(CONFIG.band_probability)} of the clips, from 100-350 Hz to 2.8-3.8 kHz, 24 dB an octave outside",
-        "300 Hz to 3 kHz",
-        lambda x, rng: filtered(x, augment.band_gain(300, 3000, 33)),
-    ),
-    Picture(
         "room",
         "Room",
         "Walls answer: sounds run into each other and their ends are smeared.",
@@ -168,6 +160,14 @@ PICTURES = (
         f"{percent(CONFIG.recorded_share)} of the noises",
         "a fan of our own making at 10 dB",
         machine,
+    ),
+    Picture(
+        "telephone",
+        "Telephone band",
+        "Telephones and cheap radios pass a narrow band only, of speech and noise alike.",
+        f"{percent(CONFIG.band_probability)} of the clips, from 100-350 Hz to 2.8-3.8 kHz, 24 dB an octave outside",
+        "300 Hz to 3 kHz",
+        lambda x, rng: filtered(x, augment.band_gain(300, 3000, 33)),
     ),
     Picture(
         "codec",
