@@ -13,6 +13,8 @@ from edgedigit.data.audiomnist import TEST_SPEAKERS, speaker_name
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
 
+MAX_OVERSHOOT = 1.5  # one speaker may make a source's validation this many times as large as asked for
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -173,8 +175,9 @@ def cut_validation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Move whole speakers from training to validation.
 
-    Every source with two or more speakers gives at least one and keeps at least one; where no source has two, the
-    speakers of all sources are dealt with as one. Synthetic voices stay in training unless there is nothing else.
+    Every source with two or more speakers gives at least one and keeps at least one, but a source with so few that one
+    of them is more than `MAX_OVERSHOOT` times the fraction gives none while others can: half of an accent is too dear.
+    Where no source has two speakers, those of all sources are dealt with as one. Synthetic voices stay in training unless there is nothing else.
     Recordings are cut, evenly by label, only where there is a single speaker (synthetic voices not counted).
 
     Args:
@@ -197,6 +200,7 @@ def cut_validation(
     rng = np.random.default_rng(seed)
     by_source = _real_speakers(recordings, train)
     groups = [counts for counts in by_source.values() if len(counts) > 1]
+    groups = [counts for counts in groups if _smallest_share(counts) <= MAX_OVERSHOOT * fraction] or groups
     if not groups:
         groups = [sum(by_source.values(), Counter()) or Counter(recordings[index].speaker for index in train)]
     chosen: set[str] = set()
@@ -213,6 +217,10 @@ def cut_validation(
     if not len(held) or not len(kept):
         raise DataError(f"{len(train)} recordings are too few to cut validation from; add recordings or use fraction 0")
     return kept, np.sort(np.array(held, dtype=np.int64))
+
+
+def _smallest_share(counts: Counter[str]) -> float:
+    return min(counts.values()) / counts.total()
 
 
 def _choose_speakers(counts: Counter[str], fraction: float, rng: np.random.Generator) -> set[str]:
