@@ -175,7 +175,7 @@ def test_official_follows_the_lists_of_the_corpus(recordings):
         assert {own[index].split for index in part} == {name}
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+@pytest.mark.parametrize("fraction", [0.34, 0.5, 0.99])
 def test_validation_takes_whole_speakers_of_every_source_and_leaves_some(recordings, fraction):
     everything = np.arange(len(recordings))
     train, validation = cut_validation(recordings, everything, fraction, 0)
@@ -184,6 +184,22 @@ def test_validation_takes_whole_speakers_of_every_source_and_leaves_some(recordi
     several = {"fsdd", "audiomnist", "speech_commands", "pair"}
     assert sources(recordings, validation) == several
     assert sources(recordings, train) == several | {"alone", "synth"}
+
+
+@pytest.mark.parametrize(
+    ("fraction", "giving"), [(0.2, {"fsdd", "audiomnist", "speech_commands"}), (0.1, {"audiomnist", "speech_commands"})]
+)
+def test_a_source_of_few_speakers_keeps_them_while_others_can_give(recordings, fraction, giving):
+    own = pick(recordings, "fsdd") + pick(recordings, "audiomnist") + pick(recordings, "speech_commands")
+    own += pick(recordings, "pair")
+    _, validation = cut_validation(own, np.arange(len(own)), fraction, 0)
+    assert sources(own, validation) == giving
+
+
+def test_where_every_source_has_few_speakers_all_give(recordings):
+    own = pick(recordings, "fsdd") + pick(recordings, "pair")
+    _, validation = cut_validation(own, np.arange(len(own)), 0.05, 0)
+    assert sources(own, validation) == {"fsdd", "pair"}
 
 
 def test_validation_is_as_large_as_asked_where_speakers_are_many(recordings):
