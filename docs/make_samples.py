@@ -14,7 +14,12 @@ from edgedigit.data.synth import render
 from edgedigit.labels import DIGIT_WORDS, DIGITS
 
 FOLDER = Path(__file__).resolve().parents[1] / "artifacts" / "samples"
-VOICES = ("en-us+f1", "en-gb-scotland+m3", "en-us+m1", "en-gb-x-rp+f4", "en-029+m2") + (
+VOICES = (
+    "en-us+f1",
+    "en-gb-scotland+m3",
+    "en-us+m1",
+    "en-gb-x-rp+f4",
+    "en-029+m2",
     "en-us+f3",
     "en-gb-scotland+f2",
     "en-us+m4",

@@ -177,8 +177,9 @@ def cut_validation(
 
     Every source with two or more speakers gives at least one and keeps at least one, but a source with so few that one
     of them is more than `MAX_OVERSHOOT` times the fraction gives none while others can: half of an accent is too dear.
-    Where no source has two speakers, those of all sources are dealt with as one. Synthetic voices stay in training unless there is nothing else.
-    Recordings are cut, evenly by label, only where there is a single speaker (synthetic voices not counted).
+    Where no source has two speakers, those of all sources are dealt with as one. Synthetic voices stay in training
+    unless there is nothing else. Recordings are cut, evenly by label, only where there is a single speaker (synthetic
+    voices not counted).
 
     Args:
         recordings: what `train` points into.
