@@ -30,7 +30,7 @@ class VadOptions:
     floor_window_ms: int = 3000  # past from which the noise floor is taken
     floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
     onset_ms: int = 30  # speech must last this long before a word starts
-    pre_roll_ms: int = 100  # audio before the onset that is kept: soft beginnings
+    pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
     early_ms: int = 50  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
