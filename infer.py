@@ -97,6 +97,11 @@ class Report:
             f"{source}  {alternatives}".rstrip(),
         )
 
+    def silence(self, source: str, duration_s: float) -> None:
+        """A recording in which no word was found."""
+        if not self._json:
+            self._row("-", "-", f"0.00-{duration_s:.2f}", "-", f"{source}  no word")
+
     def _row(self, *cells: str) -> None:
         if not self._header_printed:
             self._header_printed = True
@@ -166,9 +171,11 @@ def recognize_recording(recognizer, source: str, report: Report) -> None:
         report.word(name, prediction, 0.0, duration_s, prediction.latency_ms)
         return
     stream = StreamingRecognizer(recognizer, sample_rate=rate)
-    for event in stream.accept(waveform) + stream.flush():
-        if event.prediction:
-            report.word(name, event.prediction, event.start_s, event.end_s, event.prediction.latency_ms)
+    words = [event for event in stream.accept(waveform) + stream.flush() if event.prediction]
+    for event in words:
+        report.word(name, event.prediction, event.start_s, event.end_s, event.prediction.latency_ms)
+    if not words:
+        report.silence(name, duration_s)
 
 
 def listen(recognizer, device: str | None, report: Report) -> None:
@@ -187,6 +194,9 @@ def listen(recognizer, device: str | None, report: Report) -> None:
                         report.word("microphone", event.prediction, event.start_s, event.end_s, event.latency_ms)
         except KeyboardInterrupt:
             print(file=sys.stderr)
+            for event in stream.flush():  # the word that is being said
+                if event.prediction:
+                    report.word("microphone", event.prediction, event.start_s, event.end_s, event.latency_ms)
         except DeviceError as error:
             report.failure(error)
         report.n_inputs = 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
@@ -33,6 +34,7 @@ def main(argv=None) -> int:
     started = time.perf_counter()
 
     # 1. The run's own configuration; only compression and gates may differ from training.
+    from edgedigit.bench import time_artifacts
     from edgedigit.compress import pipeline as compression
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.compress.quantize import quantize
@@ -43,8 +45,7 @@ def main(argv=None) -> int:
     from edgedigit.export.facts import model_facts
     from edgedigit.export.onnx_file import export_onnx, finish_onnx
     from edgedigit.manifest import write_json
-    from edgedigit.runtime.timing import time_models
-    from edgedigit.train import evaluate, pipeline
+    from edgedigit.train import pipeline, scoring
 
     named = {"target_sparsity": args.target_sparsity, "pruning_steps": args.pruning_steps}
     changes = [f"compress.{key}={value}" for key, value in named.items() if value is not None] + args.set
@@ -69,18 +70,18 @@ def main(argv=None) -> int:
         finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated))
         for stage in ("pruned", "int8"):
             finish_onnx(files[stage], pruned.spec, model_facts(config, pruned, calibration))
-        for (stage, path), latency in zip(files.items(), time_models(list(files.values())), strict=True):
+        for (stage, path), latency in zip(files.items(), time_artifacts(list(files.values())), strict=True):
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}
             row |= {"macs": count_macs(model), "size_bytes": path.stat().st_size, "latency": latency, "accuracy": []}
             for part, name, recordings in material.evaluations():
                 if name == track.name and recordings:
                     waveforms, _ = as_arrays(recordings, labels, model.spec.n_samples)
-                    predictions = evaluate.predict_onnx(path, waveforms).argmax(axis=1)
-                    row["accuracy"] += evaluate.accuracy_rows(part, recordings, predictions, labels)
-                    answers += evaluate.answer_rows(track.name, stage, part, recordings, predictions, labels)
+                    predictions = scoring.predict_onnx(path, waveforms).argmax(axis=1)
+                    row["accuracy"] += scoring.accuracy_rows(part, recordings, predictions, labels)
+                    answers += scoring.answer_rows(track.name, stage, part, recordings, predictions, labels)
             stages.append(row)
-    evaluate.write_answers(run_dir / "answers.csv", answers)
+    scoring.write_answers(run_dir / "answers.csv", answers)
     print(stage_table(stages))
 
     # 3. Gates: INT8 against fp32 on strangers, and which of the two is faster here.
@@ -93,9 +94,13 @@ def main(argv=None) -> int:
         print("INT8 is not held to its gate: the run keeps no validation speakers (data.validation_fraction)")
     summary = {"run_dir": str(run_dir), "default": default, "int8_speedup": ratio, "int8_loss": loss}
     summary |= {"calibration": calibration, "seconds": round(time.perf_counter() - started)}
-    write_json(run_dir / compression.SUMMARY_FILE, {**summary, "stages": stages, "calibration_clips": clip_names})
+    passed = loss is None or loss <= config.gates.max_int8_loss
+    if not passed:
+        summary["default"] = "fp32"
+    details = {"compress": asdict(config.compress), "stages": stages, "calibration_clips": clip_names}
+    write_json(run_dir / compression.SUMMARY_FILE, {**summary, "int8_passed": passed, **details})
     print_json({**summary, "stages": [{key: row[key] for key in ("track", "stage", "n_params")} for row in stages]})
-    if loss is not None and loss > config.gates.max_int8_loss:
+    if not passed:
         raise GateError(
             f"INT8 loses {100 * loss:.2f} points on validation, {100 * config.gates.max_int8_loss:.2f} are allowed; "
             "raise compress.final_epochs or compress.calibration_clips"
@@ -115,7 +120,7 @@ def validation_loss(stages, track) -> float | None:
 
 def stage_table(stages) -> str:
     """One line a stage, and under it one line a group of recordings."""
-    from edgedigit.train.evaluate import accuracy_table
+    from edgedigit.train.scoring import accuracy_table
 
     lines = []
     for row in stages:

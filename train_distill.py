@@ -57,7 +57,7 @@ def main(argv=None) -> int:
     from edgedigit.errors import GateError
     from edgedigit.manifest import write_json
     from edgedigit.metrics import confusion_matrix
-    from edgedigit.train import evaluate, pipeline
+    from edgedigit.train import pipeline, scoring
 
     config = load_config(args.config, overrides(args))
     run_dir = Path(args.run_dir)
@@ -77,13 +77,13 @@ def main(argv=None) -> int:
         if not recordings:
             continue
         waveforms, targets = as_arrays(recordings, labels, students[track].spec.n_samples)
-        predictions = evaluate.predict_logits(students[track], waveforms).argmax(axis=1)
-        rows += evaluate.accuracy_rows(part, recordings, predictions, labels)
+        predictions = scoring.predict_logits(students[track], waveforms).argmax(axis=1)
+        rows += scoring.accuracy_rows(part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
         report.plot_confusion(counts, labels, run_dir / f"confusion_{part.split(',')[0]}.png")
     report.plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
     print("student, fp32:")
-    print(evaluate.accuracy_table(rows) if rows else "  neither validation nor test recordings")
+    print(scoring.accuracy_table(rows) if rows else "  neither validation nor test recordings")
 
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
     write_json(run_dir / "student.json", summary)

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE, Clip, StreamScore, 
 
 BUDGET_INFERENCE_MS = 15.0  # of the 99th percentile
 BUDGET_ANSWER_MS = 150.0  # of the 95th percentile
-CHECKPOINT = "model.pt"  # beside the exported files: the student that they were made from
+CHECKPOINT = "student.pt"  # beside the exported files: the student that they were made from
 
 
 def machine_facts(n_threads: int = 1) -> dict:
@@ -380,6 +381,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1. Models and clips.
     if args.model is None:
         paths = shipped_files(artifacts_dir())
+        if find_spec("torch") is None:
+            print("left out: TorchScript, since torch is not installed")
+            paths = [path for path in paths if path.suffix != ".pt"]
     else:
         paths = [args.model]
     clips, source = load_clips(args.data_dir)

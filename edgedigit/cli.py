@@ -61,6 +61,11 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
     except EdgedigitError as error:
         print_error(error)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "edgedigit":
+            raise
+        print_error(f'{error.name} is not installed; run: pip install "edgedigit[train,export]"')
+        return EdgedigitError.exit_code
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED

@@ -36,6 +36,11 @@ class DataConfig:
     refit: bool = True  # after selection, train again on training + validation speakers
     seed: int = 0  # deals speakers to folds and to validation
 
+    def __post_init__(self):
+        _at_least(0, seed=self.seed)
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"validation_fraction is {self.validation_fraction}, expected 0 or more and below 1")
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -65,6 +70,13 @@ class AugmentConfig:
     frequency_mask_share: float = 0.12  # of the feature rows
     mixup_probability: float = 0.3
     mixup_alpha: float = 0.4
+
+    def __post_init__(self):
+        _at_least(1, n_rooms=self.n_rooms)
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ConfigError(f"snr_db is {list(self.snr_db)}, expected the lower bound first")
+        if not self.mixup_alpha > 0:
+            raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected more than 0")
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,9 @@ class CompressConfig:
 
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
+        _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
+        if not 0 <= self.target_sparsity < 1:
+            raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,7 @@ class Config:
     precision: str = "auto"  # of teachers' networks: bf16 where the CPU computes it natively, or always bf16 or fp32
 
     def __post_init__(self):
+        _at_least(0, seed=self.seed, threads=self.threads)
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
 

@@ -1,7 +1,7 @@
 """Cross-validate a recipe over speakers: the scripts once a fold, then one table over all folds.
 
     python -m edgedigit.crossval loso --config configs/fsdd_loso.yaml --results docs/results/fsdd_loso.json
-    python -m edgedigit.crossval kfold:5 --config configs/strangers.yaml --results docs/results/strangers.json
+    python -m edgedigit.crossval kfold:5 --config configs/shipped.yaml --results docs/results/strangers.json
 
 Every fold runs train_distill.py and prune_and_quantize.py in a folder of its own and is evaluated once, at the
 end, on speakers that it never met. A fold that is finished is kept, so an interrupted run goes on with --resume.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
-from edgedigit.config import load_config
+from edgedigit.config import load_config, training_settings
 from edgedigit.data import load_recordings
 from edgedigit.data.recording import SYNTH
 from edgedigit.errors import ConfigError, DataError, EdgedigitError, GateError
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.evaluate import accuracy_table, read_answers
+from edgedigit.train.pipeline import load_run_config
+from edgedigit.train.scoring import accuracy_table, read_answers
 
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
 
@@ -58,7 +60,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
         EdgedigitError: if a script fails; its output is in `<run_dir>/output.txt`.
     """
     answers = run_dir / "answers.csv"
-    if not (args.resume and (run_dir / SUMMARY_FILE).exists()):
+    if not (args.resume and _is_finished(split, run_dir, args)):
         run_dir.mkdir(parents=True, exist_ok=True)
         train = [
             "train_distill.py",
@@ -82,6 +84,20 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                         f"fold {split}: {words[0]} ended with code {done.returncode}; see {run_dir / 'output.txt'}"
                     )
     return [row for row in read_answers(answers) if row["part"] == "test"]
+
+
+def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
+    """Whether a fold has been trained to its end with the present recipe.
+
+    Raises:
+        ConfigError: if it was trained with another.
+    """
+    if not (run_dir / SUMMARY_FILE).exists():
+        return False
+    wanted = load_config(args.config, [*args.set, f"data.split={split}"])
+    if training_settings(load_run_config(run_dir)) != training_settings(wanted):
+        raise ConfigError(f"{run_dir} holds a fold of another recipe; choose another --run-dir")
+    return True
 
 
 def tables(answers: Sequence[dict], sources: Sequence[str], stage: str) -> list[dict]:
@@ -153,13 +169,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(accuracy_table(rows))
     fp32 = tables(answers, sources, "student")[0]
     note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} %."
-    words = [args.protocol, *(["--config", args.config] if args.config else [])]
+    words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
     words += [word for setting in args.set for word in ("--set", setting)]
     words += ["--only-sources", *args.only_sources] if args.only_sources else []
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
         "title": args.title or f"{args.protocol}, {', '.join(config.data.sources)}",
-        "command": f"python -m edgedigit.crossval {' '.join(words)}",
+        "command": shlex.join(words),
         "commit": source_commit(),
         "seeds": [config.seed],
         "rows": rows,

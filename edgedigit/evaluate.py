@@ -22,7 +22,7 @@ from edgedigit.errors import DataError
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, expected_calibration_error
 from edgedigit.runtime import Recognizer
-from edgedigit.train.evaluate import accuracy_rows, accuracy_table, predict_onnx
+from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

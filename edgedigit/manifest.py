@@ -85,7 +85,7 @@ def source_commit() -> str:
 
     try:
         return git("rev-parse", "--short", "HEAD") + (
-            "-dirty" if git("status", "--porcelain", "-uno", "--", "*.py") else ""
+            "-dirty" if git("status", "--porcelain", "-uno", "--", ":/*.py", ":/configs") else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -75,22 +75,6 @@ def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, n_labels: int
     return np.bincount(cells, minlength=n_labels**2).reshape(n_labels, n_labels)
 
 
-def macro_recall(targets: np.ndarray, predictions: np.ndarray, n_labels: int) -> float:
-    """Mean over labels of the share recognised, so that a rare label counts as much as a frequent one.
-
-    Labels that never occur in `targets` are left out.
-
-    Raises:
-        InputError: if there are no targets, or as `confusion_matrix`.
-    """
-    matrix = confusion_matrix(targets, predictions, n_labels)
-    totals = matrix.sum(axis=1)
-    present = totals > 0
-    if not present.any():
-        raise InputError("got no targets; a recall needs at least one")
-    return float(np.mean(matrix.diagonal()[present] / totals[present]))
-
-
 def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = 15) -> float:
     """How far confidence is from accuracy, averaged over clips.
 

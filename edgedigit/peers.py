@@ -55,7 +55,7 @@ def psf_torch(checkpoint: str | Path, labels: Sequence[str]) -> Recognize:
     """python_speech_features and torch eager on the student that the shipped files were exported from.
 
     Args:
-        checkpoint: `model.pt` beside the exported files.
+        checkpoint: `student.pt` beside the exported files.
         labels: of the model's outputs.
 
     Raises:
@@ -66,9 +66,10 @@ def psf_torch(checkpoint: str | Path, labels: Sequence[str]) -> Recognize:
         import torch
     except ImportError:
         raise MissingDependencyError('torch is not installed; run: pip install "edgedigit[train]"') from None
+    from edgedigit.compress.prune import fold
     from edgedigit.train.checkpoints import build_model, load_checkpoint
 
-    model = build_model(load_checkpoint(checkpoint))
+    model = fold(build_model(load_checkpoint(checkpoint)))  # training-time branches folded, as in the exported file
     spec = model.spec
     psf_log_mel(np.zeros(spec.n_samples), spec)  # say now if the package is missing
 

@@ -18,7 +18,7 @@ from edgedigit.export.exportable import Exportable
 from edgedigit.export.onnx_file import export_onnx, finish_onnx
 from edgedigit.export.parity import run_torch
 from edgedigit.models import create_model
-from edgedigit.train.evaluate import predict_logits, predict_onnx
+from edgedigit.train.scoring import predict_logits, predict_onnx
 
 WIDE = {"widths": [32, 48], "depths": [2, 2], "kernels": [5, 5]}
 

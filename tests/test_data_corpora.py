@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgedigit.data import SOURCES, audiomnist, digits_only, load_recordings, speech_commands
+from edgedigit.data import SOURCES, audiomnist, load_recordings, speech_commands
 from edgedigit.data.download import find_data_dir
 from edgedigit.errors import AudioError, ConfigError, DataError
+from edgedigit.labels import DIGITS, NON_DIGIT
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +101,12 @@ def test_speech_commands_follows_its_lists(speech_commands_dir):
         ("0", "speechcmd:bbbb", "train"),
         ("bird", "speechcmd:cccc", "validation"),
     }
-    assert {recording.label for recording in digits_only(recordings)} == {"7", "0"}
-    assert len(load("speech_commands", speech_commands_dir.parent)) == 3
+    assert [recording.label for recording in load("speech_commands", speech_commands_dir.parent)] == ["7", "7", "0"]
+
+
+def test_other_words_are_non_digits_where_that_is_a_label(speech_commands_dir):
+    recordings = load("speech_commands", speech_commands_dir.parent, labels=(*DIGITS, NON_DIGIT))
+    assert Counter(recording.label for recording in recordings) == {"7": 2, "0": 1, NON_DIGIT: 1}
 
 
 def test_speech_commands_falls_back_to_its_hash_rule_where_a_list_is_missing(speech_commands_dir):

@@ -20,7 +20,7 @@ from edgedigit.export.facts import model_facts
 from edgedigit.export.onnx_file import export_onnx, finish_onnx
 from edgedigit.export.torchscript_file import export_torchscript
 from edgedigit.runtime import Recognizer
-from edgedigit.train.evaluate import predict_logits
+from edgedigit.train.scoring import predict_logits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 

@@ -11,7 +11,6 @@ from edgedigit.metrics import (
     confusion_matrix,
     expected_calibration_error,
     latency_summary,
-    macro_recall,
     wilson_interval,
 )
 
@@ -73,13 +72,6 @@ def test_confusion_matrix_has_truth_in_rows():
 def test_confusion_matrix_refuses_what_is_no_pair_of_labels(targets, predictions):
     with pytest.raises(InputError):
         confusion_matrix(targets, predictions, 3)
-
-
-def test_macro_recall_weighs_labels_not_clips():
-    # Label 0: 8 of 8; label 1: 1 of 2; label 2 never occurs. Pooled accuracy would be 0.9.
-    targets = [0] * 8 + [1, 1]
-    predictions = [0] * 8 + [1, 2]
-    assert macro_recall(targets, predictions, 3) == pytest.approx(0.75)
 
 
 def test_calibration_error_of_certain_and_right_answers_is_zero():

@@ -18,8 +18,8 @@ from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
-from edgedigit.train.evaluate import fit_temperature, predict_logits
 from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
+from edgedigit.train.scoring import fit_temperature, predict_logits
 from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
 
 SUMMARY_FILE = "compressed.json"

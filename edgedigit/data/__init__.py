@@ -8,11 +8,11 @@ from pathlib import Path
 
 from edgedigit.data import audiomnist, folder, fsdd, speech_commands, synth
 from edgedigit.data.download import find_data_dir, locate
-from edgedigit.data.recording import SYNTH, Recording, digits_only, read_entries, with_labels
+from edgedigit.data.recording import SYNTH, Recording, read_entries, with_labels
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS
 
-__all__ = ["SOURCES", "Recording", "digits_only", "find_data_dir", "load_recordings"]
+__all__ = ["SOURCES", "Recording", "find_data_dir", "load_recordings"]
 
 CORPORA = {module.CORPUS.name: module for module in (fsdd, audiomnist, speech_commands)}
 SOURCES = (*CORPORA, "synth", "synth:N", "folder:PATH")
@@ -70,7 +70,8 @@ def _load(
     if kind in CORPORA and not argument:
         entries = CORPORA[kind].entries(locate(CORPORA[kind].CORPUS, root, download, progress))
     elif kind == "folder" and argument:
-        entries = folder.entries(root / Path(argument).expanduser())
+        path = Path(argument).expanduser()
+        entries = folder.entries(root / path if (root / path).exists() else path)  # below the data, else below here
     else:
         raise ConfigError(f"source {source!r} is unknown; choose from {', '.join(SOURCES)}")
     return read_entries(with_labels(entries, labels), sample_rate, progress)

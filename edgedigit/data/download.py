@@ -78,6 +78,7 @@ def locate(corpus: Corpus, data_dir: Path, download: bool = True, progress: bool
         return found
     target = cache_dir() / corpus.name
     advice = f"unpack {corpus.url} into {data_dir / corpus.name}"
+    advice += ", or do without: --set data.sources=[synth] --set data.split=all"
     if not corpus.sha256 and not corpus.content_sha256:
         raise DataError(f"{corpus.name} is not in {data_dir}, and no hash is known to check a download by; {advice}")
     if not download:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from edgedigit.audio import load_waveform
-from edgedigit.labels import DIGITS
+from edgedigit.labels import NON_DIGIT
 
 SYNTH = "synth"
 """Source of recordings that no person spoke; they train and never test."""
@@ -78,10 +78,12 @@ def read_entries(entries: Iterable[Entry], sample_rate: int, progress: bool = Fa
 
 
 def with_labels(entries: Iterable[Entry], labels: Container[str] | None) -> list[Entry]:
-    """Keep the entries whose label is in `labels`; all of them if it is None."""
-    return [entry for entry in entries if labels is None or entry.label in labels]
+    """Keep the entries whose label is in `labels`; all of them if it is None.
 
-
-def digits_only(recordings: Iterable[Recording]) -> list[Recording]:
-    """Keep the recordings of digits."""
-    return [recording for recording in recordings if recording.label in DIGITS]
+    Where `labels` holds `NON_DIGIT`, every other word is kept under that label.
+    """
+    if labels is None:
+        return list(entries)
+    if NON_DIGIT in labels:
+        return [entry if entry.label in labels else replace(entry, label=NON_DIGIT) for entry in entries]
+    return [entry for entry in entries if entry.label in labels]

@@ -112,6 +112,8 @@ class StudentDSCNN(nn.Module):
             raise ConfigError(f"widths {widths}, depths {depths} and kernels {kernels} must name as many stages")
         if any(kernel < 3 or kernel % 2 == 0 for kernel in kernels):
             raise ConfigError(f"kernels are {kernels}, expected odd numbers from 3")
+        if any(width < 1 for width in widths) or not any(depths):
+            raise ConfigError(f"widths {widths} and depths {depths} leave nothing to compute")
         layout = [(stage, position) for stage, depth in enumerate(depths) for position in range(depth)]
         if channels is None:
             channels = [widths[0], *(widths[stage] for stage, _ in layout)]
@@ -166,7 +168,7 @@ def student_dscnn(
     dropout: float = 0.1,
     channels=None,
 ) -> nn.Module:
-    """Temporal depthwise-separable student: log-mel 40 x 99, 59 k parameters before pruning."""
+    """Temporal depthwise-separable student: log-mel 40 x 99, 61 k parameters before pruning."""
     return StudentDSCNN(
         spec.shape[0] * spec.shape[1], n_labels, widths, depths, kernels, stem_stride, branches, dropout, channels
     )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from edgedigit.metrics import latency_summary
-from edgedigit.runtime.predictor import Recognizer
 
 
 def time_calls(calls: Sequence[Callable[[], object]], n_runs: int = 1000, n_warmup: int = 50) -> list[dict]:
@@ -28,10 +26,3 @@ def time_calls(calls: Sequence[Callable[[], object]], n_runs: int = 1000, n_warm
             call()
             row[run] = 1000 * (time.perf_counter() - started)
     return [latency_summary(row) for row in times_ms]
-
-
-def time_models(models: Sequence[str | Path], n_runs: int = 1000) -> list[dict]:
-    """Time waveform -> probabilities of several ONNX files at batch 1, one thread, in turn."""
-    recognizers = [Recognizer(model) for model in models]
-    waveform = np.random.default_rng(0).normal(0, 0.1, (1, recognizers[0].info.n_samples)).astype(np.float32)
-    return time_calls([lambda r=recognizer: r.probabilities(waveform) for recognizer in recognizers], n_runs)

@@ -51,7 +51,9 @@ class Material:
     def evaluations(self) -> list[tuple[str, str, list[Recording]]]:
         """(what, track whose model may be measured on it, recordings): validation, then test."""
         first, last = self.tracks[0], self.tracks[-1]
-        return [("validation, unseen speakers", first.name, first.validation), ("test", last.name, self.test)]
+        heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
+        title = "validation, same speakers" if heard else "validation, unseen speakers"
+        return [(title, first.name, first.validation), ("test", last.name, self.test)]
 
 
 def load_material(config: Config, data_dir: str | Path | None, progress: bool = True) -> Material:

@@ -22,7 +22,7 @@ from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
-from edgedigit.train.evaluate import predict_logits
+from edgedigit.train.scoring import predict_logits
 
 MASKS = 3  # stream of random numbers; `edgedigit.data.dataset` holds the others
 
