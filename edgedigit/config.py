@@ -100,7 +100,7 @@ class FitConfig:
     ema_decay: float = 0.998  # per step; the averaged weights are the model
     label_smoothing: float = 0.05
     gradient_clip: float = 5.0
-    patience: int = 15  # epochs without a better validation before stopping
+    patience: int = 25  # epochs in which neither accuracy nor loss on validation got better, before stopping
 
     def __post_init__(self):
         _at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)

@@ -10,7 +10,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
-| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra` |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra n_before_end` |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def render_artifacts(path: Path) -> str:
     if not path.is_file():
         return "Not exported yet: there is no `artifacts/export_results.json`."
     results = _read_json(path)
-    header = ["file", "KB", "parameters", "MACs", "accuracy % (95 % interval, n)"]
+    header = ["file", "KB", "parameters", "MACs of the network", "test accuracy % (95 % interval, n)"]
     header += ["max. probability difference", "same decision %", "p50 / p95 / p99 ms"]
     try:
         table = []
@@ -135,6 +135,7 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
         "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
         "right": lambda row: f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE,
         "missed / extra": lambda row: f"{row['n_missed']} / {row['n_extra']}" if "n_extra" in row else NONE,
+        "before the end": lambda row: str(row["n_before_end"]) if "n_before_end" in row else NONE,
     }
     for name, cell in further.items():
         column = [cell(row) for row in rows]

@@ -271,7 +271,7 @@ def _train_one(
         say(f"  {phase}: {trainer.epoch} epochs")
     else:
         say(
-            f"  {phase}: {trainer.epoch} epochs, best at {best['epoch']}: "
+            f"  {phase}: {trainer.epoch} epochs, kept the one after {best['epoch']}: "
             f"{100 * best['accuracy']:.2f} % on {len(track.validation)} validation clips"
         )
     return trained, trainer.epoch

@@ -156,7 +156,7 @@ class Trainer:
         self.average = Averager(model, config.ema_decay)
         self.epoch = 0
         self.step = 0
-        self.best = {"epoch": 0, "accuracy": -1.0, "loss": math.inf}
+        self.best = {"epoch": 0, "accuracy": None, "loss": None, "peak": 0.0, "lowest_loss": math.inf, "fresh_epoch": 0}
         self.done = False
 
     def resume(self) -> bool:
@@ -190,7 +190,8 @@ class Trainer:
         """Train to the end of the schedule, or until validation has stopped improving.
 
         Returns:
-            The averaged weights of the best epoch (of the last, without validation), evaluation mode.
+            The averaged weights of the last epoch whose validation accuracy is within a standard error of the best
+            (of the last epoch, without validation), evaluation mode.
         """
         while not self.done:
             started = time.perf_counter()
@@ -198,7 +199,7 @@ class Trainer:
             self.epoch += 1
             record = {"phase": self.phase, "epoch": self.epoch, "loss": loss, "lr": self.scheduler.get_last_lr()[0]}
             improved = self._validate(record)
-            stale = self.epoch - self.best["epoch"]
+            stale = self.epoch - self.best["fresh_epoch"]
             stopped = self.validation is not None and stale >= self.config.patience
             self.done = self.epoch >= self.config.epochs or stopped
             record["seconds"] = round(time.perf_counter() - started, 2)
@@ -265,7 +266,7 @@ class Trainer:
     def _validate(self, record: dict) -> bool:
         """Add validation figures to `record`; True if this epoch is the best so far."""
         if self.validation is None:
-            self.best = {"epoch": self.epoch, "accuracy": None, "loss": None}
+            self.best = {**self.best, "epoch": self.epoch}
             return True
         waveforms, targets = self.validation
         logits = predict_logits(self.average.model, waveforms)
@@ -274,11 +275,21 @@ class Trainer:
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
         loss = float(-log_likelihood.mean())
         record["validation_accuracy"], record["validation_loss"] = accuracy, loss
-        improved = (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"])
-        if improved:
-            self.best = {"epoch": self.epoch, "accuracy": accuracy, "loss": loss}
+        # Small validation sets jump from epoch to epoch: among epochs no worse than the best by more than a standard
+        # error the last is kept, which the schedule has annealed furthest.
+        peak = max(accuracy, self.best["peak"])
+        kept = accuracy >= peak - math.sqrt(peak * (1 - peak) / len(targets))
+        fresh = accuracy > self.best["peak"] or loss < self.best["lowest_loss"]
+        self.best = {
+            **self.best,
+            "peak": peak,
+            "lowest_loss": min(loss, self.best["lowest_loss"]),
+            "fresh_epoch": self.epoch if fresh else self.best["fresh_epoch"],
+        }
+        if kept:
+            self.best |= {"epoch": self.epoch, "accuracy": accuracy, "loss": loss}
             self._best_state = deepcopy(self.average.model.state_dict())
-        return improved
+        return kept
 
     def _path(self, which: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.phase}.{which}.pt"
