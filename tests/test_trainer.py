@@ -222,11 +222,27 @@ def test_training_stops_when_validation_no_longer_improves(tmp_path):
     waveforms, targets = validation()
     trainer = make_trainer(tmp_path, epochs=40, validation=(waveforms, 1 - targets), patience=2)  # learning hurts
     model = trainer.run()
-    assert trainer.epoch == trainer.best["epoch"] + 2 < 40
+    assert trainer.epoch == trainer.best["fresh_epoch"] + 2 < 40
     assert trainer.done
+    assert trainer.best["epoch"] <= trainer.epoch
     best = load_checkpoint(tmp_path / "tiny.best.pt")
     assert best["epoch"] == trainer.best["epoch"]
     assert same_weights(model.state_dict(), best["state"])
+
+
+def test_the_last_epoch_within_a_standard_error_of_the_best_is_kept(tmp_path, monkeypatch):
+    accuracies = iter([0.5, 0.9, 0.8, 0.88, 0.6])  # of 100: a standard error at 0.9 is 0.03
+    targets = np.zeros(100, np.int64)
+
+    def logits(*_):
+        right = round(100 * next(accuracies))
+        return np.where(np.arange(100)[:, None] < right, [[1.0, 0.0]], [[0.0, 1.0]])
+
+    monkeypatch.setattr("edgedigit.train.trainer.predict_logits", logits)
+    trainer = make_trainer(tmp_path, epochs=5, validation=(np.zeros((100, 8000), np.float32), targets), patience=9)
+    trainer.run()
+    assert (trainer.best["epoch"], trainer.best["accuracy"], trainer.best["peak"]) == (4, 0.88, 0.9)
+    assert load_checkpoint(tmp_path / "tiny.best.pt")["epoch"] == 4
 
 
 def test_the_best_epoch_is_returned_without_a_folder_as_with_one(tmp_path):
@@ -239,7 +255,7 @@ def test_without_validation_all_epochs_are_trained_and_the_last_weights_kept(tmp
     trainer = make_trainer(tmp_path, epochs=4, patience=1)
     model = trainer.run()
     assert trainer.epoch == 4
-    assert trainer.best == {"epoch": 4, "accuracy": None, "loss": None}
+    assert (trainer.best["epoch"], trainer.best["accuracy"]) == (4, None)
     assert same_weights(model.state_dict(), load_checkpoint(tmp_path / "tiny.last.pt")["state"])
 
 
