@@ -108,7 +108,7 @@ def main(argv=None) -> int:
         # 5. Limits, then manifests and results, then everything into place.
         broken = parity.broken_limits(files, config.gates)
         if broken:
-            print_json({"output_dir": str(output_dir), "broken": broken})
+            print_json({"output_dir": str(output_dir), "broken": broken, "files": files})
             raise GateError(f"{'; '.join(broken)}; {output_dir} keeps what it held")
         shared = {**facts, **common, "commit": results["commit"], "calibration": calibration}
         shared["config"] = to_dict(config)

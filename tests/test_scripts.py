@@ -277,10 +277,12 @@ def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp
         probabilities = Recognizer(tmp_path / "out" / file).probabilities(np.zeros((1, 8000), np.float32))
         assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
 
+    held = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     done = run_script("export_models", *common, "--output_dir", tmp_path / "out", "--set", "gates.max_size_bytes=10")
     assert done.returncode == 1
     assert "10 are allowed" in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["files"]
+    assert json.loads(done.stdout.splitlines()[-1])["broken"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == held
 
 
 def log(run_dir):
