@@ -68,12 +68,13 @@ def main(argv=None) -> int:
     output_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".export-"))
     try:
-        facts = model_facts(config, model, calibration)
+        facts = model_facts(config, model, calibration, track.train)
         exportable = Exportable(model, calibration["temperature"])
         paths = {kind: scratch / name for kind, name in NAMES.items()}
         export_onnx(exportable, paths["fp32"])
         finish_onnx(paths["fp32"], model.spec, facts)
         shutil.copyfile(run_dir / f"{track.name}-int8.onnx", paths["int8"])
+        finish_onnx(paths["int8"], model.spec, facts)
         export_torchscript(exportable, paths["torchscript"], facts)
         checkpoint = scratch / CHECKPOINT
         save_checkpoint(checkpoint, {"model": describe(model), "state": model.state_dict(), "config": asdict(config)})

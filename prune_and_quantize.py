@@ -67,9 +67,9 @@ def main(argv=None) -> int:
         export_onnx(Exportable(pruned, calibration["temperature"]), files["pruned"])
         quantize(files["pruned"], files["int8"], clips)
         uncalibrated = {**calibration, "temperature": 1.0}
-        finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated))
+        finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated, track.train))
         for stage in ("pruned", "int8"):
-            finish_onnx(files[stage], pruned.spec, model_facts(config, pruned, calibration))
+            finish_onnx(files[stage], pruned.spec, model_facts(config, pruned, calibration, track.train))
         for (stage, path), latency in zip(files.items(), time_artifacts(list(files.values())), strict=True):
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}

@@ -13,6 +13,7 @@ from tiny_training import LABELS, N_SAMPLES, SMALL, tones, trained_model
 
 from edgedigit.config import Config, DataConfig, GateConfig
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import Recording
 from edgedigit.errors import ModelError
 from edgedigit.export import parity
 from edgedigit.export.exportable import Exportable
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 TEMPERATURE = 1.7
 CALIBRATION = {"temperature": TEMPERATURE, "reject_below": 0.4, "n": 100}
 CONFIG = Config(data=DataConfig(labels=LABELS, sources=("tones",), split="all"))
+RECORDINGS = [
+    Recording(np.zeros(8), 8000, "0", "a", source, name) for source, name in (("x", "1"), ("x", "2"), ("y", "3"))
+]
 RAW = {"widths": [4], "depths": [1], "kernels": [9], "stem_stride": 8}
 
 
@@ -37,7 +41,7 @@ def exported(request, tmp_path_factory):
     options = RAW if request.param == "raw" else SMALL
     model = trained_model(frontend={"kind": request.param}, **options)
     exportable = Exportable(model, TEMPERATURE)
-    facts = model_facts(CONFIG, model, CALIBRATION)
+    facts = model_facts(CONFIG, model, CALIBRATION, RECORDINGS)
     export_onnx(exportable, folder / "model.onnx")
     finish_onnx(folder / "model.onnx", model.spec, facts)
     export_torchscript(exportable, folder / "model_ts.pt", facts)
@@ -103,7 +107,7 @@ def test_the_file_says_what_it_is(exported):
     assert metadata["sample_rate"] == "8000"
     assert metadata["n_samples"] == str(N_SAMPLES)
     assert json.loads(metadata["thresholds"])["reject_below"] == 0.4
-    assert metadata["training_data"] == "tones; split all"
+    assert json.loads(metadata["training_data"]) == {"split": "all", "recordings": {"x": 2, "y": 1}}
     assert metadata["licence"] == "Apache-2.0"
     assert json.loads(metadata["frontend"]) == exportable.model.spec.to_dict()
 
@@ -147,11 +151,20 @@ def test_exporting_leaves_the_model_trainable(exported):
 
 
 def test_a_graph_without_its_features_is_refused(exported, tmp_path):
-    exportable, path, _ = exported
+    exportable = exported[0]
     other = replace(exportable.model.spec, kind="log_mel", n_fft=512, win_length=400)
-    (tmp_path / "copy.onnx").write_bytes(path.read_bytes())
+    export_onnx(exportable, tmp_path / "copy.onnx")
     with pytest.raises(ModelError, match="no DFT filters"):
-        finish_onnx(tmp_path / "copy.onnx", other, model_facts(CONFIG, exportable.model, CALIBRATION))
+        finish_onnx(tmp_path / "copy.onnx", other, model_facts(CONFIG, exportable.model, CALIBRATION, RECORDINGS))
+
+
+def test_a_finished_file_gets_new_facts_and_answers_as_before(exported, clips, tmp_path):
+    exportable, path, _ = exported
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(path.read_bytes())
+    finish_onnx(copy, exportable.model.spec, {**model_facts(CONFIG, exportable.model, CALIBRATION, []), "version": "9"})
+    assert Recognizer(copy).info.version == "9"
+    np.testing.assert_array_equal(run(copy, clips), run(path, clips))
 
 
 def test_comparison_counts_what_differs():

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from edgedigit import __version__
 from edgedigit.config import Config
+from edgedigit.data.recording import Recording
 from edgedigit.models import WaveformModel
 from edgedigit.runtime import VadOptions
 
 LICENCE = "Apache-2.0"
 
 
-def model_facts(config: Config, model: WaveformModel, calibration: dict) -> dict:
+def model_facts(config: Config, model: WaveformModel, calibration: dict, recordings: Sequence[Recording]) -> dict:
     """Metadata of an exported model.
 
     Args:
         config: of the run that made the model.
         calibration: temperature and rejection threshold, from validation.
+        recordings: what the model was trained on.
 
     Returns:
         Plain values: labels, sample_rate (Hz), n_samples, version, thresholds, training_data, licence, frontend.
@@ -29,7 +33,10 @@ def model_facts(config: Config, model: WaveformModel, calibration: dict) -> dict
         "version": __version__,
         "thresholds": {"reject_below": calibration["reject_below"], "vad": asdict(VadOptions())},
         "temperature": calibration["temperature"],
-        "training_data": f"{', '.join(config.data.sources)}; split {config.data.split}",
+        "training_data": {
+            "split": config.data.split,
+            "recordings": dict(sorted(Counter(recording.source for recording in recordings).items())),
+        },
         "licence": LICENCE,
         "frontend": model.spec.to_dict(),
     }

@@ -18,6 +18,7 @@ from edgedigit.errors import ModelError
 from edgedigit.export.exportable import Exportable
 from edgedigit.spec import FrontendSpec
 
+DFT_NODE = "dft_multiply"  # the first of the nodes that compute DFT filters; a file that has it is finished
 OPSET = 18  # what torch's exporter writes natively
 
 
@@ -61,7 +62,7 @@ def finish_onnx(path: Path, spec: FrontendSpec, facts: dict) -> None:
     """Make a file ready to ship: DFT filters computed in the graph, metadata replaced by `facts`.
 
     Args:
-        path: a file that `export_onnx` or `quantize` wrote.
+        path: a file that `export_onnx` or `quantize` wrote; one that is finished gets new metadata only.
         spec: its features.
         facts: anything but a string is stored as JSON.
 
@@ -69,7 +70,7 @@ def finish_onnx(path: Path, spec: FrontendSpec, facts: dict) -> None:
         ModelError: if the graph does not compute the features of `spec`.
     """
     model = onnx.load(path)
-    if spec.kind != "raw":
+    if spec.kind != "raw" and not any(node.name == DFT_NODE for node in model.graph.node):
         _compute_dft_in_graph(model, spec)
     del model.metadata_props[:]
     onnx.helper.set_model_props(
@@ -117,7 +118,7 @@ def _compute_dft_in_graph(model: onnx.ModelProto, spec: FrontendSpec) -> None:
     }
     node = onnx.helper.make_node
     nodes = [  # angles are reduced in whole numbers, so that float32 loses nothing on them
-        node("Mul", ["dft_bins", "dft_times"], ["dft_product"], "dft_multiply"),
+        node("Mul", ["dft_bins", "dft_times"], ["dft_product"], DFT_NODE),
         node("Mod", ["dft_product", "dft_period"], ["dft_phase"], "dft_reduce"),
         node("Cast", ["dft_phase"], ["dft_phase_float"], "dft_cast", to=onnx.TensorProto.FLOAT),
         node("Mul", ["dft_phase_float", "dft_turn"], ["dft_angle"], "dft_scale"),
