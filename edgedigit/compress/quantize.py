@@ -100,7 +100,6 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
                 nodes_to_exclude=excluded,
                 op_types_to_quantize=["Conv", "Add", "Relu", "Gemm", "MatMul", "ReduceMean"],
                 calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
             )
         finally:
             logging.getLogger().setLevel(level)
