@@ -19,6 +19,7 @@ from edgedigit.manifest import manifest_path, verify_manifest
 from edgedigit.runtime._paths import default_model
 
 INPUT, OUTPUT = "waveform", "probabilities"
+SILENCE_RMS = 1e-5  # -100 dBFS over the window, below what 16 bits can hold: nothing was recorded
 MAX_BATCH = 256  # clips in one run of the session, so that a folder of any size needs bounded memory
 
 Audio = str | os.PathLike | BinaryIO | np.ndarray
@@ -128,16 +129,17 @@ class Recognizer:
         windows = np.stack([self.window(waveform, rate) for waveform, rate in clips])
         rows = self.probabilities(windows)
         latency_ms = (time.perf_counter() - start) * 1000 / len(clips)
-        return [self._prediction(row, latency_ms) for row in rows]
+        silent = np.sqrt(np.mean(windows**2, axis=1)) < SILENCE_RMS
+        return [self._prediction(row, nothing, latency_ms) for row, nothing in zip(rows, silent, strict=True)]
 
-    def _prediction(self, row: np.ndarray, latency_ms: float) -> Prediction:
+    def _prediction(self, row: np.ndarray, silent: bool, latency_ms: float) -> Prediction:
         best = int(row.argmax())
         label, probability = self.info.labels[best], float(row[best])
         return Prediction(
             label=label,
             probability=probability,
             probabilities=dict(zip(self.info.labels, row.tolist(), strict=True)),
-            rejected=probability < self.reject_below or label == NON_DIGIT,
+            rejected=bool(silent) or probability < self.reject_below or label == NON_DIGIT,
             latency_ms=latency_ms,
         )
 
