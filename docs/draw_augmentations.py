@@ -162,6 +162,16 @@ PICTURES = (
         machine,
     ),
     Picture(
+        "gate",
+        "Noise suppression",
+        "Laptops and telephones mute whatever is faint: pauses, room, and the beginnings of /s/ and /f/ with them.",
+        f"{percent(CONFIG.gate_probability)} of the clips (the shipped recipe asks for more); what is "
+        f"{CONFIG.gate_db[0]:g} to {CONFIG.gate_db[1]:g} dB below the loudest 10 ms is turned "
+        f"down by {CONFIG.gate_depth_db[0]:g} to {CONFIG.gate_depth_db[1]:g} dB",
+        "what is 20 dB below, turned down by 60 dB",
+        lambda x, rng: augment.noise_gate(x[None], np.array([20.0]), np.array([60.0]))[0],
+    ),
+    Picture(
         "telephone",
         "Telephone band",
         "Telephones and cheap radios pass a narrow band only, of speech and noise alike.",

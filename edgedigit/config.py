@@ -32,6 +32,7 @@ class DataConfig:
     noises: str = "folder:noise"  # recorded noise for augmentation; used where it exists, "" for none
     labels: tuple[str, ...] = DIGITS
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
+    fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
     validation_fraction: float = 0.2  # of the training speakers; 0 trains on all and selects nothing
     refit: bool = True  # after selection, train again on training + validation speakers
     seed: int = 0  # deals speakers to folds and to validation
@@ -63,6 +64,9 @@ class AugmentConfig:
     clean_snr_db: float = 45.0  # even clean recordings have a noise floor
     recorded_share: float = 0.35  # of noises; the rest is coloured noise between white and brown
     babble_share: float = 0.2
+    gate_probability: float = 0.0  # microphones with noise suppression
+    gate_db: tuple[float, float] = (12.0, 35.0)  # below the loudest frame: what is fainter is turned down
+    gate_depth_db: tuple[float, float] = (15.0, 60.0)  # by this much
     gain_db: float = 6.0
     time_masks: int = 2
     time_mask_ms: float = 80.0
@@ -73,8 +77,10 @@ class AugmentConfig:
 
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
-        if self.snr_db[0] > self.snr_db[1]:
-            raise ConfigError(f"snr_db is {list(self.snr_db)}, expected the lower bound first")
+        for name in ("snr_db", "gate_db", "gate_depth_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ConfigError(f"{name} is {[low, high]}, expected the lower bound first")
         if not self.mixup_alpha > 0:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected more than 0")
 

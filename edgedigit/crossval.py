@@ -23,8 +23,7 @@ from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import load_config, training_settings
 from edgedigit.data import load_recordings
-from edgedigit.data.recording import SYNTH
-from edgedigit.errors import ConfigError, DataError, EdgedigitError, GateError
+from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.train.pipeline import load_run_config
@@ -100,16 +99,14 @@ def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     return True
 
 
-def tables(answers: Sequence[dict], sources: Sequence[str], stage: str) -> list[dict]:
+def tables(answers: Sequence[dict], stage: str) -> list[dict]:
     """Rows of the result: macro over digits, all clips, then by source, by speaker where few, by digit.
 
     Args:
         answers: of all folds.
-        sources: whose clips count in the overall, per-digit and per-speaker rows; the others get a row each.
         stage: "int8", "pruned" or "student".
     """
-    chosen = [row for row in answers if row["stage"] == stage]
-    counted = [row for row in chosen if row["source"] in sources]
+    counted = [row for row in answers if row["stage"] == stage]
 
     def row_for(group: str, rows: Sequence[dict]) -> dict:
         return accuracy_row(group, sum(row["label"] == row["answer"] for row in rows), len(rows))
@@ -123,9 +120,9 @@ def tables(answers: Sequence[dict], sources: Sequence[str], stage: str) -> list[
     }
     speakers = sorted({row["speaker"] for row in counted})
     rows = [row_for("all clips", counted), macro]
-    if len({row["source"] for row in chosen}) > 1:
-        for source in sorted({row["source"] for row in chosen}):
-            rows.append(row_for(f"source {source}", [r for r in chosen if r["source"] == source]))
+    if len({row["source"] for row in counted}) > 1:
+        for source in sorted({row["source"] for row in counted}):
+            rows.append(row_for(f"source {source}", [r for r in counted if r["source"] == source]))
     if len(speakers) <= 12:
         rows += [row_for(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
     return rows + digits
@@ -138,7 +135,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", help="folder of the folds (runs/<protocol>)")
-    parser.add_argument("--only-sources", nargs="*", help="sources that the overall figures are about (all but synth)")
     parser.add_argument("--results", help="JSON file to write the table to, for README.md")
     parser.add_argument("--title", help="of the table")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time (%(default)s)")
@@ -162,16 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with ThreadPoolExecutor(args.jobs) as pool:
         answers = [row for rows in pool.map(fold, splits) for row in rows]
-    sources = args.only_sources or sorted({row["source"] for row in answers} - {SYNTH})
-    if not any(row["source"] in sources for row in answers):
-        raise DataError(f"no test recording is of {', '.join(sources)}; the folds hold other sources")
-    rows = tables(answers, sources, "int8")
+    rows = tables(answers, "int8")
     print(accuracy_table(rows))
-    fp32 = tables(answers, sources, "student")[0]
+    fp32 = tables(answers, "student")[0]
     note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} %."
     words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
     words += [word for setting in args.set for word in ("--set", setting)]
-    words += ["--only-sources", *args.only_sources] if args.only_sources else []
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
         "title": args.title or f"{args.protocol}, {', '.join(config.data.sources)}",

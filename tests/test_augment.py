@@ -148,6 +148,22 @@ def test_an_impulse_response_is_convolved_and_does_not_wrap_around():
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
+def test_a_gate_turns_down_what_is_faint_and_holds_after_a_word():
+    clip = 0.001 * tone(3000)
+    clip[3000:5000] += 0.5 * tone(500)[3000:5000]
+    gated = augment.noise_gate(np.stack([clip, clip]), np.array([20.0, 80.0]), np.array([40.0, 40.0]))
+    np.testing.assert_array_equal(gated[1], clip)  # nothing is 80 dB fainter than the word
+    np.testing.assert_allclose(gated[0, 3080:5400], clip[3080:5400], atol=1e-6)  # open, and held for 50 ms
+    before, after = slice(0, 2900), slice(5700, N_SAMPLES)
+    for part in (before, after):
+        assert 20 * np.log10(rms(gated[0, part]) / rms(clip[part])) == pytest.approx(-40, abs=0.5)
+
+
+def test_a_gate_leaves_silence_alone():
+    silence = np.zeros((2, 100), np.float32)
+    np.testing.assert_array_equal(augment.noise_gate(silence, np.full(2, 20.0), np.full(2, 40.0)), silence)
+
+
 @pytest.mark.parametrize("n_levels", [64, 256])
 def test_companding_errs_in_proportion_to_the_sample(n_levels):
     clip = tone(440) * np.linspace(0, 1, N_SAMPLES, dtype=np.float32)
@@ -236,7 +252,12 @@ def augmenter():
     rng = np.random.default_rng(9)
     noises = [rng.normal(0, 0.1, n).astype(np.float32) for n in (500, 40_000)]
     everything = AugmentConfig(
-        n_rooms=8, room_probability=1.0, vocoder_probability=1.0, band_probability=1.0, codec_probability=1.0
+        n_rooms=8,
+        room_probability=1.0,
+        vocoder_probability=1.0,
+        band_probability=1.0,
+        codec_probability=1.0,
+        gate_probability=1.0,
     )
     return Augmenter(everything, N_SAMPLES, SAMPLE_RATE, noises, [vowel(n=4000), vowel(150, n=3000)])
 
@@ -284,6 +305,7 @@ def test_shift_stays_within_its_limit():
         codec_probability=0.0,
         room_probability=0.0,
         noise_probability=0.0,
+        gate_probability=0.0,
         clean_snr_db=120.0,
         gain_db=0.0,
         shift_ms=50.0,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgedigit.data import load_recordings, synth
+from edgedigit.data.accents import DIGIT_SPELLINGS
 from edgedigit.data.engines import SKIPPED_VARIANTS, Espeak, Style, espeak_voices, program_voices, say_with_program
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS
@@ -74,6 +75,36 @@ def test_no_voice_depends_on_memory_that_it_never_wrote():
             espeak.say("three", "en-us+f5", Style(1.2))
     assert takes[0] == takes[1]
     assert all(takes[0])
+
+
+def test_every_accent_says_ten_different_digits_and_repeats_itself():
+    takes = []
+    for _ in range(2):
+        with Espeak() as espeak:
+            takes.append(
+                {
+                    language: [espeak.say(text, f"{language}+f3", Style()).tobytes() for text in spelling.values()]
+                    for language, spelling in DIGIT_SPELLINGS.items()
+                }
+            )
+    assert takes[0] == takes[1]
+    assert all(len(set(said)) == 10 and all(said) for said in takes[0].values())
+
+
+def test_accents_speak_a_share_of_the_digits_and_no_other_words():
+    recordings = synth.render(["3", "7"], 40, seed=2)
+    foreign = [r for r in recordings if r.speaker.split(":")[2].partition("+")[0] in DIGIT_SPELLINGS]
+    assert len(foreign) == pytest.approx(80 * synth.FOREIGN_SHARE, abs=4)
+    assert not any("espeak:hi+" in voice for voice in synth.all_voices("en", ["yes", "3"]))
+
+
+def test_an_accent_is_heard_as_the_digit_in_its_own_spelling():
+    with Espeak() as espeak:
+        plain = espeak.say(DIGIT_SPELLINGS["hi"]["7"], "hi+m3", Style())
+    (rendered,) = synth.render(["7"], 1, seed=0, voices=["espeak:hi+m3"])
+    (latin,) = synth.render(["seven"], 1, seed=0, voices=["espeak:hi+m3"])
+    assert plain.size and rendered.waveform.size
+    assert waveforms([rendered]) != waveforms([latin])  # the letters of "seven" would be read as English
 
 
 def test_words_voices_and_styles_differ():

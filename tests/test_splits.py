@@ -148,6 +148,18 @@ def test_folds_test_every_real_speaker_once_and_spread_each_source(recordings):
     assert tested == Counter(real)
 
 
+def test_folds_can_be_of_some_sources_while_the_others_train(recordings):
+    tested = set()
+    for fold in range(5):
+        split = make_split(recordings, f"kfold:5:{fold}", 0.0, 7, ["speechcmd", "pair"])
+        assert {"fsdd", "audiomnist"} <= sources(recordings, split.train)
+        assert sources(recordings, split.test) <= {"speechcmd", "pair"}
+        tested |= speakers(recordings, split.test)
+    assert tested == {r.speaker for r in recordings if r.source in ("speechcmd", "pair")}
+    with pytest.raises(DataError, match="no recording is of nowhere"):
+        make_split(recordings, "kfold:5:0", 0.0, 7, ["nowhere"])
+
+
 def test_a_speaker_of_two_sources_stays_in_one_fold():
     recordings = make("words", "abcdef", prefix="same") + make("digits", "fedcba", 2, prefix="same")
     for fold in range(3):

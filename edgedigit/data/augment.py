@@ -166,6 +166,34 @@ def mu_law(waveform: np.ndarray, n_levels: int = 256) -> np.ndarray:
     return (np.sign(waveform) * np.expm1(steps * np.log1p(mu)) / mu * peak).astype(np.float32)
 
 
+def noise_gate(
+    waveform: np.ndarray, threshold_db: np.ndarray, depth_db: np.ndarray, frame_length: int = 80, n_hold: int = 5
+) -> np.ndarray:
+    """Turn down whatever is faint beside the loudest frame, as microphones with noise suppression do.
+
+    Args:
+        waveform: (B, T).
+        threshold_db: (B,) below the loudest frame; what is fainter is turned down.
+        depth_db: (B,) by how much.
+        frame_length: samples between decisions, 10 ms at 8 kHz; the gain moves linearly between them.
+        n_hold: frames that the gate stays open after the last loud one.
+
+    Returns:
+        (B, T).
+    """
+    n = -(-waveform.shape[1] // frame_length)
+    padded = np.pad(waveform, ((0, 0), (0, n * frame_length - waveform.shape[1])))
+    energy = np.square(padded).reshape(len(padded), n, frame_length).mean(axis=2)
+    loud = energy > energy.max(axis=1, keepdims=True) * 10 ** (-threshold_db[:, None] / 10)
+    held = np.pad(loud, ((0, 0), (n_hold, 0)))
+    is_open = np.lib.stride_tricks.sliding_window_view(held, n_hold + 1, axis=1).any(axis=2)
+    gain = np.where(is_open, 1.0, 10 ** (-depth_db[:, None] / 20)).astype(np.float32)  # (B, n)
+    ramp = np.arange(frame_length, dtype=np.float32) / frame_length
+    before = np.concatenate([gain[:, :1], gain[:, :-1]], axis=1)
+    smooth = before[:, :, None] * (1 - ramp) + gain[:, :, None] * ramp
+    return waveform * smooth.reshape(len(padded), -1)[:, : waveform.shape[1]]
+
+
 def spec_augment(
     shape: tuple[int, int, int, int],
     rng: np.random.Generator,
@@ -270,7 +298,7 @@ class Augmenter:
             return np.stack([fix_length(waveform, self.n_samples) for waveform in waveforms])
         batch = np.stack([self._place(self._vary_voice(waveform, rng), rng) for waveform in waveforms])
         batch = self._vary_channel(batch, rng)
-        batch = self._transmit(self._add_noise(batch, rng), rng)
+        batch = self._transmit(self._suppress_noise(self._add_noise(batch, rng), rng), rng)
         gain_db = rng.uniform(-config.gain_db, config.gain_db, (len(batch), 1)).astype(np.float32)
         batch *= 10 ** (gain_db / 20)
         return np.clip(batch, -1.0, 1.0, out=batch)
@@ -306,6 +334,16 @@ class Augmenter:
             rooms[dry] = 0.0
             rooms[dry, 0] = 1.0
         return filter_spectrum(batch, gain, rooms)
+
+    def _suppress_noise(self, batch, rng):
+        config = self.config
+        if config.gate_probability == 0:  # draws nothing, so that recipes without it stay as they were
+            return batch
+        rows = np.flatnonzero(rng.random(len(batch)) < config.gate_probability)
+        if len(rows):
+            threshold_db, depth_db = (rng.uniform(*r, len(rows)) for r in (config.gate_db, config.gate_depth_db))
+            batch[rows] = noise_gate(batch[rows], threshold_db, depth_db)
+        return batch
 
     def _transmit(self, batch, rng):
         """The telephone comes last: what it carries is speech and noise alike."""

@@ -6,7 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,9 +146,8 @@ def espeak_data() -> Path:
     return Path(_loader().get_data_path())
 
 
-def espeak_voices(language: str = "en") -> list[str]:
-    """Every accent of `language` with every speech-like variant, such as "en-us+f3"."""
-    accents = ENGLISH_ACCENTS if language == "en" else (language,)
+def espeak_voices(accents: Sequence[str] = ENGLISH_ACCENTS) -> list[str]:
+    """Every accent or language with every speech-like variant, such as "en-us+f3"."""
     variants = sorted(path.name for path in (espeak_data() / "voices" / "!v").iterdir())
     kept = [name for name in variants if name not in SKIPPED_VARIANTS and not name.startswith("robosoft")]
     return [f"{accent}+{variant}" for accent in accents for variant in kept]

@@ -72,7 +72,9 @@ def leave_one_speaker_out(recordings: Sequence[Recording], speaker: str) -> Spli
     )
 
 
-def speaker_kfold(recordings: Sequence[Recording], n_folds: int, fold: int, seed: int) -> Split:
+def speaker_kfold(
+    recordings: Sequence[Recording], n_folds: int, fold: int, seed: int, sources: Sequence[str] = ()
+) -> Split:
     """Speaker-disjoint folds: the speakers of each source are dealt over the folds, evenly by recordings.
 
     Synthetic voices always train. FSDD's official test recordings of training speakers are dropped, so that a model
@@ -83,14 +85,18 @@ def speaker_kfold(recordings: Sequence[Recording], n_folds: int, fold: int, seed
         n_folds: at least 2, at most the number of speakers.
         fold: which one tests, from 0.
         seed: of the deal.
+        sources: whose speakers are dealt, the others always train; empty deals those of all.
 
     Raises:
         ConfigError: if `n_folds` or `fold` is impossible.
-        DataError: if there are fewer speakers than folds.
+        DataError: if a source has no recordings, or there are fewer speakers than folds.
     """
     if n_folds < 2 or not 0 <= fold < n_folds:
         raise ConfigError(f"fold {fold} of {n_folds} is impossible; expected at least 2 folds, numbered from 0")
-    fold_of = _deal(recordings, n_folds, seed)
+    if missing := sorted(set(sources) - {recording.source for recording in recordings}):
+        raise DataError(f"no recording is of {', '.join(missing)}, whose speakers are to be dealt to folds")
+    dealt = [recording for recording in recordings if not sources or recording.source in sources]
+    fold_of = _deal(dealt, n_folds, seed)
     if len(fold_of) < n_folds:
         raise DataError(f"{n_folds} folds need as many speakers, got {len(fold_of)}; use fewer folds or add recordings")
     return _split(
@@ -291,7 +297,13 @@ def is_speaker_disjoint(scheme: str) -> bool:
     return scheme.partition(":")[0] in SPEAKER_DISJOINT
 
 
-def make_split(recordings: Sequence[Recording], scheme: str, validation_fraction: float, seed: int) -> Split:
+def make_split(
+    recordings: Sequence[Recording],
+    scheme: str,
+    validation_fraction: float,
+    seed: int,
+    fold_sources: Sequence[str] = (),
+) -> Split:
     """Split by a scheme written as text, cut validation where the scheme brings none, and check that nothing crosses.
 
     Args:
@@ -299,26 +311,27 @@ def make_split(recordings: Sequence[Recording], scheme: str, validation_fraction
         scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official or all.
         validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
         seed: of folds and validation.
+        fold_sources: whose speakers kfold deals; empty deals those of all.
 
     Raises:
         ConfigError: if the scheme is unknown or its numbers are.
         DataError: if the recordings cannot be split that way.
     """
-    split = _apply(recordings, scheme, seed)
+    split = _apply(recordings, scheme, seed, fold_sources)
     if not split.validation.size:
         split = Split(*cut_validation(recordings, split.train, validation_fraction, seed), split.test)
     check_disjoint(recordings, split, is_speaker_disjoint(scheme))
     return split
 
 
-def _apply(recordings: Sequence[Recording], scheme: str, seed: int) -> Split:
+def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources: Sequence[str]) -> Split:
     match scheme.split(":"):
         case ["fsdd_official"]:
             return fsdd_official(recordings)
         case ["loso", *speaker] if speaker:
             return leave_one_speaker_out(recordings, ":".join(speaker))
         case ["kfold", n_folds, fold] if n_folds.isdecimal() and fold.isdecimal():
-            return speaker_kfold(recordings, int(n_folds), int(fold), seed)
+            return speaker_kfold(recordings, int(n_folds), int(fold), seed, fold_sources)
         case ["audiomnist", fold] if fold.isdecimal():
             return audiomnist_fold(recordings, int(fold))
         case ["official"]:

@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from edgedigit.audio import resample
+from edgedigit.data.accents import DIGIT_SPELLINGS
 from edgedigit.data.download import cache_dir
-from edgedigit.data.engines import Espeak, Style, espeak_voices, program_voices, say_with_program
+from edgedigit.data.engines import ENGLISH_ACCENTS, Espeak, Style, espeak_voices, program_voices, say_with_program
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGIT_WORDS, DIGITS
@@ -22,6 +23,7 @@ from edgedigit.labels import DIGIT_WORDS, DIGITS
 N_PER_WORD = 400
 PROGRAM_REPEATS = 4  # clips of each word by each voice of an installed program, which are few but sound better
 MAX_PROGRAM_SHARE = 0.5
+FOREIGN_SHARE = 0.45  # of espeak-ng's clips: English with an accent
 
 SPEED_RANGE = (0.7, 1.35)
 MIN_DURATION_S = 0.15
@@ -31,13 +33,18 @@ SILENCE = 0.002  # of the peak, -54 dB: the faint ends of /s/ and /f/ stay
 MARGIN_S = 0.02
 MAX_DRAWS = 40  # of another speed and pitch, and at every tenth of another voice
 
-CACHE_FORMAT = 1  # raise when the same settings give other samples
+CACHE_FORMAT = 2  # raise when the same settings give other samples
 
 
-def all_voices(language: str = "en") -> list[str]:
-    """Voices at hand, such as "espeak:en-us+f3" or "flite:slt"."""
-    voices = [f"espeak:{voice}" for voice in espeak_voices(language)]
-    return voices + (program_voices() if language == "en" else [])
+def all_voices(language: str = "en", words: Sequence[str] = DIGITS) -> list[str]:
+    """Voices at hand, such as "espeak:en-us+f3" or "flite:slt".
+
+    For English digits, voices of other languages are among them ("espeak:hi+f3"): they say English with an accent.
+    """
+    if language != "en":
+        return [f"espeak:{voice}" for voice in espeak_voices((language,))]
+    accents = (*ENGLISH_ACCENTS, *(DIGIT_SPELLINGS if set(words) <= set(DIGITS) else ()))
+    return [f"espeak:{voice}" for voice in espeak_voices(accents)] + program_voices()
 
 
 def render(
@@ -71,7 +78,7 @@ def render(
         MissingDependencyError: if the package espeakng-loader is absent.
     """
     rng = np.random.default_rng(seed)
-    plan = _plan(list(voices or all_voices(language)), n_per_word, rng)
+    plan = _plan(list(voices or all_voices(language, words)), n_per_word, rng)
     recordings = []
     with (
         Espeak() as espeak,
@@ -80,9 +87,8 @@ def render(
         ) as bar,
     ):
         for word in words:
-            text = DIGIT_WORDS[int(word)] if word in DIGITS and language == "en" else word
             for index, planned in enumerate(plan):
-                waveform, voice = _say(espeak, text, planned, plan, sample_rate, rng)
+                waveform, voice = _say(espeak, word, language, planned, plan, sample_rate, rng)
                 name = f"synth/{word}/{index:05d}_{voice}"
                 recordings.append(Recording(waveform, sample_rate, word, f"synth:{voice}", SYNTH, name))
                 bar.update()
@@ -94,21 +100,32 @@ def _plan(voices: list[str], n: int, rng: np.random.Generator) -> list[str]:
     espeak = [voice for voice in voices if voice.startswith("espeak:")]
     programs = [voice for voice in voices if not voice.startswith("espeak:")] * PROGRAM_REPEATS
     n_programs = min(len(programs), round(n * MAX_PROGRAM_SHARE)) if espeak else n
+    foreign = [voice for voice in espeak if _accent(voice) in DIGIT_SPELLINGS]
+    native = [voice for voice in espeak if _accent(voice) not in DIGIT_SPELLINGS]
+    n_espeak = n - n_programs
+    n_foreign = round(n_espeak * FOREIGN_SHARE) if native and foreign else n_espeak * bool(foreign)
     plan = []
-    for group, count in ((programs, n_programs), (espeak, n - n_programs)):
+    for group, count in ((programs, n_programs), (foreign, n_foreign), (native, n_espeak - n_foreign)):
         if group:
             plan += np.resize(rng.permutation(group), count).tolist()
     return plan
 
 
 def _say(
-    espeak: Espeak, text: str, voice: str, voices: Sequence[str], sample_rate: int, rng: np.random.Generator
+    espeak: Espeak,
+    word: str,
+    language: str,
+    voice: str,
+    voices: Sequence[str],
+    sample_rate: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, str]:
     """An acceptable clip, (T,) float32 on a 16-bit grid, and the voice that said it."""
     for draw in range(MAX_DRAWS):
         if draw and draw % 10 == 0:
             voice = voices[rng.integers(len(voices))]
         style = Style(rng.uniform(*SPEED_RANGE), rng.uniform(-1, 1), rng.uniform(-1, 1))
+        text = _text(word, language, voice)
         engine, _, name = voice.partition(":")
         if engine == "espeak":
             samples, orig_sample_rate = espeak.say(text, name, style), espeak.sample_rate
@@ -119,6 +136,19 @@ def _say(
             samples = resample(samples, orig_sample_rate, sample_rate)
             return _from_int16(_to_int16(samples)), voice
     raise DataError(f"{voice} cannot say {text!r} in {MIN_DURATION_S} to {MAX_DURATION_S} s; choose other voices")
+
+
+def _accent(voice: str) -> str:
+    """The language of "espeak:hi+f3": "hi"."""
+    return voice.partition(":")[2].partition("+")[0]
+
+
+def _text(word: str, language: str, voice: str) -> str:
+    """What an engine is given to read."""
+    if word not in DIGITS or language != "en":
+        return word
+    accent = _accent(voice) if voice.startswith("espeak:") else ""
+    return DIGIT_SPELLINGS[accent][word] if accent in DIGIT_SPELLINGS else DIGIT_WORDS[int(word)]
 
 
 def trim_silence(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -150,7 +180,7 @@ def load(
     """
     if n_per_word < 1:
         raise ConfigError(f"synth:{n_per_word} asks for no clips; write synth:N with at least 1 clip of each word")
-    voices = all_voices()
+    voices = all_voices("en", words)
     settings = {
         "format": CACHE_FORMAT,
         "espeakng_loader": version("espeakng_loader"),

@@ -65,7 +65,7 @@ def load_material(config: Config, data_dir: str | Path | None, progress: bool = 
     data = config.data
     sample_rate = FrontendSpec().sample_rate
     recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
-    split = make_split(recordings, data.split, data.validation_fraction, data.seed)
+    split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
