@@ -151,11 +151,11 @@ def test_folds_test_every_real_speaker_once_and_spread_each_source(recordings):
 def test_folds_can_be_of_some_sources_while_the_others_train(recordings):
     tested = set()
     for fold in range(5):
-        split = make_split(recordings, f"kfold:5:{fold}", 0.0, 7, ["speechcmd", "pair"])
+        split = make_split(recordings, f"kfold:5:{fold}", 0.0, 7, ["speech_commands", "pair"])
         assert {"fsdd", "audiomnist"} <= sources(recordings, split.train)
-        assert sources(recordings, split.test) <= {"speechcmd", "pair"}
+        assert sources(recordings, split.test) <= {"speech_commands", "pair"}
         tested |= speakers(recordings, split.test)
-    assert tested == {r.speaker for r in recordings if r.source in ("speechcmd", "pair")}
+    assert tested == {r.speaker for r in recordings if r.source in ("speech_commands", "pair")}
     with pytest.raises(DataError, match="no recording is of nowhere"):
         make_split(recordings, "kfold:5:0", 0.0, 7, ["nowhere"])
 
