@@ -96,7 +96,8 @@ def main(argv=None) -> int:
 
         # 4. Latency, in one run and in turn; INT8 is the default where it is faster and has passed its gate.
         results = {"commit": source_commit(), "default": NAMES[compressed["default"]]}
-        results |= {"int8_speedup": compressed["int8_speedup"], "files": files}
+        results |= {"int8_speedup": compressed["int8_speedup"], "int8_loss": compressed["int8_loss"]}
+        results |= {"int8_loss_n": len(material.tracks[0].validation), "files": files}
         if args.benchmark:
             for entry, latency in zip(files, time_artifacts(list(paths.values())), strict=True):
                 entry["latency"] = latency

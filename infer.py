@@ -33,6 +33,8 @@ def parse_args(argv: Sequence[str] | None = None):
     args = parser.parse_args(argv)
     if args.top_k < 1:
         parser.error(f"--top-k is {args.top_k}, expected 1 or more")
+    if "" in args.inputs:
+        parser.error("an INPUT is empty; name an audio file or a folder")
     if args.mic and args.inputs:
         parser.error("--mic and files exclude each other")
     if args.device is not None and not args.mic:

@@ -150,20 +150,6 @@ def speech_energies(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return speech if speech.any() else energies
 
 
-def speech_center(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> int:
-    """Sample at the centre of the speech in (T,).
-
-    Frames are weighted with the square root of their energy, so that a faint fricative counts beside a loud vowel.
-    Silence has its centre in the middle.
-    """
-    weights = np.sqrt(speech_energies(waveform, sample_rate))
-    if not weights.any():
-        return waveform.size // 2
-    frame_length = max(1, round(sample_rate * SPEECH_FRAME_MS / 1000))
-    centers = (np.arange(weights.size) + 0.5) * frame_length
-    return min(int(weights @ centers / weights.sum()), waveform.size - 1)
-
-
 def fix_length(
     waveform: np.ndarray, n_samples: int, center: int | None = None, sample_rate: int = SAMPLE_RATE
 ) -> np.ndarray:

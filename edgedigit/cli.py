@@ -72,3 +72,6 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keeps the interpreter's last flush quiet
         return 0
+    except OSError as error:  # a folder that cannot be written, a full disk
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else error)
+        return EdgedigitError.exit_code

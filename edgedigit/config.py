@@ -77,9 +77,15 @@ class AugmentConfig:
 
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
+        for name in (setting.name for setting in dataclasses.fields(self)):
+            value = getattr(self, name)
+            if name.endswith(("_probability", "_share")) and not 0 <= value <= 1:
+                raise ConfigError(f"augment.{name} is {value}, expected 0 to 1")
+            if name.endswith("_range") and not 0 <= value < 1:
+                raise ConfigError(f"augment.{name} is {value}, expected 0 or more and below 1")
         for name in ("snr_db", "gate_db", "gate_depth_db"):
             low, high = getattr(self, name)
-            if low > high:
+            if not low <= high:
                 raise ConfigError(f"{name} is {[low, high]}, expected the lower bound first")
         if not self.mixup_alpha > 0:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected more than 0")

@@ -15,17 +15,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
-from edgedigit.config import load_config, training_settings
+from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
+from edgedigit.data.splits import make_split
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row
+from edgedigit.metrics import accuracy_row, macro_row
 from edgedigit.train.pipeline import load_run_config
 from edgedigit.train.scoring import accuracy_table, read_answers
 
@@ -47,9 +48,9 @@ def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
                 f"loso leaves FSDD's speakers out, got sources {', '.join(config.data.sources)}; add fsdd"
             )
         return [f"loso:{speaker}" for speaker in speakers]
-    if kind == "kfold" and count.isdigit():
+    if kind == "kfold" and count.isdecimal() and int(count) >= 2:
         return [f"kfold:{count}:{fold}" for fold in range(int(count))]
-    raise ConfigError(f"protocol {protocol!r} is unknown; choose loso or kfold:N")
+    raise ConfigError(f"protocol {protocol!r} is unknown; choose loso or kfold:N with N of 2 or more")
 
 
 def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
@@ -61,6 +62,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
     answers = run_dir / "answers.csv"
     if not (args.resume and _is_finished(split, run_dir, args)):
         run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
         train = [
             "train_distill.py",
             "--run-dir",
@@ -82,6 +84,8 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                     raise EdgedigitError(
                         f"fold {split}: {words[0]} ended with code {done.returncode}; see {run_dir / 'output.txt'}"
                     )
+        if not (run_dir / SUMMARY_FILE).exists():  # a crash ends with the code of a gate
+            raise EdgedigitError(f"fold {split}: nothing was compressed; see {run_dir / 'output.txt'}")
     return [row for row in read_answers(answers) if row["part"] == "test"]
 
 
@@ -99,12 +103,13 @@ def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     return True
 
 
-def tables(answers: Sequence[dict], stage: str) -> list[dict]:
+def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
     """Rows of the result: macro over digits, all clips, then by source, by speaker where few, by digit.
 
     Args:
         answers: of all folds.
         stage: "int8", "pruned" or "student".
+        chosen_on: speakers on whom the recipe was chosen; a second macro row leaves them out.
     """
     counted = [row for row in answers if row["stage"] == stage]
 
@@ -113,19 +118,28 @@ def tables(answers: Sequence[dict], stage: str) -> list[dict]:
 
     labels = sorted({row["label"] for row in counted})
     digits = [row_for(f"digit {label}", [r for r in counted if r["label"] == label]) for label in labels]
-    macro = {
-        "group": "macro over digits",
-        "n": len(counted),
-        "accuracy": sum(row["accuracy"] for row in digits) / len(digits),
-    }
     speakers = sorted({row["speaker"] for row in counted})
-    rows = [row_for("all clips", counted), macro]
+    rows = [macro_row("macro over digits", digits), row_for("all clips", counted)]
+    kept = [row for row in counted if row["speaker"] not in chosen_on]
+    if len(kept) < len(counted):
+        by_digit = [row_for("", [r for r in kept if r["label"] == label]) for label in labels]
+        rows.append(macro_row("macro over digits, speakers that no choice was made on", by_digit))
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
             rows.append(row_for(f"source {source}", [r for r in counted if r["source"] == source]))
     if len(speakers) <= 12:
         rows += [row_for(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
     return rows + digits
+
+
+def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> set[str]:
+    """Test speakers of the recipe under other settings, such as `data.seed=1`: those of the study that chose it."""
+    if not settings:
+        return set()
+    data = apply_overrides(config, settings, only=("data",)).data
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels)
+    split = make_split(recordings, data.split, 0.0, data.seed, data.fold_sources)
+    return {recordings[index].speaker for index in split.test}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -135,12 +149,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", help="folder of the folds (runs/<protocol>)")
+    parser.add_argument(
+        "--chosen-on",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the split whose test speakers the recipe was chosen on; a second macro leaves them out",
+    )
     parser.add_argument("--results", help="JSON file to write the table to, for README.md")
     parser.add_argument("--title", help="of the table")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each fold (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep what is finished")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if min(args.jobs, args.threads) < 1:
+        parser.error("--jobs and --threads are 1 or more")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,6 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_config(args.config, args.set)
     run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
     splits = fold_splits(args.protocol, config, args.data_dir)
+    chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)
+    if args.results:
+        Path(args.results).parent.mkdir(parents=True, exist_ok=True)  # better now than after hours
 
     def fold(split: str) -> list[dict]:
         answers = run_fold(split, run_dir / split.replace(":", "-"), args)
@@ -158,15 +185,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with ThreadPoolExecutor(args.jobs) as pool:
         answers = [row for rows in pool.map(fold, splits) for row in rows]
-    rows = tables(answers, "int8")
+    rows = tables(answers, "int8", chosen_on)
     print(accuracy_table(rows))
     fp32 = tables(answers, "student")[0]
-    note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} %."
+    note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} % (macro)."
+    n_chosen = sum(row["stage"] == "int8" and row["speaker"] in chosen_on for row in answers)
+    if n_chosen:
+        note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
     words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
     words += [word for setting in args.set for word in ("--set", setting)]
+    words += ["--chosen-on", *args.chosen_on] if args.chosen_on else []
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
-        "title": args.title or f"{args.protocol}, {', '.join(config.data.sources)}",
+        "title": args.title or f"{args.protocol}, {', '.join(config.data.fold_sources or config.data.sources)}",
         "command": shlex.join(words),
         "commit": source_commit(),
         "seeds": [config.seed],

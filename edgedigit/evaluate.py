@@ -19,7 +19,7 @@ from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import DataError
-from edgedigit.manifest import source_commit, write_json
+from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, expected_calibration_error
 from edgedigit.runtime import Recognizer
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(accuracy_table(rows))
     error = expected_calibration_error(probabilities, targets)
     print(f"  expected calibration error {100 * error:.2f} %")
+    manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     options = ["--model", args.model] if args.model else []
     options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
     result = {
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "title": args.title,
         "command": " && ".join(filter(None, [args.how, shlex.join(["python", "-m", "edgedigit.evaluate", *options])])),
         "commit": source_commit(),
-        "seeds": [],
+        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
         "rows": rows,
         "note": f"Expected calibration error {100 * error:.2f} %.",
     }

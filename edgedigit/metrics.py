@@ -6,6 +6,7 @@ Fractions are in [0, 1] here; `report.py` turns them into per cent.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -59,6 +60,37 @@ def accuracy_row(group: str, n_correct: int, n: int, confidence: float = 0.95) -
         "accuracy": n_correct / n,
         "accuracy_low": low,
         "accuracy_high": high,
+    }
+
+
+def macro_row(group: str, rows: Sequence[dict], confidence: float = 0.95) -> dict:
+    """Mean of the accuracies of several groups, each counting alike: `group, n` and fractions `accuracy*`.
+
+    The interval is that of a stratified mean, with two successes and two failures added to each group, so that a group
+    without an error is not taken for certain.
+
+    Args:
+        group: name of the row.
+        rows: as `accuracy_row`, one for each group.
+
+    Raises:
+        InputError: if there are no rows.
+
+    Source: Agresti and Caffo, The American Statistician 54 (2000), 280-288, for sums of proportions.
+    """
+    if not rows:
+        raise InputError(f"group {group!r} has no rows; a mean needs at least one")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    accuracy = sum(row["accuracy"] for row in rows) / len(rows)
+    n_added = [row["n"] + 4 for row in rows]
+    adjusted = [(row["n_correct"] + 2) / n for row, n in zip(rows, n_added, strict=True)]
+    half_width = z * math.sqrt(sum(p * (1 - p) / n for p, n in zip(adjusted, n_added, strict=True))) / len(rows)
+    return {
+        "group": group,
+        "n": sum(row["n"] for row in rows),
+        "accuracy": accuracy,
+        "accuracy_low": max(0.0, accuracy - half_width),
+        "accuracy_high": min(1.0, accuracy + half_width),
     }
 
 

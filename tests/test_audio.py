@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgedigit.audio import fix_length, load_waveform, read_audio, resample, speech_center, write_wav
+from edgedigit.audio import fix_length, load_waveform, read_audio, resample, write_wav
 from edgedigit.errors import AudioError
 
 
@@ -142,16 +142,9 @@ def test_long_clip_is_cut_to_its_word(word_at_s):
 def test_word_of_a_long_clip_is_in_the_middle():
     clip = np.zeros(40000, np.float32)
     clip[16000:20000] = tone(duration_s=0.5)
-    assert speech_center(fix_length(clip, 8000)) == pytest.approx(4000, abs=200)
+    word = np.flatnonzero(fix_length(clip, 8000))
+    assert word.size >= 3990 and (word[0] + word[-1]) / 2 == pytest.approx(4000, abs=200)
 
 
-@pytest.mark.parametrize("gain", [0.01, 1.0])
-def test_speech_center_ignores_noise_and_level(gain):
-    clip = np.random.default_rng(0).normal(0, 0.01, 16000).astype(np.float32)
-    clip[2000:6000] += tone(duration_s=0.5)
-    assert speech_center(gain * clip) == pytest.approx(4000, abs=160)
-
-
-def test_silence_has_its_centre_in_the_middle():
-    assert speech_center(np.zeros(8000, np.float32)) == 4000
+def test_long_silence_stays_silent():
     assert not fix_length(np.zeros(20000, np.float32), 8000).any()

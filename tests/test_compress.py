@@ -169,6 +169,7 @@ def test_eight_bits_answer_as_thirty_two(exported):
     second, first = np.sort(fp32, axis=1)[:, -2:].T
     sure = first - second > 0.05  # what is nearly a tie may fall either way
     assert sure.mean() > 0.5
-    assert (fp32.argmax(axis=1) == int8.argmax(axis=1))[sure].all()
+    same = fp32.argmax(axis=1) == int8.argmax(axis=1)
+    assert same[sure].all() and same.mean() >= 0.9
     assert np.abs(fp32 - int8).mean() < 0.05
     assert np.abs(fp32 - int8).max() > 1e-4  # it is another model

@@ -83,12 +83,19 @@ def test_bad_inputs_cost_a_line_each_and_the_others_are_read(run, clips, tmp_pat
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "nothing").mkdir()
     soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 8000, subtype="FLOAT")
-    bad = [tmp_path / name for name in ("text.wav", "empty.wav", "nan.wav", "missing.wav", "nothing")]
+    reasons = {
+        "text.wav": "not an audio file",
+        "empty.wav": "empty (0 bytes)",
+        "nan.wav": "NaN",
+        "missing.wav": "no such file",
+        "nothing": "holds no audio file",
+    }
+    bad = [tmp_path / name for name in reasons]
     code, out, err = run(*bad, clips / "3.wav")
     assert code == 2
     assert len(err) == len(bad)
     for line, path in zip(err, bad, strict=True):
-        assert line.startswith("error: ") and path.name in line
+        assert line.startswith("error: ") and path.name in line and reasons[path.name] in line
     summary = json.loads(out[-1])
     assert summary["n_failed"] == 5 and [result["label"] for result in summary["results"]] == ["3"]
 
@@ -182,6 +189,26 @@ def test_parser_takes_either_spelling_of_either_registration():
     for arguments in (["--batch-size", "3", "--data_dir=a_b"], ["--batch_size=3", "--data-dir", "a_b"]):
         args = parser.parse_args(arguments)
         assert (args.batch_size, args.data_dir) == (3, "a_b")
+
+
+def test_an_unwritable_place_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    def write(argv):
+        (tmp_path / "file" / "folder").mkdir()
+
+    assert run_main(write) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Not a directory" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("args", "words"), [([""], "INPUT is empty"), (["--threads", "100000"], "1 to 64")])
+def test_arguments_that_would_read_everything_or_never_end(args, words, tiny_model, capsys):
+    try:
+        code = run_main(infer.main, [*args, "--model", str(tiny_model)])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2 and words in capsys.readouterr().err
 
 
 def test_run_main_turns_exceptions_into_exit_codes(capsys):

@@ -11,6 +11,7 @@ from edgedigit.metrics import (
     confusion_matrix,
     expected_calibration_error,
     latency_summary,
+    macro_row,
     wilson_interval,
 )
 
@@ -122,3 +123,15 @@ def test_latency_summary_interpolates_percentiles():
 def test_latency_summary_refuses_what_no_clock_gives(values):
     with pytest.raises(InputError):
         latency_summary(values)
+
+
+def test_macro_row_counts_every_group_alike_and_is_wider_than_its_groups_together():
+    rows = [accuracy_row("many", 990, 1000), accuracy_row("few", 5, 10)]
+    macro = macro_row("macro", rows)
+    assert macro["n"] == 1010 and macro["accuracy"] == pytest.approx((0.99 + 0.5) / 2)
+    p = 7 / 14
+    few = 1.96 * (p * (1 - p) / 14) ** 0.5 / 2  # the few clips make nearly all of the width
+    assert macro["accuracy"] - macro["accuracy_low"] == pytest.approx(few, rel=0.01)
+    assert macro_row("sure", [accuracy_row("all", 10, 10)])["accuracy_low"] < 0.9
+    with pytest.raises(InputError, match="no rows"):
+        macro_row("none", [])

@@ -115,10 +115,16 @@ def load_summary(run_dir: Path) -> dict:
         ConfigError: if it has not run here.
     """
     path = run_dir / SUMMARY_FILE
+    again = f"run prune_and_quantize.py --run-dir {run_dir}"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing; run prune_and_quantize.py --run-dir {run_dir} first") from None
+        raise ConfigError(f"{path} is missing; {again} first") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}); {again} --resume") from None
+    if not isinstance(summary, dict) or not summary.keys() >= {"compress", "calibration", "default"}:
+        raise ConfigError(f"{path} is not what the script writes; {again} --resume")
+    return summary
 
 
 def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:

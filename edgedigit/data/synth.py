@@ -186,6 +186,8 @@ def load(
         "espeakng_loader": version("espeakng_loader"),
         "soxr": version("soxr"),
         "words": list(words),
+        "spellings": DIGIT_SPELLINGS,
+        "foreign_share": FOREIGN_SHARE,
         "n_per_word": n_per_word,
         "seed": seed,
         "sample_rate": sample_rate,

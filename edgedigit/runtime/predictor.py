@@ -20,6 +20,7 @@ from edgedigit.runtime._paths import default_model
 
 INPUT, OUTPUT = "waveform", "probabilities"
 SILENCE_RMS = 1e-5  # -100 dBFS over the window, below what 16 bits can hold: nothing was recorded
+MAX_THREADS = 64
 MAX_BATCH = 256  # clips in one run of the session, so that a folder of any size needs bounded memory
 
 Audio = str | os.PathLike | BinaryIO | np.ndarray
@@ -80,8 +81,8 @@ class Recognizer:
     """
 
     def __init__(self, model: str | os.PathLike | None = None, threads: int = 1):
-        if threads < 1:
-            raise InputError(f"threads is {threads}, expected 1 or more")
+        if not 1 <= threads <= MAX_THREADS:
+            raise InputError(f"threads is {threads}, expected 1 to {MAX_THREADS}")
         self.path = default_model() if model is None else Path(model)
         if not self.path.is_file():
             raise ModelError(f"{self.path} is not a file, expected an ONNX model; export_models.py writes one")
@@ -207,7 +208,8 @@ def _read_info(path: Path, session) -> ModelInfo:
             thresholds=json.loads(metadata["thresholds"]),
             metadata=metadata,
         )
-    except (KeyError, ValueError) as error:
+        float(info.thresholds.get("reject_below", 0.0))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path}: metadata is missing or malformed ({error!r}); use a model that export_models.py wrote"
         ) from None

@@ -14,8 +14,6 @@ from edgedigit.runtime.predictor import Prediction, Recognizer
 from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
 
-EVENT_KINDS = ("speech_start", "digit", "rejected", "speech_end")
-
 
 @dataclass(frozen=True)
 class Event:

@@ -135,8 +135,8 @@ def load_run_config(run_dir: Path) -> Config:
         return configuration.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}); train again in another --run-dir") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}); train again in another --run-dir") from None
 
 
 def train_all(
