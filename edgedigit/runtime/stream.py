@@ -64,7 +64,7 @@ class StreamingRecognizer:
 
     Args:
         recognizer: the model.
-        options: thresholds; None: those that the model was validated with, else the defaults.
+        options: thresholds; None: those in the model's metadata, else the defaults.
         sample_rate: Hz, of the blocks.
         activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate.
 
