@@ -52,4 +52,4 @@ class LiteCNN(nn.Module):
 @with_spec(FrontendSpec(hop_length=160))
 def cnn_lite(spec: FrontendSpec, n_labels: int, widths=(24, 48, 88, 144), dropout: float = 0.2) -> nn.Module:
     """Light strided net on log-mel 40 x 50: 196,676 parameters, 5.26 M MACs."""
-    return LiteCNN(spec.shape[0], n_labels, tuple(widths), dropout)
+    return LiteCNN(spec.shape[0], n_labels, tuple(widths), dropout).to(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ Source: EfficientNet, Tan and Le 2019; inverted bottlenecks, Sandler et al. 2018
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from edgedigit.models.registry import register_model, with_spec
@@ -112,4 +113,5 @@ def effnet(
     On MFCC 3 x 13 x 32: 1,790,556 parameters, 4.84 M MACs.
     On a spectrogram 513 x 32: 1,789,976 parameters, 137.25 M MACs.
     """
-    return EffNet(spec.shape[0], n_labels, tuple(widths), tuple(depths), tuple(kernels), expansion, dropout)
+    network = EffNet(spec.shape[0], n_labels, tuple(widths), tuple(depths), tuple(kernels), expansion, dropout)
+    return network.to(memory_format=torch.channels_last)

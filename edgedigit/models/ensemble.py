@@ -60,7 +60,7 @@ def ensemble(spec: FrontendSpec, n_labels: int, members: Sequence[dict] = MEMBER
     """Three large nets on a waveform of 8000 samples: 5,332,667 parameters, 193.88 M MACs.
 
     The residual net sees log-mel 64 x 32, the inverted bottlenecks a spectrogram 513 x 32, the transformer
-    MFCC 3 x 13 x 32. All train together, from the first step or from the weights of members trained alone.
+    MFCC 3 x 13 x 32. All train together.
 
     Args:
         members: `name` and `kwargs` of each, as `create_model` takes them; features are settings of the members.
