@@ -1,4 +1,4 @@
-"""Log-mel and MFCC features in numpy: the reference that the exportable front end is tested against."""
+"""Log-mel, MFCC and spectrogram features in numpy: the reference that the exportable front end is tested against."""
 
 from __future__ import annotations
 
@@ -139,6 +139,19 @@ def mfcc(waveform: np.ndarray, spec: FrontendSpec) -> np.ndarray:
     return np.stack(stack, axis=1).astype(np.float32)
 
 
+def spectrogram(waveform: np.ndarray, spec: FrontendSpec) -> np.ndarray:
+    """Log power spectrum.
+
+    Args:
+        waveform: (B, T) with T == spec.n_samples.
+
+    Returns:
+        (B, 1, n_bins, N) float32, natural logarithm.
+    """
+    logs = np.log(np.maximum(power_spectrum(waveform, spec) + spec.power_floor, EPSILON))
+    return logs.transpose(0, 2, 1)[:, None].astype(np.float32)
+
+
 def raw(waveform: np.ndarray, spec: FrontendSpec) -> np.ndarray:
     """The level-normalised waveform itself as one feature row: (B, 1, 1, T) float32."""
     return emphasize(waveform, spec)[:, None, None].astype(np.float32)
@@ -153,4 +166,5 @@ def compute(waveform: np.ndarray, spec: FrontendSpec) -> np.ndarray:
     Returns:
         (B, *spec.shape) float32.
     """
-    return {"log_mel": log_mel, "mfcc": mfcc, "raw": raw}[spec.kind](waveform, spec)
+    kinds = {"log_mel": log_mel, "mfcc": mfcc, "spectrogram": spectrogram, "raw": raw}
+    return kinds[spec.kind](waveform, spec)

@@ -28,8 +28,10 @@ class Frontend(nn.Module):
         angle = 2 * np.pi * k * n / spec.n_fft
         window = features.window_of(spec) / np.sqrt(spec.n_fft)
         dft = np.concatenate([np.cos(angle) * window, -np.sin(angle) * window])  # (2 * n_bins, win_length)
-        mel = features.mel_filters(spec)
         self.register_buffer("dft", _tensor(dft)[:, None, :], persistent=False)
+        if spec.kind == "spectrogram":
+            return
+        mel = features.mel_filters(spec)
         self.register_buffer("mel", _tensor(np.concatenate([mel, mel], axis=1))[:, :, None], persistent=False)
         if spec.kind == "mfcc":
             self.register_buffer("dct", _tensor(features.dct_matrix(spec))[:, :, None], persistent=False)
@@ -48,6 +50,9 @@ class Frontend(nn.Module):
         padding = (spec.n_frames - 1) * spec.hop_length + spec.win_length - spec.n_samples
         spectrum = F.conv1d(F.pad(x, (0, padding))[:, None], self.dft, stride=spec.hop_length)
         power = spectrum * spectrum  # (B, 2 * n_bins, N): real parts, then imaginary parts
+        if spec.kind == "spectrogram":
+            real, imaginary = power.chunk(2, dim=1)
+            return self._log(real + imaginary)[:, None]  # (B, 1, n_bins, N)
         logs = self._log(F.conv1d(power, self.mel))
         if spec.kind == "log_mel":
             return logs[:, None]  # (B, 1, n_mels, N)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 
 from edgedigit.errors import ConfigError
 
-KINDS = ("log_mel", "mfcc", "raw")
+KINDS = ("log_mel", "mfcc", "spectrogram", "raw")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FrontendSpec:
     n_deltas: int = 2  # MFCC only: 0 none, 1 delta, 2 delta and delta-delta
     delta_width: int = 2  # frames either side in the regression of deltas
     level_normalize: bool = True  # divide by the clip's RMS, so recording gain does not matter
-    power_floor: float = 1e-4  # added to mel power after level normalisation: keeps silence bounded
+    power_floor: float = 1e-4  # added to power after level normalisation: keeps silence bounded
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -71,7 +71,7 @@ class FrontendSpec:
             return (1, 1, self.n_samples)
         if self.kind == "mfcc":
             return (1 + self.n_deltas, self.n_mfcc, self.n_frames)
-        return (1, self.n_mels, self.n_frames)
+        return (1, self.n_bins if self.kind == "spectrogram" else self.n_mels, self.n_frames)
 
     def to_dict(self) -> dict:
         """Plain values, for checkpoints and manifests."""
@@ -88,3 +88,9 @@ class FrontendSpec:
         if unknown:
             raise ConfigError(f"unknown frontend settings: {', '.join(sorted(unknown))}")
         return cls(**values)
+
+
+# Three views of one second in 32 windows of 50 ms, so that a large model can be compared on each of them.
+LOG_MEL_64X32 = FrontendSpec(win_length=400, hop_length=250, n_fft=512, n_mels=64)
+MFCC_13X32 = FrontendSpec(kind="mfcc", win_length=400, hop_length=250, n_fft=512)
+SPECTROGRAM_513X32 = FrontendSpec(kind="spectrogram", win_length=400, hop_length=250, n_fft=1024)

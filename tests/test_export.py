@@ -34,7 +34,7 @@ RECORDINGS = [
 RAW = {"widths": [4], "depths": [1], "kernels": [9], "stem_stride": 8}
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "raw"])
+@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw"])
 def exported(request, tmp_path_factory):
     """(exportable model, ONNX file, TorchScript file) of each kind of features."""
     folder = tmp_path_factory.mktemp(request.param)

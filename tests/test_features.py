@@ -8,13 +8,14 @@ import torch
 from edgedigit import features
 from edgedigit.errors import ConfigError
 from edgedigit.frontend import Frontend
-from edgedigit.spec import FrontendSpec
+from edgedigit.spec import KINDS, LOG_MEL_64X32, MFCC_13X32, SPECTROGRAM_513X32, FrontendSpec
 
 SPECS = {
     "log_mel 40": FrontendSpec(),
     "log_mel 64": FrontendSpec(n_mels=64, n_fft=512, win_length=400, hop_length=250),
     "mfcc": FrontendSpec(kind="mfcc", n_mels=26, hop_length=160),
     "mfcc without deltas": FrontendSpec(kind="mfcc", n_mels=26, n_deltas=0),
+    "spectrogram": SPECTROGRAM_513X32,
     "raw": FrontendSpec(kind="raw"),
     "log_mel, absolute level": FrontendSpec(level_normalize=False, power_floor=0.0),
 }
@@ -63,12 +64,26 @@ def test_module_equals_numpy(spec):
 
 
 @pytest.mark.parametrize("gain_db", [-20, 20])
-@pytest.mark.parametrize("kind", ["log_mel", "mfcc", "raw"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_recording_gain_does_not_change_features(kind, gain_db):
     spec = FrontendSpec(kind=kind, n_mels=26)
     waveform = speechlike()
     louder = waveform * 10 ** (gain_db / 20)
     assert np.abs(features.compute(louder, spec) - features.compute(waveform, spec)).max() < 0.02
+
+
+def test_the_spectrogram_is_the_logarithm_of_the_power_of_each_bin():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)[None]
+    logs = features.spectrogram(tone, SPECTROGRAM_513X32)
+    assert (logs[0, 0].argmax(axis=0) == 128).all()  # 1000 Hz of 4000 in 512 steps
+    power = features.power_spectrum(tone, SPECTROGRAM_513X32)
+    np.testing.assert_allclose(np.exp(logs[0, 0].T), power[0] + SPECTROGRAM_513X32.power_floor, rtol=1e-4)
+
+
+def test_three_views_have_the_shapes_in_their_names():
+    assert MFCC_13X32.shape == (3, 13, 32)
+    assert LOG_MEL_64X32.shape == (1, 64, 32)
+    assert SPECTROGRAM_513X32.shape == (1, 513, 32)
 
 
 def test_silence_gives_finite_features(spec):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel, count_parameters, create_model
@@ -95,18 +96,9 @@ def fold(model: WaveformModel) -> WaveformModel:
 
 def count_macs(model: WaveformModel) -> int:
     """Multiply-accumulates of the network for one clip, features not counted."""
-    total = 0
-
-    def add(module, inputs, output):
-        nonlocal total
-        weights_per_output = module.weight.numel() // module.weight.shape[0]
-        total += output.numel() * weights_per_output
-
-    folded = fold(model)
-    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)
-    hooks = [m.register_forward_hook(add) for m in folded.network.modules() if isinstance(m, kinds)]
-    with torch.no_grad():
-        folded.network(torch.zeros(1, *model.spec.shape))
-    for hook in hooks:
-        hook.remove()
-    return total
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        fold(model).network(torch.zeros(1, *model.spec.shape))
+    features = sum(  # of an ensemble's members
+        sum(counts.values()) for name, counts in counter.get_flop_counts().items() if name.endswith(".frontend")
+    )
+    return (counter.get_total_flops() - features) // 2

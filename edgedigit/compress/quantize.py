@@ -14,6 +14,7 @@ from edgedigit.data.recording import Recording
 from edgedigit.errors import ModelError
 
 NETWORK = "network."  # in the names of the network's weights, as `WaveformModel` calls it
+FRONTEND = "frontend."  # in the names of fixed weights, be they within an ensemble's network
 
 
 def calibration_indices(recordings: Sequence[Recording], n_clips: int, seed: int) -> list[int]:
@@ -39,7 +40,7 @@ def feature_nodes(model: onnx.ModelProto) -> list[str]:
 
     They stay in floating point: eight bits do not hold the range of a power spectrum.
     """
-    trained = {value.name for value in model.graph.initializer if NETWORK in value.name}
+    trained = {value.name for value in model.graph.initializer if NETWORK in value.name and FRONTEND not in value.name}
     names = []
     for node in model.graph.node:  # in topological order
         if trained & set(node.input):

@@ -1,6 +1,20 @@
 """Model families behind one registry."""
 
-from edgedigit.models import ds_cnn, resnet_se, student_dscnn  # noqa: F401  (importing registers them)
+from edgedigit.models import (  # noqa: F401  (importing registers them)
+    cnn1d_raw,
+    cnn2d_mel,
+    cnn2d_mfcc_compact,
+    cnn4_mel_audiomnist,
+    cnn_lite,
+    cnn_mini,
+    ds_cnn,
+    effnet,
+    ensemble,
+    mlp_mfcc,
+    resnet_se,
+    student_dscnn,
+    transformer,
+)
 from edgedigit.models.registry import WaveformModel, count_parameters, create_model, list_models, register_model
 
 __all__ = ["WaveformModel", "count_parameters", "create_model", "list_models", "register_model"]

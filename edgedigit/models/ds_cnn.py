@@ -40,7 +40,7 @@ class DSCNN(nn.Module):
 @register_model
 @with_spec(FrontendSpec(hop_length=160))
 def ds_cnn(spec: FrontendSpec, n_labels: int, width: int = 64, depth: int = 4, dropout: float = 0.1) -> nn.Module:
-    """DS-CNN of the small size, on log-mel 40 x 50: 23 k parameters."""
+    """DS-CNN of the small size, on log-mel 40 x 50: 23,052 parameters, 10.62 M MACs."""
     return DSCNN(spec.shape[0], n_labels, width, depth, dropout)
 
 

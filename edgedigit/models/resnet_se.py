@@ -94,5 +94,9 @@ class ResNetSE(nn.Module):
 @register_model
 @with_spec(FrontendSpec())
 def resnet_se(spec: FrontendSpec, n_labels: int, widths=(64, 128, 256, 512), dropout: float = 0.2) -> nn.Module:
-    """Residual net with attention: log-mel 40 x 99, 2.3 M parameters."""
+    """Residual net with attention on log-mel 40 x 99: 2,299,080 parameters, 39.47 M MACs.
+
+    On log-mel 64 x 32: 2,299,080 parameters, 15.79 M MACs. On MFCC 3 x 13 x 32: 2,305,356 parameters, 5.07 M MACs.
+    On a spectrogram 513 x 32: 2,299,080 parameters, 128.23 M MACs.
+    """
     return ResNetSE(spec.shape[0], n_labels, tuple(widths), dropout).to(memory_format=torch.channels_last)

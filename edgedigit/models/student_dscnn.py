@@ -168,7 +168,10 @@ def student_dscnn(
     dropout: float = 0.1,
     channels=None,
 ) -> nn.Module:
-    """Temporal depthwise-separable student: log-mel 40 x 99, 61 k parameters before pruning."""
+    """Temporal depthwise-separable student on log-mel 40 x 99: 61,018 parameters, 1.73 M MACs.
+
+    Counted before pruning, training-time branches folded.
+    """
     return StudentDSCNN(
         spec.shape[0] * spec.shape[1], n_labels, widths, depths, kernels, stem_stride, branches, dropout, channels
     )

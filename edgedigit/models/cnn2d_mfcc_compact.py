@@ -1,0 +1,58 @@
+"""The classic compact student: few depthwise-separable convolutions over stacked cepstra, a baseline.
+
+Source: depthwise-separable convolutions and pooling as in MobileNet, Howard et al. 2017; MFCC with their deltas
+stacked as rows of one plane are the classic input of small-footprint spotters, Sainath and Parada 2015.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from edgedigit.models.registry import register_model, with_spec
+from edgedigit.spec import FrontendSpec
+
+
+class CompactCNN(nn.Module):
+    """Features (B, C, F, N) to logits (B, n_labels); planes are stacked into one of C * F rows.
+
+    Args:
+        n_labels: outputs.
+        widths: channels of the first, full convolution and of each depthwise-separable one; all are followed by
+            pooling by 2.
+        hidden: width of the dense layer after global pooling.
+        dropout: before the dense layer.
+    """
+
+    def __init__(self, n_labels: int, widths: tuple[int, ...], hidden: int, dropout: float):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        stages = [_stage(nn.Conv2d(1, widths[0], 3, padding=1, bias=False), widths[0])]
+        for n_in, n_out in pairwise(widths):
+            depthwise = nn.Conv2d(n_in, n_in, 3, padding=1, groups=n_in, bias=False)
+            pointwise = nn.Conv2d(n_in, n_out, 1, bias=False)
+            stages.append(_stage(nn.Sequential(depthwise, nn.BatchNorm2d(n_in), nn.ReLU(), pointwise), n_out))
+        self.stages = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(widths[-1], hidden)
+        self.classifier = nn.Linear(hidden, n_labels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.stages(self.norm(features.flatten(1, 2)[:, None]))  # (B, 1, C * F, N) to (B, widths[-1], F', N')
+        x = torch.relu(self.hidden(self.dropout(x.mean(dim=(2, 3)))))
+        return self.classifier(x)
+
+
+@register_model
+@with_spec(FrontendSpec(kind="mfcc", win_length=160, hop_length=100, n_mfcc=20))
+def cnn2d_mfcc_compact(
+    spec: FrontendSpec, n_labels: int, widths=(16, 32, 48), hidden: int = 32, dropout: float = 0.2
+) -> nn.Module:
+    """Compact net on MFCC 3 x 20 x 80: 4,812 parameters, 2.03 M MACs. Planes are stacked to 60 x 80."""
+    return CompactCNN(n_labels, tuple(widths), hidden, dropout)
+
+
+def _stage(conv: nn.Module, n_out: int) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
