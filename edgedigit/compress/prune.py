@@ -94,7 +94,10 @@ def fold(model: WaveformModel) -> WaveformModel:
 
 
 def count_macs(model: WaveformModel) -> int:
-    """Multiply-accumulates of the network for one clip, features not counted."""
+    """Multiply-accumulates of the network for one clip, features not counted.
+
+    A module that multiplies inputs with each other says how often in a method `product_macs(*inputs)`.
+    """
     total = 0
 
     def add(module, inputs, output):
@@ -102,9 +105,14 @@ def count_macs(model: WaveformModel) -> int:
         weights_per_output = module.weight.numel() // module.weight.shape[0]
         total += output.numel() * weights_per_output
 
+    def add_products(module, inputs, output):
+        nonlocal total
+        total += module.product_macs(*inputs)
+
     folded = fold(model)
     kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)
     hooks = [m.register_forward_hook(add) for m in folded.network.modules() if isinstance(m, kinds)]
+    hooks += [m.register_forward_hook(add_products) for m in folded.network.modules() if hasattr(m, "product_macs")]
     with torch.no_grad():
         folded.network(torch.zeros(1, *model.spec.shape))
     for hook in hooks:
