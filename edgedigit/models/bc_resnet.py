@@ -11,8 +11,8 @@ Input is log-mel 40, windows of 30 ms every 10 ms. For 12 labels, with multiply-
 | 6 | 187,812 | 188 k | 48,789,840 | 53.1 M |
 | 8 | 321,068 | 321 k | 83,367,360 | 89.1 M |
 
-The published MACs come out within 4 % if every value that a norm scales counts as one more, over the 101 frames of a
-second that is padded at both ends.
+The published MACs come out within 4 % if every value that leaves a norm counts as two more, one for its deviation and
+one for its weight, over the 101 frames of a second that is padded at both ends.
 
 Source: Kim et al. 2021, "Broadcasted Residual Learning for Efficient Keyword Spotting", tables 1 and 3; sub-spectral
 normalisation, Chang et al. 2021.

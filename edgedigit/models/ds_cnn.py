@@ -34,7 +34,7 @@ class Layout(NamedTuple):
     depth: int  # depthwise-separable blocks
     stem_stride: tuple[int, int]
     first_stride: tuple[int, int]  # of the first block; the others keep the plane
-    margin: tuple[int, int]  # rows and frames of zeros after the features: the paper pads evenly sized kernels so
+    margin: tuple[int, int]  # rows and frames of zeros after the features: for kernels of even size
 
 
 LAYOUTS = {
