@@ -1,6 +1,7 @@
 """Model families behind one registry."""
 
 from edgedigit.models import (  # noqa: F401  (importing registers them)
+    bc_resnet,
     cnn1d_raw,
     cnn2d_mel,
     cnn2d_mfcc_compact,
@@ -10,9 +11,12 @@ from edgedigit.models import (  # noqa: F401  (importing registers them)
     ds_cnn,
     effnet,
     ensemble,
+    kwt,
+    matchboxnet,
     mlp_mfcc,
     resnet_se,
     student_dscnn,
+    tc_resnet,
     transformer,
 )
 from edgedigit.models.registry import WaveformModel, count_parameters, create_model, list_models, register_model

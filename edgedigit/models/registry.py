@@ -56,8 +56,12 @@ def register_model(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module
     return builder
 
 
-def with_spec(spec: FrontendSpec):
-    """Decorator that states the features a model expects unless it is told otherwise."""
+def with_spec(spec: FrontendSpec | Callable[..., FrontendSpec]):
+    """Decorator that states the features a model expects unless it is told otherwise.
+
+    Args:
+        spec: the features, or a function of the model's own options that returns them.
+    """
 
     def mark(builder):
         builder.spec = spec
@@ -89,7 +93,8 @@ def create_model(
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(list_models())}"
         raise ConfigError(f"unknown model {name!r}; {hint}")
     builder = _BUILDERS[name]
-    spec = FrontendSpec.from_dict({**builder.spec.to_dict(), **(frontend or {})})
+    default = builder.spec(**kwargs) if callable(builder.spec) else builder.spec
+    spec = FrontendSpec.from_dict({**default.to_dict(), **(frontend or {})})
     options = {} if channels is None else {"channels": list(channels)}
     try:
         network = builder(spec=spec, n_labels=n_labels, **options, **kwargs)
