@@ -16,8 +16,9 @@ from edgedigit.errors import ModelError
 from edgedigit.models import create_model, list_models
 from edgedigit.train import losses
 from edgedigit.train.checkpoints import load_checkpoint, save_checkpoint
+from edgedigit.train.optimizers import make_optimizer, one_cycle
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble, make_optimizer, one_cycle
+from edgedigit.train.trainer import Ensemble
 
 
 def logits(n=5, seed=0):

@@ -6,7 +6,8 @@ from edgedigit.config import AugmentConfig, FitConfig
 from edgedigit.data.dataset import TrainingBatches
 from edgedigit.data.recording import Recording
 from edgedigit.models import create_model
-from edgedigit.train.trainer import Trainer, set_up_torch
+from edgedigit.train.devices import set_up_torch
+from edgedigit.train.trainer import Trainer
 
 SAMPLE_RATE = N_SAMPLES = 8000
 LABELS = ("low", "high")
