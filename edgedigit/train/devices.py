@@ -10,12 +10,7 @@ from edgedigit.errors import ConfigError
 
 
 def set_up_torch(seed: int, threads: int = 0, device: str = "cpu") -> None:
-    """Seed torch and set its threads; scripts call this, nothing does at import.
-
-    Raises:
-        ConfigError: if the device is not there.
-    """
-    check_device(device)
+    """Seed torch and set its threads; scripts call this, nothing does at import."""
     torch.manual_seed(seed)
     if threads > 0:
         torch.set_num_threads(threads)

@@ -44,7 +44,7 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
         ConfigError: if the device is not the CPU.
         WorkerError: in the block, if another process ended or does not answer.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # how torchrun tells its processes
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":  # how torchrun tells its processes
         yield
         return
     if device != "cpu":
@@ -52,6 +52,7 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     me = f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
 
     def stop(*_) -> None:  # torchrun ends those that are left when one has died
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise WorkerError(f"{me} was told to stop, as when another has ended; repair that and go on with --resume")
 
     previous = signal.signal(signal.SIGTERM, stop)
@@ -61,11 +62,13 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which would come before the line below is read
         raise WorkerError(
             f"{me} has lost another one, which ended or hangs; repair that and go on with --resume"
         ) from None
-    finally:
+    else:
         signal.signal(signal.SIGTERM, previous)
+    finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

@@ -23,7 +23,7 @@ from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
-from edgedigit.train.devices import autocast_for, autocast_type
+from edgedigit.train.devices import autocast_for, autocast_type, check_device
 from edgedigit.train.optimizers import make_optimizer, make_schedulers
 from edgedigit.train.scoring import predict_logits
 
@@ -94,7 +94,7 @@ class Trainer:
         progress: called with (step, n_steps, text) or None.
 
     Raises:
-        ConfigError: if the device does not have the precision, the weights do not fit the labels, or several
+        ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or several
             processes cannot share a batch.
     """
 
@@ -114,6 +114,7 @@ class Trainer:
         resolved: dict | None = None,
         progress=None,
     ):
+        check_device(device)
         self.model = model.to(device)
         self.batches = batches
         self.validation = validation
