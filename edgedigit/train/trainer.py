@@ -94,8 +94,8 @@ class Trainer:
         progress: called with (step, n_steps, text) or None.
 
     Raises:
-        ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or several
-            processes cannot share a batch.
+        ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
+            several processes cannot share a batch.
     """
 
     def __init__(
