@@ -57,24 +57,28 @@ def curve(folder, key):
     return [record[key] for record in read_log(folder)]
 
 
+SGD = {"optimizer": "sgd", "schedule": "cosine"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings",
+    "tolerance, settings",
     [
-        {},
-        {"model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}},
-        {"distilled": True, "optimizer": "sgd", "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]},
+        (1e-5, SGD),
+        (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
+        (1e-5, {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]}),
+        (1e-2, {}),  # AdamW makes whole steps of gradients that are rounding alone
     ],
-    ids=["student", "teacher", "distilled"],
+    ids=["student", "teacher", "distilled", "adamw"],
 )
-def test_two_processes_train_as_one_does(tmp_path, settings):
+def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
     """Batch norm, dropout, masks, mixup and all: the same curves but for rounding, the same random numbers."""
     (alone,) = train(1, tmp_path / "one", epochs=3, **settings)
     first, second = train(2, tmp_path / "two", epochs=3, **settings)
     assert first == second  # to the bit
     assert first["best"] == alone["best"]
     for key in ("loss", "validation_loss"):
-        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=1e-3)
+        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=tolerance)
     assert curve(tmp_path / "two", "lr") == pytest.approx(curve(tmp_path / "one", "lr"))
     one, two = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("one", "two"))
     assert torch.equal(one["rng"], two["rng"])
@@ -130,7 +134,7 @@ def test_torchrun_trains_with_the_script(tmp_path):
         losses.append(curve(tmp_path / name, "loss"))
         assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
         assert json.loads(done.stdout.splitlines()[-1])["run_dir"] == str(tmp_path / name)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 def test_one_process_needs_nothing_of_this(monkeypatch):

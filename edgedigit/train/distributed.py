@@ -133,7 +133,7 @@ def parallel(network: nn.Module) -> nn.Module:
             module.__class__ = GlobalBatchNorm  # same parameters and statistics, another forward
         elif type(module) is nn.Dropout:
             module.__class__ = GlobalDropout
-    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)  # statistics are the same already
+    return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False)  # statistics stay the same
 
 
 class _Sum(torch.autograd.Function):
