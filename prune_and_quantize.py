@@ -50,7 +50,9 @@ def main(argv=None) -> int:
     named = {"target_sparsity": args.target_sparsity, "pruning_steps": args.pruning_steps}
     changes = [f"compress.{key}={value}" for key, value in named.items() if value is not None] + args.set
     run_dir = Path(args.run_dir)
-    config = apply_overrides(pipeline.load_run_config(run_dir), changes, only=("compress", "gates", "threads"))
+    config = apply_overrides(
+        pipeline.load_run_config(run_dir), changes, only=("compress", "gates", "threads", "device")
+    )
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
     labels = config.data.labels
 

@@ -4,6 +4,7 @@
     python train_distill.py --config configs/shipped.yaml      # the shipped model: every corpus at hand
     python train_distill.py --data-dir DIR --epochs 20 --resume
 
+torchrun --nproc-per-node 2 train_distill.py [...] trains the same in several processes that share each batch.
 Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; prune_and_quantize.py goes on from there.
 """
 
@@ -57,18 +58,29 @@ def main(argv=None) -> int:
     from edgedigit.errors import GateError
     from edgedigit.manifest import write_json
     from edgedigit.metrics import confusion_matrix
-    from edgedigit.train import pipeline, scoring
+    from edgedigit.train import distributed, pipeline, scoring
 
     config = load_config(args.config, overrides(args))
     run_dir = Path(args.run_dir)
 
-    # 2. Recordings, divided before anything is trained.
-    material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
-    pipeline.prepare_run(config, run_dir, args.resume)
-    print(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
+    with distributed.joined(config.device):
+        first = distributed.rank() == 0
+        bars = first and not args.quiet
 
-    # 3. Teachers, then the student, on each track.
-    students = pipeline.train_all(config, material, run_dir, args.resume, bars=not args.quiet)
+        # 2. Recordings, divided before anything is trained.
+        with distributed.first_process_first():
+            material = pipeline.load_material(config, args.data_dir, progress=bars)
+        if first:
+            pipeline.prepare_run(config, run_dir, args.resume)
+            print(
+                f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises"
+            )
+
+        # 3. Teachers, then the student, on each track.
+        say = print if first else str  # the first process speaks for all
+        students = pipeline.train_all(config, material, run_dir, args.resume, say, bars)
+    if not first:
+        return 0
 
     # 4. The student on strangers (validation speakers) and on the test part, with pictures of both.
     rows = []

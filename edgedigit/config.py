@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,24 @@ def _at_least(limit, **values):
             raise ConfigError(f"{name} is {value}, expected {limit} or more")
 
 
-PRECISIONS = ("auto", "bf16", "fp32")
+def _one_of(choices, **values):
+    for name, value in values.items():
+        if value not in choices:
+            raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+def _share(**values):
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"{name} is {value}, expected 0 or more and below 1")
+
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+DEVICES = ("cpu", "cuda")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
+LOSSES = ("cross_entropy", "focal")
+BALANCED = "balanced"
 
 
 @dataclass(frozen=True)
@@ -39,8 +58,7 @@ class DataConfig:
 
     def __post_init__(self):
         _at_least(0, seed=self.seed)
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction is {self.validation_fraction}, expected 0 or more and below 1")
+        _share(validation_fraction=self.validation_fraction)
 
 
 @dataclass(frozen=True)
@@ -104,19 +122,43 @@ class FitConfig:
     """One call of the trainer."""
 
     epochs: int
-    lr: float  # peak of a one-cycle schedule
+    lr: float  # peak of the schedule
     batch_size: int = 64
     samples_per_epoch: int = 0  # 0: one pass over the training recordings
+    optimizer: str = "adamw"  # or sgd, with Nesterov momentum
+    momentum: float = 0.9  # of sgd
     weight_decay: float = 0.02  # not on norms and biases
+    schedule: str = "one_cycle"  # after a linear warm-up half a cosine down to 1 %; or cosine (to 0), step, plateau
     warmup_share: float = 0.1  # of all steps
+    decay_factor: float = 0.1  # on the rate, whenever step or plateau lowers it
+    decay_epochs: int = 10  # step: between decays; plateau: without a better loss on validation (else on training)
     ema_decay: float = 0.998  # per step; the averaged weights are the model
+    loss: str = "cross_entropy"  # or focal; of the labels, teachers' soft targets keep theirs
+    focal_gamma: float = 2.0  # of the focal loss: how fast clips stop counting once they are recognised
+    class_weights: str | tuple[float, ...] = ()  # of each label; "balanced": inverse to how often training draws it
     label_smoothing: float = 0.05
     gradient_clip: float = 5.0
     patience: int = 25  # epochs in which neither accuracy nor loss on validation got better, before stopping
+    checkpoint_epochs: int = 0  # between checkpoints kept beside best and last; 0 keeps none
 
     def __post_init__(self):
         _at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
-        _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch)
+        _at_least(1, decay_epochs=self.decay_epochs)
+        _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch, weight_decay=self.weight_decay)
+        _at_least(0, checkpoint_epochs=self.checkpoint_epochs, focal_gamma=self.focal_gamma)
+        _one_of(OPTIMIZERS, optimizer=self.optimizer)
+        _one_of(SCHEDULES, schedule=self.schedule)
+        _one_of(LOSSES, loss=self.loss)
+        _share(warmup_share=self.warmup_share, label_smoothing=self.label_smoothing)
+        for name in ("momentum", "decay_factor"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0 and below 1")
+        weights = self.class_weights
+        if isinstance(weights, str):
+            if weights != BALANCED:
+                raise ConfigError(f"class_weights is {weights!r}, expected {BALANCED!r} or a list")
+        elif not all(0 <= weight < math.inf for weight in weights) or (weights and not any(weights)):
+            raise ConfigError(f"class_weights is {list(weights)}, expected numbers from 0 that are not all 0")
 
 
 @dataclass(frozen=True)
@@ -180,12 +222,20 @@ class Config:
     gates: GateConfig = GateConfig()
     seed: int = 0  # weights, order of recordings, augmentation
     threads: int = 0  # of torch; 0 leaves torch's own choice
-    precision: str = "auto"  # of teachers' networks: bf16 where the CPU computes it natively, or always bf16 or fp32
+    device: str = "cpu"  # that trains; or cuda
+    precision: str = "auto"  # of teachers' networks: bf16 where the device computes it natively; or bf16, fp16, fp32
+    student_precision: str = "fp32"  # of the student's network while it trains, likewise
 
     def __post_init__(self):
         _at_least(0, seed=self.seed, threads=self.threads)
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        _one_of(DEVICES, device=self.device)
+        _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
+        for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
+            weights, n_labels = fit.class_weights, len(self.data.labels)
+            if weights and weights != BALANCED and len(weights) != n_labels:
+                raise ConfigError(
+                    f"{name}.class_weights has {len(weights)} values, expected one for each of {n_labels} labels"
+                )
 
 
 def to_dict(config) -> dict:
@@ -194,8 +244,8 @@ def to_dict(config) -> dict:
 
 
 def training_settings(config: Config) -> dict:
-    """What trained weights depend on: all but the gates and the number of threads."""
-    return {key: value for key, value in to_dict(config).items() if key not in ("gates", "threads")}
+    """What trained weights depend on: all but the gates and the machine, whose threads and device round differently."""
+    return {key: value for key, value in to_dict(config).items() if key not in ("gates", "threads", "device")}
 
 
 def from_dict(values: Mapping, kind: type = Config, where: str = ""):
@@ -309,8 +359,14 @@ def _convert(hint, current, value, path):
         )
     if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
         return {**current, **value}
-    if origin in (typing.Union, types.UnionType) and value is None:
-        return None
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        *others, last = [arg for arg in args if arg is not types.NoneType]
+        for other in others:
+            with contextlib.suppress(ConfigError):
+                return _convert(other, current, value, path)
+        return _convert(last, current, value, path)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-3 as a string
         try:
             return float(value)

@@ -35,6 +35,10 @@ class MissingDependencyError(EdgedigitError, ImportError):
     """An optional package is absent; the message names the pip command that brings it."""
 
 
+class WorkerError(EdgedigitError):
+    """One of several processes that train together ended or does not answer."""
+
+
 class GateError(EdgedigitError):
     """A measured figure broke its limit: accuracy, size, latency or parity."""
 

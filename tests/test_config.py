@@ -8,6 +8,8 @@ import pytest
 from edgedigit.config import Config, DataConfig, apply_overrides, from_dict, load_config, to_dict
 from edgedigit.errors import ConfigError
 
+WEIGHTS = (1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
+
 
 def written(tmp_path, text, name="experiment.yaml"):
     path = tmp_path / name
@@ -79,6 +81,8 @@ def test_plain_values_and_back():
         ("data.labels=[3, 7]", "data", "labels", ("3", "7")),
         ("data.split=kfold:5:0", "data", "split", "kfold:5:0"),
         ("data.noises=''", "data", "noises", ""),
+        ("fit_student.class_weights=balanced", "fit_student", "class_weights", "balanced"),
+        ("fit_student.class_weights=[1, 2, 1, 1, 1, 1, 1, 1, 1, 0.5]", "fit_student", "class_weights", WEIGHTS),
     ],
 )
 def test_overrides_have_the_type_of_their_setting(override, section, key, value):
@@ -113,6 +117,25 @@ def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
         ("fit_teacher.batch_size=0", ["batch_size is 0", "1 or more"]),
         ("fit_student.lr=-1", ["lr is -1", "0 or more"]),
         ("fit_student.lr=.nan", ["lr is nan"]),
+        ("fit_student.optimizer=adam", ["optimizer is 'adam'", "expected one of adamw, sgd"]),
+        ("fit_student.schedule=linear", ["schedule is 'linear'", "one_cycle, cosine, step, plateau"]),
+        ("fit_student.loss=mse", ["loss is 'mse'", "cross_entropy, focal"]),
+        ("fit_student.momentum=1", ["momentum is 1.0", "more than 0 and below 1"]),
+        ("fit_student.decay_factor=0", ["decay_factor is 0", "more than 0 and below 1"]),
+        ("fit_student.decay_epochs=0", ["decay_epochs is 0", "1 or more"]),
+        ("fit_student.warmup_share=1", ["warmup_share is 1", "below 1"]),
+        ("fit_student.label_smoothing=2", ["label_smoothing is 2", "below 1"]),
+        ("fit_student.focal_gamma=-1", ["focal_gamma is -1", "0 or more"]),
+        ("fit_student.checkpoint_epochs=-1", ["checkpoint_epochs is -1", "0 or more"]),
+        ("fit_student.class_weights=even", ["class_weights is 'even'", "'balanced' or a list"]),
+        ("fit_student.class_weights=true", ["fit_student.class_weights is True", "list"]),
+        ("fit_student.class_weights=[1, two]", ["fit_student.class_weights[1]", "'two'", "number"]),
+        ("fit_student.class_weights=[1, -1]", ["class_weights is [1.0, -1.0]", "from 0"]),
+        ("fit_student.class_weights=[0, 0]", ["class_weights is [0.0, 0.0]", "not all 0"]),
+        ("fit_teacher.class_weights=[1, 2]", ["fit_teacher.class_weights has 2 values", "10 labels"]),
+        ("precision=fp8", ["precision is 'fp8'", "auto, bf16, fp16, fp32"]),
+        ("student_precision=half", ["student_precision is 'half'", "auto, bf16, fp16, fp32"]),
+        ("device=tpu", ["device is 'tpu'", "cpu, cuda"]),
         ("compress.final_epochs=0", ["final_epochs is 0"]),
         ("distill.temperature=0", ["temperature is 0", "more than 0"]),
         ("distill.alpha=1.1", ["alpha is 1.1", "0 to 1"]),

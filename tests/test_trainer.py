@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,14 +11,17 @@ import torch
 from tiny_training import LABELS, N_SAMPLES, make_trainer, small_model, tones, trained_model
 from torch import nn
 
-from edgedigit.config import AugmentConfig, FitConfig
+from edgedigit import config as configuration
+from edgedigit.config import OPTIMIZERS, SCHEDULES, AugmentConfig, FitConfig
 from edgedigit.data.dataset import as_arrays
-from edgedigit.errors import ModelError
+from edgedigit.errors import ConfigError, ModelError
 from edgedigit.models import create_model, list_models
 from edgedigit.train import losses
 from edgedigit.train.checkpoints import load_checkpoint, save_checkpoint
+from edgedigit.train.devices import autocast_type
+from edgedigit.train.optimizers import make_optimizer, make_schedulers, one_cycle
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble, make_optimizer, one_cycle
+from edgedigit.train.trainer import Ensemble
 
 
 def logits(n=5, seed=0):
@@ -35,6 +39,16 @@ def validation(n=16, seed=1):
 
 def read_log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def stop_at(last_step):
+    """Progress that ends the training after a step."""
+
+    def stop(step, n_steps, text):
+        if step == last_step:
+            raise KeyboardInterrupt
+
+    return stop
 
 
 def same_weights(one, other):
@@ -73,6 +87,31 @@ def test_label_smoothing_spreads_a_share_over_all_labels():
     assert losses.cross_entropy(logits(), targets, 0.1).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("weights", [None, np.arange(10.0)])
+def test_focal_loss_and_class_weights_are_their_formula(gamma, smoothing, weights):
+    soft = softmax(logits(seed=3).numpy())
+    p = softmax(logits().numpy())
+    target = (1 - smoothing) * soft + smoothing / 10
+    expected = -(target * (1 - p) ** gamma * np.log(p) * (1 if weights is None else weights)).sum(axis=1).mean()
+    factors = None if weights is None else torch.from_numpy(weights)
+    loss = losses.cross_entropy(logits(), torch.from_numpy(soft), smoothing, factors, gamma)
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_focal_loss_has_a_slope_where_a_clip_is_recognised_for_certain():
+    certain = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    losses.cross_entropy(certain, torch.tensor([[1.0, 0.0]]), focal_gamma=0.5).backward()
+    assert certain.grad.isfinite().all()
+
+
+def test_a_student_learns_labels_with_the_loss_that_is_set():
+    targets, factors = torch.eye(10)[:5].double(), torch.arange(10.0).double()
+    expected = losses.cross_entropy(logits(), targets, 0.1, factors, 2.0).item()
+    assert losses.distillation(logits(), logits(), targets, 4.0, 0.0, 0.1, factors, 2.0).item() == expected
+
+
 def test_an_ensemble_answers_with_mean_log_probabilities():
     models = [small_model(seed=seed).eval() for seed in (1, 2)]
     waveforms = torch.from_numpy(validation(4)[0])
@@ -91,11 +130,62 @@ def test_the_rate_rises_to_its_peak_and_falls_to_a_hundredth():
     assert factors[-1] == pytest.approx(0.01, abs=1e-3)
 
 
+def rates(schedule, epochs=20, epoch_steps=10, losses=None, **settings):
+    """Rate of every step of a schedule whose peak is 1, warmed up for a tenth."""
+    fit = FitConfig(epochs=epochs, lr=1.0, schedule=schedule, optimizer="sgd", **settings)
+    optimizer = make_optimizer(nn.Linear(2, 2), fit)
+    scheduler, plateau = make_schedulers(optimizer, fit, epoch_steps)
+    found = []
+    for epoch in range(epochs):
+        for _ in range(epoch_steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        if plateau:
+            plateau.step(losses[epoch])
+    return found
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_warms_up_to_its_peak(schedule):
+    found = rates(schedule, losses=np.linspace(1, 0, 20))
+    assert found[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
+    assert found[20] == pytest.approx(1.0)
+    assert max(found) == pytest.approx(1.0)
+
+
+def test_cosine_falls_to_nothing():
+    found = rates("cosine")
+    assert found[20:] == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 180)) for step in range(180)])
+
+
+def test_step_lowers_the_rate_every_so_many_epochs_after_the_warm_up():
+    found = rates("step", decay_epochs=6, decay_factor=0.5)
+    assert found[20:] == pytest.approx([0.5 ** (step // 60) for step in range(180)])
+
+
+def test_plateau_lowers_the_rate_when_the_loss_has_not_improved_for_so_many_epochs():
+    stuck_after_five = [1.0, 0.9, 0.8, 0.7, 0.6, *[0.6] * 15]
+    found = rates("plateau", losses=stuck_after_five, decay_epochs=4, decay_factor=0.5)
+    assert found[20:90] == pytest.approx([1.0] * 70)
+    assert found[90::40] == pytest.approx([0.5, 0.25, 0.125])
+
+
+@pytest.mark.parametrize("watched, held", [("validation_loss", True), ("loss", False)])
+def test_plateau_watches_validation_where_there_is_one(tmp_path, watched, held):
+    data = validation() if held else None
+    trainer = make_trainer(tmp_path, epochs=2, validation=data, schedule="plateau", warmup_share=0.0)
+    trainer.run()
+    assert trainer.plateau.best == min(record[watched] for record in read_log(tmp_path))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", list_models())
-def test_weights_decay_but_norms_and_biases_do_not(name):
+def test_weights_decay_but_norms_and_biases_do_not(name, optimizer):
     model = create_model(name, 10)
     decay = {}
-    for group in make_optimizer(model, FitConfig(epochs=1, lr=1e-3, weight_decay=0.05)).param_groups:
+    fit = FitConfig(epochs=1, lr=1e-3, weight_decay=0.05, optimizer=optimizer)
+    for group in make_optimizer(model, fit).param_groups:
         decay |= {id(parameter): group["weight_decay"] for parameter in group["params"]}
     for module in model.modules():
         for key, parameter in module.named_parameters(recurse=False):
@@ -127,24 +217,37 @@ def test_same_seed_same_weights():
     assert same_weights(first, again)
 
 
-@pytest.mark.parametrize("distilled", [False, True])
-@pytest.mark.parametrize("with_validation", [False, True])
-def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, distilled, with_validation):
+PLATEAU = {"schedule": "plateau", "decay_epochs": 1, "decay_factor": 0.5, "lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    "distilled, with_validation, settings",
+    [
+        (False, False, {}),
+        (False, True, {}),
+        (True, False, {}),
+        (True, True, {}),
+        (False, True, {"optimizer": "sgd", "schedule": "cosine"}),
+        (False, False, {"schedule": "step", "decay_epochs": 1}),
+        (False, True, PLATEAU),
+        (False, False, PLATEAU),
+        (True, True, {"precision": "bf16", "loss": "focal", "class_weights": "balanced"}),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, distilled, with_validation, settings):
     teacher = Ensemble([small_model(seed=9)], "fp32") if distilled else None
     held = validation() if with_validation else None
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
-    whole = make_trainer(tmp_path / "whole", epochs=4, validation=held, teacher=teacher)
+    whole = make_trainer(tmp_path / "whole", epochs=4, validation=held, teacher=teacher, **settings)
     expected = whole.run().state_dict()
 
-    def stop(step, n_steps, text):
-        if step == 10:  # in the middle of the third epoch
-            raise KeyboardInterrupt
-
+    stop = stop_at(10)  # in the middle of the third epoch
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(tmp_path / "broken", epochs=4, validation=held, teacher=teacher, progress=stop).run()
+        make_trainer(tmp_path / "broken", epochs=4, validation=held, teacher=teacher, progress=stop, **settings).run()
     torch.manual_seed(12345)  # the state of another process
-    resumed = make_trainer(tmp_path / "broken", epochs=4, validation=held, teacher=teacher, model=small_model(seed=77))
+    other = small_model(seed=77)
+    resumed = make_trainer(tmp_path / "broken", epochs=4, validation=held, teacher=teacher, model=other, **settings)
     assert resumed.resume()
     assert resumed.epoch == 2
     assert same_weights(resumed.run().state_dict(), expected)
@@ -154,6 +257,106 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, distilled, with_v
         assert {**record, **measured} == {**other, **measured}
     last = [load_checkpoint(tmp_path / run / "tiny.last.pt") for run in ("whole", "broken")]
     assert same_weights(last[0]["raw_state"], last[1]["raw_state"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}])
+def test_scaling_gradients_changes_no_bit_of_them(tmp_path, monkeypatch, settings):
+    """What fp16 needs, here around fp32: a power of two in, the same power out; the scale is resumed."""
+    expected = make_trainer(epochs=3, **settings).run().state_dict()
+    monkeypatch.setattr("edgedigit.train.trainer.autocast_type", lambda *_: torch.float16)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, epochs=3, progress=stop_at(6), **settings).run()
+    assert load_checkpoint(tmp_path / "tiny.last.pt")["scaler"]["_growth_tracker"] == 4
+    resumed = make_trainer(tmp_path, epochs=3, **settings)
+    resumed.resume()
+    assert same_weights(resumed.run().state_dict(), expected)
+    assert resumed.scaler.state_dict()["_growth_tracker"] == 12
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_networks_train_in_bf16(distilled):
+    teacher = Ensemble([trained_model()], "fp32") if distilled else None
+    kinds = []
+    trainer = make_trainer(epochs=5, teacher=teacher, precision="bf16")
+    trainer.model.network.stem.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    model = trainer.run()
+    assert set(kinds) == {torch.bfloat16}
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    waveforms, targets = validation()
+    assert (predict_logits(model, waveforms).argmax(axis=1) == targets).mean() >= 0.9
+
+
+def test_half_precision_is_refused_where_gradients_cannot_be_scaled():
+    with pytest.raises(ConfigError, match=r"fp16 is for device cuda, got device cpu; choose bf16"):
+        make_trainer(precision="fp16")
+    assert autocast_type("fp16", "cuda") is torch.float16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_said():
+    with pytest.raises(ConfigError, match=r"device is cuda, but torch .* finds none here; set device=cpu"):
+        make_trainer(device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_learns_on_cuda(precision):
+    model = make_trainer(epochs=5, device="cuda", precision=precision).run()
+    waveforms, targets = validation()
+    assert (predict_logits(model, waveforms).argmax(axis=1) == targets).mean() >= 0.9
+
+
+def test_checkpoints_are_kept_every_so_many_epochs_and_can_be_gone_on_from(tmp_path):
+    expected = make_trainer(tmp_path, epochs=5, checkpoint_epochs=2).run().state_dict()
+    names = ["log.jsonl", "tiny.best.pt", "tiny.epoch2.pt", "tiny.epoch4.pt", "tiny.last.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    (tmp_path / "tiny.epoch2.pt").replace(tmp_path / "tiny.last.pt")
+    again = make_trainer(tmp_path, epochs=5, checkpoint_epochs=2)
+    assert again.resume()
+    assert again.epoch == 2
+    assert same_weights(again.run().state_dict(), expected)
+
+
+def test_progress_says_clips_per_second_and_the_time_left():
+    said = []
+    make_trainer(epochs=2, progress=lambda step, n_steps, text: said.append((step, n_steps, text))).run()
+    assert [step for step, _, _ in said] == list(range(1, 9))
+    assert all(re.fullmatch(r"loss \d\.\d{3} \d+ clips/s \d+:\d\d:\d\d left", text) for _, _, text in said)
+    assert said[-1][2].endswith("0:00:00 left")
+
+
+def test_balanced_class_weights_undo_how_often_labels_are_drawn():
+    recordings = [recording for i, recording in enumerate(tones(32)) if i % 2 == 0 or i % 4 == 1]  # 16 low, 8 high
+    weights = make_trainer(class_weights="balanced", recordings=recordings).loss_options["class_weights"]
+    assert weights.tolist() == pytest.approx([0.75, 1.5])
+    drawn_evenly = make_trainer(class_weights="balanced", recordings=recordings, samples_per_epoch=32)
+    assert drawn_evenly.loss_options["class_weights"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_class_weights_are_one_for_each_label():
+    with pytest.raises(ConfigError, match=r"class_weights has 3 values, expected one for each of 2 labels"):
+        make_trainer(class_weights=(1.0, 2.0, 3.0))
+
+
+def test_training_uses_the_loss_that_is_set(tmp_path):
+    """Nothing is learnt at a rate of 0, so losses of the same clips and weights stand side by side."""
+    found = {}
+    for name, settings in {"plain": {}, "double": {"class_weights": (2.0, 2.0)}, "focal": {"loss": "focal"}}.items():
+        (tmp_path / name).mkdir()
+        make_trainer(tmp_path / name, epochs=1, lr=0.0, **settings).run()
+        found[name] = read_log(tmp_path / name)[0]["loss"]
+    assert found["double"] == pytest.approx(2 * found["plain"])
+    assert found["focal"] < 0.6 * found["plain"]
+
+
+def test_a_run_of_before_a_setting_existed_goes_on(tmp_path):
+    resolved = configuration.training_settings(configuration.Config())
+    make_trainer(tmp_path, epochs=1, resolved=resolved).run()
+    path = tmp_path / "tiny.last.pt"
+    older = load_checkpoint(path)
+    del older["scaler"], older["config"]["student_precision"], older["config"]["fit_student"]["optimizer"]
+    save_checkpoint(path, older)
+    assert make_trainer(tmp_path, epochs=1, resolved=resolved).resume()
 
 
 def test_a_finished_run_is_loaded_not_repeated(tmp_path):

@@ -6,7 +6,8 @@ from edgedigit.config import AugmentConfig, FitConfig
 from edgedigit.data.dataset import TrainingBatches
 from edgedigit.data.recording import Recording
 from edgedigit.models import create_model
-from edgedigit.train.trainer import Trainer, set_up_torch
+from edgedigit.train.devices import set_up_torch
+from edgedigit.train.trainer import Trainer
 
 SAMPLE_RATE = N_SAMPLES = 8000
 LABELS = ("low", "high")
@@ -35,12 +36,16 @@ def small_model(name="student_dscnn", seed=0, **kwargs):
     return create_model(name, len(LABELS), **(kwargs or SMALL))
 
 
-def make_trainer(folder=None, epochs=3, validation=None, teacher=None, augment=GENTLE, model=None, **kwargs):
+def make_trainer(
+    folder=None, epochs=3, validation=None, teacher=None, augment=GENTLE, model=None, recordings=None, **kwargs
+):
     """A Trainer on 32 tones, everything seeded; `kwargs` that FitConfig has go there, the others to Trainer."""
     fit_options = {key: kwargs.pop(key) for key in list(kwargs) if key in FitConfig.__dataclass_fields__}
     fit = FitConfig(**{"epochs": epochs, "lr": 1e-2, "batch_size": 8, "ema_decay": 0.7, **fit_options})
     model = model or small_model()
-    batches = TrainingBatches(tones(32), LABELS, augment, N_SAMPLES, SAMPLE_RATE, fit.batch_size, seed=0)
+    batches = TrainingBatches(
+        recordings or tones(32), LABELS, augment, N_SAMPLES, SAMPLE_RATE, fit.batch_size, fit.samples_per_epoch
+    )
     return Trainer(model, batches, validation, fit, augment, teacher, folder=folder, phase="tiny", **kwargs)
 
 

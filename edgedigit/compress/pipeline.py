@@ -18,9 +18,10 @@ from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
+from edgedigit.train.devices import set_up_torch
 from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
+from edgedigit.train.trainer import Ensemble, Trainer
 
 SUMMARY_FILE = "compressed.json"
 KEPT_OF_CORRECT = 0.99  # the rejection threshold lets this share of right answers through
@@ -84,7 +85,7 @@ def _recover(
     bars: bool,
 ) -> WaveformModel:
     """Fine-tune after pruning; all epochs, the averaged weights of the last."""
-    set_up_torch(config.seed + seed_offset, config.threads)
+    set_up_torch(config.seed + seed_offset, config.threads, config.device)
     trainer = Trainer(
         model.requires_grad_(True),
         make_batches(config, track, fit, material.noises, config.seed + 1000 * seed_offset),
@@ -93,6 +94,8 @@ def _recover(
         config.augment,
         teacher,
         config.distill,
+        precision=config.student_precision,
+        device=config.device,
         folder=run_dir,
         phase=phase,
         resolved=configuration.training_settings(config),

@@ -116,6 +116,10 @@ class TrainingBatches:
     def __len__(self) -> int:
         return self.n_batches
 
+    def label_shares(self) -> np.ndarray:
+        """How often each label is drawn: (n_labels,), sums to 1."""
+        return self.targets.mean(axis=0) if self.weights is None else self.weights @ self.targets
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Batches of one epoch; the next one is prepared in a thread while the caller uses this one."""
         rng = np.random.default_rng([self.seed, ORDER, epoch])

@@ -21,7 +21,8 @@ from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, load_checkpoint
-from edgedigit.train.trainer import Ensemble, Trainer, set_up_torch
+from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 CONFIG_FILE = "config.json"
@@ -91,9 +92,12 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
 
     Raises:
         ConfigError: if the folder already holds a run and `resume` is not given, or holds another's; or if a
-            model cannot be built, which is better known before its teachers have been trained.
+            model cannot be built or the device lacks a precision, which is better known before anything is trained.
     """
     _check_models(config)
+    check_device(config.device)
+    for precision in (config.precision, config.student_precision):
+        autocast_type(precision, config.device)
     path = run_dir / CONFIG_FILE
     if path.exists():
         if not resume:
@@ -247,7 +251,7 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.name}"
-    set_up_torch(config.seed, config.threads)
+    set_up_torch(config.seed, config.threads, config.device)
     model = create_model(described.name, len(config.data.labels), **described.kwargs)
     trainer = Trainer(
         model,
@@ -257,7 +261,8 @@ def _train_one(
         config.augment,
         teacher,
         config.distill,
-        precision=config.precision if described.name != config.student.name else "fp32",
+        precision=config.student_precision if described.name == config.student.name else config.precision,
+        device=config.device,
         folder=run_dir,
         phase=phase,
         resolved=configuration.training_settings(config),

@@ -22,8 +22,9 @@ def predict_logits(model: nn.Module, waveforms: np.ndarray, batch_size: int = 25
     """Logits (n, n_labels) float32 of waveforms (n, n_samples), in evaluation mode."""
     training = model.training
     model.eval()
+    device = next(model.parameters()).device
     parts = [
-        model(torch.from_numpy(waveforms[start : start + batch_size])).float().numpy()
+        model(torch.from_numpy(waveforms[start : start + batch_size]).to(device)).float().cpu().numpy()
         for start in range(0, len(waveforms), batch_size)
     ]
     model.train(training)

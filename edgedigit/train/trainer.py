@@ -6,40 +6,28 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
 from edgedigit.data.dataset import TrainingBatches
-from edgedigit.errors import ModelError
+from edgedigit.errors import ConfigError, ModelError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
-from edgedigit.train import losses
+from edgedigit.train import distributed, losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
+from edgedigit.train.devices import autocast_for, autocast_type, check_device
+from edgedigit.train.optimizers import make_optimizer, make_schedulers
 from edgedigit.train.scoring import predict_logits
 
 MASKS = 3  # stream of random numbers; `edgedigit.data.dataset` holds the others
-
-
-def set_up_torch(seed: int, threads: int = 0) -> None:
-    """Seed torch and set its threads; scripts call this, nothing does at import."""
-    torch.manual_seed(seed)
-    if threads > 0:
-        torch.set_num_threads(threads)
-
-
-def autocast_for(precision: str):
-    """Context for a teacher's arithmetic: bfloat16 where the CPU computes it natively and `auto` allows."""
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if precision == "bf16" or (precision == "auto" and native):
-        return torch.autocast("cpu", torch.bfloat16)
-    return nullcontext()
 
 
 class Ensemble(nn.Module):
@@ -62,7 +50,9 @@ class Ensemble(nn.Module):
         for teacher in self.teachers:
             if teacher.spec not in features:
                 features[teacher.spec] = teacher.frontend(waveform)
-        with autocast_for(self.precision):  # networks only: a logarithm of 8 bits would be another feature
+        with autocast_for(
+            self.precision, waveform.device.type
+        ):  # networks only: a logarithm of 8 bits would be another feature
             logits = [teacher.network(features[teacher.spec]) for teacher in self.teachers]
         return torch.stack([one.float().log_softmax(dim=1) for one in logits]).mean(dim=0)
 
@@ -83,27 +73,8 @@ class Averager:
             averaged.copy_(current)
 
 
-def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and kernels only, not on norms and biases."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr)
-
-
-def one_cycle(step: int, n_steps: int, warmup_share: float) -> float:
-    """Factor on the peak rate: linear warm-up, then half a cosine down to 1 %."""
-    warmup = max(1, round(n_steps * warmup_share))
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, n_steps - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
 class Trainer:
-    """Trains one model, a checkpoint an epoch.
+    """Trains one model, a checkpoint an epoch; alone, or together with the processes that torchrun started.
 
     Args:
         model: trained in place; `run` returns the averaged weights.
@@ -114,11 +85,17 @@ class Trainer:
         augment: for the masks on features.
         teacher: soft targets, or None for hard labels alone.
         distill: temperature and alpha.
-        precision: of a model trained without a teacher; students train in fp32.
-        folder: of `<phase>.last.pt`, `<phase>.best.pt` and `log.jsonl`; None writes nothing.
+        precision: of the network's arithmetic, see `devices.autocast_type`.
+        device: that computes.
+        folder: of `<phase>.last.pt`, `<phase>.best.pt`, `<phase>.epoch<n>.pt` where `config` asks for them, and
+            `log.jsonl`; None writes nothing.
         phase: name of this training in files and log.
         resolved: configuration that goes into the checkpoints.
         progress: called with (step, n_steps, text) or None.
+
+    Raises:
+        ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
+            several processes cannot share a batch.
     """
 
     def __init__(
@@ -131,29 +108,39 @@ class Trainer:
         teacher: nn.Module | None = None,
         distill: DistillConfig | None = None,
         precision: str = "fp32",
+        device: str = "cpu",
         folder: Path | None = None,
         phase: str = "model",
         resolved: dict | None = None,
         progress=None,
     ):
-        self.model = model
+        check_device(device)
+        self.model = model.to(device)
         self.batches = batches
         self.validation = validation
         self.config = config
         self.augment = augment
-        self.teacher = teacher
+        self.teacher = None if teacher is None else teacher.to(device)
         self.distill = distill or DistillConfig()
         self.precision = precision
+        self.device = device
         self.folder = folder
         self.phase = phase
         self.resolved = resolved or {}
         self.progress = progress
         self.optimizer = make_optimizer(model, config)
         self.n_steps = config.epochs * len(batches)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: one_cycle(step, self.n_steps, config.warmup_share)
-        )
+        self.scheduler, self.plateau = make_schedulers(self.optimizer, config, len(batches))
+        # Gradients of half precision vanish unless the loss is scaled up; otherwise the scaler does nothing.
+        self.scaler = torch.amp.GradScaler(device, enabled=autocast_type(precision, device) is torch.float16)
+        self.loss_options = {
+            "label_smoothing": config.label_smoothing,
+            "class_weights": self._class_weights(),
+            "focal_gamma": config.focal_gamma if config.loss == "focal" else 0.0,
+        }
         self.average = Averager(model, config.ema_decay)
+        self.rows = distributed.share_of(batches.batch_size)
+        self.network = distributed.parallel(self.model.network)
         self.epoch = 0
         self.step = 0
         self.best = {"epoch": 0, "accuracy": None, "loss": None, "peak": 0.0, "lowest_loss": math.inf, "fresh_epoch": 0}
@@ -169,10 +156,12 @@ class Trainer:
         if path is None or not path.exists():
             return False
         saved = load_checkpoint(path)
-        if saved["config"] != self.resolved:
-            differing = sorted(
-                key for key in {*saved["config"], *self.resolved} if saved["config"].get(key) != self.resolved.get(key)
-            )
+        before, now = (
+            configuration.training_settings(configuration.from_dict(values))  # settings that are newer have defaults
+            for values in (saved["config"], self.resolved)
+        )
+        if before != now:
+            differing = sorted(key for key in now if before[key] != now[key])
             raise ModelError(
                 f"{path} was trained with other settings ({', '.join(differing)}); "
                 "resume with the same ones or start in another --run-dir"
@@ -181,7 +170,12 @@ class Trainer:
         self.average.model.load_state_dict(saved["state"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
+        self.scaler.load_state_dict(saved.get("scaler", {}))
+        if self.plateau:
+            self.plateau.load_state_dict(saved["plateau"])
         torch.set_rng_state(saved["rng"])
+        if self.device == "cuda" and "cuda_rng" in saved:
+            torch.cuda.set_rng_state(saved["cuda_rng"])
         self.epoch, self.step, self.best = saved["epoch"], saved["step"], saved["best"]
         self.done = saved["done"]
         return True
@@ -193,60 +187,98 @@ class Trainer:
             The averaged weights of the last epoch whose validation accuracy is within a standard error of the best
             (of the last epoch, without validation), evaluation mode.
         """
+        self._started, self._first_step = time.perf_counter(), self.step
         while not self.done:
             started = time.perf_counter()
             loss = self._train_epoch()
             self.epoch += 1
-            record = {"phase": self.phase, "epoch": self.epoch, "loss": loss, "lr": self.scheduler.get_last_lr()[0]}
+            record = {
+                "phase": self.phase,
+                "epoch": self.epoch,
+                "loss": loss,
+                "lr": self.optimizer.param_groups[0]["lr"],
+            }
             improved = self._validate(record)
+            if self.plateau:
+                self.plateau.step(record.get("validation_loss", loss))
             stale = self.epoch - self.best["fresh_epoch"]
             stopped = self.validation is not None and stale >= self.config.patience
             self.done = self.epoch >= self.config.epochs or stopped
             record["seconds"] = round(time.perf_counter() - started, 2)
             record["data_share"] = round(self.batches.waited_s / record["seconds"], 3)  # of the epoch, spent waiting
-            self._save(improved)
-            self._log(record)
+            if distributed.rank() == 0:
+                self._save(improved)
+                self._log(record)
+        distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
             self.average.model.load_state_dict(load_checkpoint(best)["state"])
         elif self.validation is not None:
             self.average.model.load_state_dict(self._best_state)
-        return self.average.model.eval()
+        return self.average.model.cpu().eval()
 
     def _train_epoch(self) -> float:
         self.model.train()
         total = 0.0
         started = time.perf_counter()
         for i, batch in enumerate(self.batches.epoch(self.epoch)):
-            loss = self._train_step(torch.from_numpy(batch.waveforms), torch.from_numpy(batch.targets))
+            waveforms, targets = (
+                torch.from_numpy(values[self.rows]).to(self.device) for values in (batch.waveforms, batch.targets)
+            )
+            loss = self._train_step(waveforms, targets)
             total += loss
             if not math.isfinite(total):
                 raise ModelError(f"{self.phase}: loss became {loss} at step {self.step}; lower the learning rate")
             if self.progress:
                 rate = (i + 1) * len(batch.targets) / (time.perf_counter() - started)
-                self.progress(self.step, self.n_steps, f"loss {total / (i + 1):.3f} {rate:.0f} clips/s")
+                self.progress(
+                    self.step, self.n_steps, f"loss {total / (i + 1):.3f} {rate:.0f} clips/s {self._time_left()} left"
+                )
         return total / len(self.batches)
+
+    def _time_left(self) -> timedelta:
+        """Until the schedule ends, at the pace so far, validation included."""
+        step_s = (time.perf_counter() - self._started) / (self.step - self._first_step)
+        return timedelta(seconds=round(step_s * (self.n_steps - self.step)))
+
+    def _class_weights(self) -> Tensor | None:
+        """Factors on the labels' terms of the loss, (n_labels,).
+
+        Raises:
+            ConfigError: if there are not as many as labels.
+        """
+        weights = self.config.class_weights
+        n_labels = len(self.batches.labels)
+        if weights == configuration.BALANCED:
+            weights = 1 / (n_labels * self.batches.label_shares())  # 1 on average over what is drawn
+        elif not weights:
+            return None
+        elif len(weights) != n_labels:
+            raise ConfigError(f"class_weights has {len(weights)} values, expected one for each of {n_labels} labels")
+        return torch.as_tensor(weights, dtype=torch.float32, device=self.device)
 
     def _train_step(self, waveforms: Tensor, targets: Tensor) -> float:
         with torch.no_grad():
             plain = self.model.frontend(waveforms)  # (B, C, F, N)
             features = self._mask(plain)
-        with autocast_for(self.precision) if self.teacher is None else nullcontext():
-            logits = self.model.network(features).float()
-        smoothing = self.config.label_smoothing
+        with autocast_for(self.precision, self.device):
+            logits = self.network(features).float()
         if self.teacher is None:
-            loss = losses.cross_entropy(logits, targets, smoothing)
+            loss = losses.cross_entropy(logits, targets, **self.loss_options)
         else:
             soft = self.teacher(waveforms, {self.model.spec: plain})
-            loss = losses.distillation(logits, soft, targets, self.distill.temperature, self.distill.alpha, smoothing)
+            distill = self.distill
+            loss = losses.distillation(logits, soft, targets, distill.temperature, distill.alpha, **self.loss_options)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.scheduler.step()
         self.step += 1
         self.average.update(self.model, self.step)
-        return loss.item()
+        return distributed.mean(loss).item()
 
     def _mask(self, features: Tensor) -> Tensor:
         """SpecAugment on log-mel and MFCC planes."""
@@ -254,14 +286,15 @@ class Trainer:
         if not augment.enabled or spec.kind == "raw":
             return features
         keep = spec_augment(
-            features.shape,
+            (self.batches.batch_size, *features.shape[1:]),
             np.random.default_rng([self.batches.seed, MASKS, self.step]),
             augment.time_masks,
             round(augment.time_mask_ms / 1000 * spec.sample_rate / spec.hop_length),
             augment.frequency_masks,
             round(augment.frequency_mask_share * features.shape[2]),
         )
-        return torch.where(torch.from_numpy(keep), features, features.mean(dim=(2, 3), keepdim=True))
+        keep = torch.from_numpy(keep[self.rows]).to(self.device)
+        return torch.where(keep, features, features.mean(dim=(2, 3), keepdim=True))
 
     def _validate(self, record: dict) -> bool:
         """Add validation figures to `record`; True if this epoch is the best so far."""
@@ -269,7 +302,7 @@ class Trainer:
             self.best = {**self.best, "epoch": self.epoch}
             return True
         waveforms, targets = self.validation
-        logits = predict_logits(self.average.model, waveforms)
+        logits = distributed.in_shares(lambda part: predict_logits(self.average.model, part), waveforms)
         accuracy = float((logits.argmax(axis=1) == targets).mean())
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
@@ -306,18 +339,24 @@ class Trainer:
         }
         if improved:
             save_checkpoint(self._path("best"), shared)
-        save_checkpoint(
-            self._path("last"),
-            {
-                **shared,
-                "raw_state": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "rng": torch.get_rng_state(),
-                "step": self.step,
-                "done": self.done,
-            },
-        )
+        whole = {
+            **shared,
+            "raw_state": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": torch.get_rng_state(),
+            "step": self.step,
+            "done": self.done,
+        }
+        if self.plateau:
+            whole["plateau"] = self.plateau.state_dict()
+        if self.device == "cuda":
+            whole["cuda_rng"] = torch.cuda.get_rng_state()
+        every = self.config.checkpoint_epochs
+        if every and self.epoch % every == 0:
+            save_checkpoint(self._path(f"epoch{self.epoch}"), whole)
+        save_checkpoint(self._path("last"), whole)
 
     def _log(self, record: dict) -> None:
         if self.folder is None:

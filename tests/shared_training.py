@@ -1,0 +1,42 @@
+"""One process of a small training; tests start several: shared_training.py FOLDER SETTINGS [FATE STEP].
+
+A fate befalls the last process after a step: the signal of that name.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tiny_training import LABELS, N_SAMPLES, make_trainer, small_model, tones
+
+from edgedigit.cli import run_main
+from edgedigit.data.dataset import as_arrays
+from edgedigit.train import distributed
+from edgedigit.train.trainer import Ensemble
+
+
+def main(argv):
+    folder, settings = Path(argv[0]), json.loads(argv[1])
+    fate, fatal_step = (argv[2], int(argv[3])) if len(argv) > 2 else (None, 0)
+    last = int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1
+
+    def progress(step, n_steps, text):
+        if last and fate and step == fatal_step:
+            os.kill(os.getpid(), getattr(signal, fate))
+
+    with distributed.joined(timeout_s=settings.pop("timeout_s", 300)):
+        teacher = Ensemble([small_model(seed=9)], "fp32") if settings.pop("distilled", False) else None
+        held = as_arrays(tones(17, seed=1), LABELS, N_SAMPLES)
+        model = small_model(settings.pop("model", "student_dscnn"), **settings.pop("kwargs", {}))
+        trainer = make_trainer(folder, validation=held, teacher=teacher, model=model, progress=progress, **settings)
+        trainer.resume()
+        trained = trainer.run()
+        total = sum(value.double().sum().item() for value in trained.state_dict().values())
+        print(json.dumps({"epoch": trainer.epoch, "total": total, "best": trainer.best["epoch"]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))

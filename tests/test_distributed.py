@@ -1,0 +1,205 @@
+"""Processes that train together: they learn what one would, and none waits for ever for another that has died."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from edgedigit.cli import run_main
+from edgedigit.errors import ConfigError
+from edgedigit.train import distributed
+from edgedigit.train.checkpoints import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = ROOT / "tests" / "shared_training.py"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(n, folder, fate=(), **settings):
+    """Processes of one training, as torchrun would start them."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, PROGRAM, folder, json.dumps(settings), *fate]
+    shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes) for rank in range(n)]
+
+
+def train(n, folder, **settings):
+    """What every process says at its end."""
+    said = []
+    for process in start(n, folder, **settings):
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        said.append(json.loads(out.splitlines()[-1]))
+    return said
+
+
+def read_log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def curve(folder, key):
+    return [record[key] for record in read_log(folder)]
+
+
+SGD = {"optimizer": "sgd", "schedule": "cosine"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "tolerance, settings",
+    [
+        (1e-5, SGD),
+        (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
+        (1e-5, {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]}),
+        (1e-2, {}),  # AdamW makes whole steps of gradients that are rounding alone
+    ],
+    ids=["student", "teacher", "distilled", "adamw"],
+)
+def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
+    """Batch norm, dropout, masks, mixup and all: the same curves but for rounding, the same random numbers."""
+    (alone,) = train(1, tmp_path / "one", epochs=3, **settings)
+    first, second = train(2, tmp_path / "two", epochs=3, **settings)
+    assert first == second  # to the bit
+    assert first["best"] == alone["best"]
+    for key in ("loss", "validation_loss"):
+        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=tolerance)
+    assert curve(tmp_path / "two", "lr") == pytest.approx(curve(tmp_path / "one", "lr"))
+    one, two = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("one", "two"))
+    assert torch.equal(one["rng"], two["rng"])
+    assert list(one["raw_state"]) == list(two["raw_state"])
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["log.jsonl", "tiny.best.pt", "tiny.last.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate, timeout_s", [("SIGKILL", 300), ("SIGSTOP", 30)])
+def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_path, fate, timeout_s):
+    running = start(2, tmp_path / "run", (fate, "6"), epochs=3, timeout_s=timeout_s)
+    try:
+        started = time.monotonic()
+        _, err = running[0].communicate(timeout=200)
+        assert time.monotonic() - started < 200
+    finally:
+        running[1].kill()
+        running[1].communicate()
+    assert running[0].returncode == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: process 0 of 2 has lost another one")
+    assert "Traceback" not in err
+    assert [record["epoch"] for record in read_log(tmp_path / "run")] == [1]
+    train(2, tmp_path / "run", epochs=3)
+    train(2, tmp_path / "whole", epochs=3)
+    resumed, whole = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("run", "whole"))
+    assert all(torch.equal(resumed["raw_state"][key], value) for key, value in whole["raw_state"].items())
+    assert curve(tmp_path / "run", "loss") == curve(tmp_path / "whole", "loss")
+
+
+@pytest.mark.slow
+def test_torchrun_trains_with_the_script(tmp_path):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    time_s = np.arange(2400) / 8000
+    for digit in range(10):
+        for pitch, speaker in enumerate(("ann", "bob", "cid")):
+            for index in (0, 5, 6):
+                wave = 0.3 * np.sin(2 * np.pi * (300 + 200 * digit + 20 * pitch) * time_s)
+                soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
+    settings = ["teachers=[]", "augment.n_rooms=4", "fit_student.epochs=2", "gates.min_validation_accuracy=0"]
+    settings += ["student.kwargs={widths: [8], depths: [1], kernels: [5]}", "fit_student.batch_size=8"]
+    program = [ROOT / "train_distill.py", "--quiet", "--data-dir", tmp_path]
+    program += [word for setting in settings for word in ("--set", setting)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    losses = []
+    for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
+        command = [*launcher, *program, "--run-dir", tmp_path / name]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        losses.append(curve(tmp_path / name, "loss"))
+        assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
+        assert json.loads(done.stdout.splitlines()[-1])["run_dir"] == str(tmp_path / name)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_one_process_needs_nothing_of_this(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with distributed.joined("cuda"):
+        assert (distributed.n_processes(), distributed.rank()) == (1, 0)
+        assert distributed.parallel(network) is network
+        assert type(network[1]) is nn.BatchNorm1d
+        assert distributed.share_of(7) == slice(0, 7)
+
+
+@pytest.fixture
+def as_second_of_two(monkeypatch):
+    monkeypatch.setattr(distributed, "n_processes", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+
+
+def test_a_process_computes_on_its_rows(as_second_of_two):
+    assert distributed.share_of(8) == slice(4, 8)
+    with pytest.raises(ConfigError, match="batch of 7 clips cannot be shared evenly by 2 processes"):
+        distributed.share_of(7)
+
+
+def test_dropout_draws_for_all_rows_and_drops_from_its_own(as_second_of_two):
+    layer = nn.Dropout(0.5)
+    torch.manual_seed(0)
+    expected = layer(torch.ones(8, 5))[4:]
+    state = torch.get_rng_state()
+    layer.__class__ = distributed.GlobalDropout
+    torch.manual_seed(0)
+    assert torch.equal(layer(torch.ones(4, 5)), expected)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(layer.eval()(torch.ones(4, 5)), torch.ones(4, 5))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 5, 4)])
+def test_batch_norm_of_all_rows_is_batch_norm(monkeypatch, shape):
+    """With one process the sum is its own: output, gradient and statistics are torch's."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: None)
+    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
+    layers = [kinds[len(shape)](3), kinds[len(shape)](3)]
+    layers[1].__class__ = distributed.GlobalBatchNorm
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 40
+    results = []
+    for layer in layers:
+        given = x.clone().requires_grad_(True)
+        out = layer(given)
+        (out**3).sum().backward()
+        results.append([out, given.grad, layer.weight.grad, layer.running_mean, layer.running_var, layer.eval()(x)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_several_processes_train_on_the_cpu_only(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+
+    def main(argv):
+        with distributed.joined("cuda"):
+            raise AssertionError
+
+    assert run_main(main) == 2
+    assert "several processes train on the CPU only, got device cuda" in capsys.readouterr().err
+
+
+def test_what_is_not_a_lost_connection_keeps_its_traceback():
+    assert not distributed._is_lost_connection(RuntimeError("shape mismatch"))
