@@ -55,6 +55,20 @@ def test_a_stream_answers_as_the_clip_alone_does(recognizer):
         assert digits_of(streamed) == recognizer.predict(tone_word(digit)).label
 
 
+def test_the_model_hears_noise_without_steps_around_a_word(recognizer, monkeypatch):
+    windows = []
+    predict = recognizer.predict
+    monkeypatch.setattr(recognizer, "predict", lambda w, rate: windows.append(w) or predict(w, rate))
+    rng = np.random.default_rng(0)
+    waveform = speak("7") + rng.normal(0, 0.003, speak("7").size).astype(np.float32)
+    assert digits_of(events_of(StreamingRecognizer(recognizer), waveform)) == "7"
+    (window,) = windows
+    assert window.size == recognizer.info.n_samples
+    word = np.flatnonzero(np.abs(window) > 0.05)
+    around = frame_energies(np.concatenate((window[: word[0] - 80], window[word[-1] + 80 :])), 80)
+    assert around.min() > 0.25 * np.median(around)  # zeros would be a step away from the noise
+
+
 def test_interleaved_streams_are_independent(recognizer):
     first, second = speak("12345", seed=1), speak("98760", seed=2)
     streams = StreamingRecognizer(recognizer), StreamingRecognizer(recognizer)

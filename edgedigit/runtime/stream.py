@@ -14,6 +14,8 @@ from edgedigit.runtime.predictor import Prediction, Recognizer
 from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
 
+MIRRORED_MS = 100  # of what is kept before a word, that fills the window before it
+
 
 @dataclass(frozen=True)
 class Event:
@@ -168,11 +170,24 @@ class StreamingRecognizer:
         if sum(frame.voiced for frame in self._word) * self.options.frame_ms < self.options.min_speech_ms:
             return []
         start = time.perf_counter()
-        prediction = self.recognizer.predict(np.concatenate([frame.samples for frame in self._word]), self._rate)
+        prediction = self.recognizer.predict(self._window(), self._rate)
         compute_s = time.perf_counter() - start
         waited_s = self._seconds(self._silence) + self._resampler.delay_s
         kind = "rejected" if prediction.rejected else "digit"
         return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
+
+    def _window(self) -> np.ndarray:
+        """The word in the middle of the model's window, filled up with the silence around it, mirrored.
+
+        Zeros would begin and end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
+        """
+        word = np.concatenate([frame.samples for frame in self._word])
+        spare = max(0, self.recognizer.info.n_samples - word.size)
+        n_before = min(len(self._word), MIRRORED_MS // self.options.frame_ms) * self._frame_length
+        n_after = self._silence * self._frame_length
+        before = np.pad(word[:n_before], (spare // 2, 0), "symmetric")
+        after = np.pad(word[word.size - n_after :], (0, spare - spare // 2), "symmetric" if n_after else "constant")
+        return np.concatenate((before, word[n_before : word.size - n_after], after))
 
     def _close(self) -> list[Event]:
         """End the word; the silence after it is the past of the next."""
