@@ -2,7 +2,8 @@
 
     python train_distill.py                                    # FSDD's training part, all defaults
     python train_distill.py --config configs/shipped.yaml      # the shipped model: every corpus at hand
-    python train_distill.py --data-dir DIR --epochs 20 --resume
+    python train_distill.py --model bc_resnet:tau=3            # one architecture alone; --list-models names them
+    python train_distill.py --teachers resnet_se effnet --epochs 20 --resume
 
 torchrun --nproc-per-node 2 train_distill.py [...] trains the same in several processes that share each batch.
 Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; prune_and_quantize.py goes on from there.
@@ -10,6 +11,7 @@ Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; pru
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,10 @@ def parse_args(argv):
     parser = ArgumentParser(prog="train_distill.py", description=__doc__)
     parser.add_argument("--config", help="YAML or JSON that states differences from the defaults")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as fit_student.lr=3e-3")
+    parser.add_argument("--model", metavar="NAME[:KEY=VALUE,...]", help="train this one alone, without teachers")
+    parser.add_argument("--list-models", action="store_true", help="say which there are, and stop")
+    parser.add_argument("--student", metavar="NAME[:...]", help="that learns from the teachers (student_dscnn)")
+    parser.add_argument("--teachers", nargs="*", metavar="NAME[:...]", help="whose mean is taught; none: labels alone")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", default="runs/default", help="folder of this run (%(default)s)")
     parser.add_argument("--epochs", type=int, help="of teachers and student alike")
@@ -30,12 +36,19 @@ def parse_args(argv):
     parser.add_argument("--seed", type=int)
     parser.add_argument("--resume", action="store_true", help="continue the run in --run-dir")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.model and (args.student or args.teachers):
+        parser.error("--model trains one alone; name a --student to have it learn from --teachers")
+    if args.model:
+        args.student, args.teachers = args.model, []
+    return args
 
 
 def overrides(args) -> list[str]:
     """The named flags as --set overrides, before the explicit ones."""
     named = {
+        "student": args.student,
+        "teachers": None if args.teachers is None else json.dumps(args.teachers),
         "fit_teacher.epochs": args.epochs,
         "fit_student.epochs": args.epochs,
         "fit_teacher.batch_size": args.batch_size,
@@ -49,6 +62,8 @@ def overrides(args) -> list[str]:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    if args.list_models:
+        return list_models()
     started = time.perf_counter()
 
     # 1. What to do: defaults, changed by the file, changed by the flags.
@@ -106,6 +121,21 @@ def main(argv=None) -> int:
             f"the student reaches {100 * rows[0]['accuracy']:.1f} % on validation, {100 * limit:.1f} % are needed; "
             "train for more epochs or on more recordings"
         )
+    return 0
+
+
+def list_models() -> int:
+    """Print every registered architecture with its size and what it is."""
+    from edgedigit import models
+    from edgedigit.compress.prune import count_macs, folded_parameters
+
+    rows = []
+    for name in models.list_models():
+        model = models.create_model(name)
+        rows.append({"name": name, "n_params": folded_parameters(model), "macs": count_macs(model)})
+        about = models.summary(name)
+        print(f"{name:<20} {rows[-1]['n_params']:>9,} parameters {rows[-1]['macs'] / 1e6:>8.2f} M MACs  {about}")
+    print_json({"models": rows})
     return 0
 
 

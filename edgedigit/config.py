@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -92,9 +93,11 @@ class AugmentConfig:
     frequency_mask_share: float = 0.12  # of the feature rows
     mixup_probability: float = 0.3
     mixup_alpha: float = 0.4
+    copies: int = 0  # epochs after which the same augmented batches come again, kept with what teachers said; 0: never
 
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
+        _at_least(0, copies=self.copies)
         for name in (setting.name for setting in dataclasses.fields(self)):
             value = getattr(self, name)
             if name.endswith(("_probability", "_share")) and not 0 <= value <= 1:
@@ -111,10 +114,42 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A registered model and what its builder is given."""
+    """A registered model and what its builder is given.
+
+    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`.
+    """
 
     name: str
     kwargs: dict = field(default_factory=dict)
+    label: str = ""  # of its files and log lines; without one its name, or the text that it was given as
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[\w.+-]*", self.label):
+            raise ConfigError(f"label is {self.label!r}, expected letters, digits and ._+- alone: files are named so")
+        object.__setattr__(self, "label", self.label or self.name)
+
+    @classmethod
+    def from_text(cls, text: str) -> ModelConfig:
+        """The model that a text such as `resnet_se:frontend.kind=mfcc` stands for.
+
+        Raises:
+            ConfigError: if an option has no value.
+        """
+        import yaml
+
+        name, _, options = text.partition(":")
+        kwargs: dict = {}
+        for option in filter(None, options.split(",")):
+            key, equals, value = option.partition("=")
+            if not equals or not key:
+                raise ConfigError(f"model {text!r}: option {option!r} has no value; write it as KEY=VALUE")
+            inner = kwargs
+            *sections, last = key.strip().split(".")
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[last] = yaml.safe_load(value)
+        label = re.sub(r"[^\w.+-]+", "-", text.strip().replace("=", "")).strip("-")
+        return cls(name.strip(), kwargs, label)
 
 
 @dataclass(frozen=True)
@@ -345,6 +380,15 @@ def _default(kind, key):
 
 def _convert(hint, current, value, path):
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is ModelConfig and isinstance(value, str):
+        return ModelConfig.from_text(value)
+    if (
+        hint is ModelConfig
+        and isinstance(value, Mapping)
+        and current
+        and value.get("name", current.name) != current.name
+    ):
+        current = None  # another model: options and label of the former are not its own
     if dataclasses.is_dataclass(hint):
         return _merge(hint, current, value, path)
     if origin is tuple:

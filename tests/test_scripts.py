@@ -134,7 +134,10 @@ def test_flags_become_settings():
         (["--set", "data.split=somehow"], "split 'somehow' is unknown"),
         (["--set", "data.sources=[fsdd, nowhere]"], "source 'nowhere' is unknown"),
         (["--set", "student.kwargs={wdth: 3}"], "wdth"),
-        (["--set", "student.name=resnet_se"], "name each once"),  # would share its checkpoints with the teacher
+        (
+            ["--set", "student.name=resnet_se"],
+            "give each its own label",
+        ),  # would share its checkpoints with the teacher
         (["--set", "student_precision=fp16"], "fp16 is for device cuda, got device cpu"),
         (["--epochs", "0"], "epochs is 0, expected 1 or more"),
         (["--temperature", "0"], "temperature is 0.0, expected more than 0"),

@@ -64,6 +64,8 @@ def balanced_weights(recordings: Sequence[Recording]) -> np.ndarray:
 class TrainingBatches:
     """Augmented batches, a function of (seed, epoch) alone: a resumed run meets the same ones.
 
+    With `augment.copies` they are a function of (seed, epoch modulo copies): after so many epochs they come again.
+
     Args:
         recordings: what is trained on; more than one source is drawn by `balanced_weights`.
         labels: label names in the order of the model's outputs.
@@ -120,8 +122,13 @@ class TrainingBatches:
         """How often each label is drawn: (n_labels,), sums to 1."""
         return self.targets.mean(axis=0) if self.weights is None else self.weights @ self.targets
 
+    def copy_of(self, epoch: int) -> int:
+        """The first epoch that has the same batches."""
+        return epoch % self.augment.copies if self.augment.copies else epoch
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Batches of one epoch; the next one is prepared in a thread while the caller uses this one."""
+        epoch = self.copy_of(epoch)
         rng = np.random.default_rng([self.seed, ORDER, epoch])
         n_drawn = self.n_batches * self.batch_size
         if self.weights is None:

@@ -19,6 +19,13 @@ from edgedigit.models import (  # noqa: F401  (importing registers them)
     tc_resnet,
     transformer,
 )
-from edgedigit.models.registry import WaveformModel, count_parameters, create_model, list_models, register_model
+from edgedigit.models.registry import (
+    WaveformModel,
+    count_parameters,
+    create_model,
+    list_models,
+    register_model,
+    summary,
+)
 
-__all__ = ["WaveformModel", "count_parameters", "create_model", "list_models", "register_model"]
+__all__ = ["WaveformModel", "count_parameters", "create_model", "list_models", "register_model", "summary"]

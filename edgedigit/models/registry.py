@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -73,6 +74,11 @@ def with_spec(spec: FrontendSpec | Callable[..., FrontendSpec]):
 def list_models() -> list[str]:
     """Registered names, sorted."""
     return sorted(_BUILDERS)
+
+
+def summary(name: str) -> str:
+    """What a registered model is: the first line of its file's docstring."""
+    return (sys.modules[_BUILDERS[name].__module__].__doc__ or "").partition("\n")[0]
 
 
 def create_model(

@@ -113,10 +113,10 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
 def _check_models(config: Config) -> None:
     """Raise ConfigError unless every model can be built and has a name of its own."""
     models = (*config.teachers, config.student)
-    names = [model.name for model in models]
-    if len(set(names)) < len(names):
+    labels = [model.label for model in models]
+    if len(set(labels)) < len(labels):
         raise ConfigError(
-            f"teachers and student are {', '.join(names)}; checkpoints are named after them, so name each once"
+            f"teachers and student are {', '.join(labels)}; checkpoints are named so, so give each its own label"
         )
     window = FrontendSpec()
     for model in models:
@@ -162,14 +162,14 @@ def train_all(
         say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
         teachers = []
         for teacher in config.teachers:
-            fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.name))
-            model, epochs_run[teacher.name] = _train_one(
+            fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
+            model, epochs_run[teacher.label] = _train_one(
                 config, track, teacher, fit, None, material, run_dir, resume, say, bars
             )
             teachers.append(model)
         ensemble = Ensemble(teachers, config.precision) if teachers else None
-        fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.name))
-        students[track.name], epochs_run[config.student.name] = _train_one(
+        fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.label))
+        students[track.name], epochs_run[config.student.label] = _train_one(
             config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars
         )
     return students
@@ -178,7 +178,7 @@ def train_all(
 def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     """The trained teachers of a track, or None if the run has none."""
     teachers = [
-        build_model(load_checkpoint(run_dir / f"{track}-{teacher.name}.best.pt")) for teacher in config.teachers
+        build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
     ]
     return Ensemble(teachers, config.precision) if teachers else None
 
@@ -189,7 +189,7 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
     Raises:
         ModelError: if its training has not finished.
     """
-    phase = f"{track}-{config.student.name}"
+    phase = f"{track}-{config.student.label}"
     if not load_checkpoint(run_dir / f"{phase}.last.pt")["done"]:
         raise ModelError(f"{run_dir}: training of {phase} has not finished; run train_distill.py --resume")
     return build_model(load_checkpoint(run_dir / f"{phase}.best.pt"))
@@ -250,7 +250,7 @@ def _train_one(
     bars: bool,
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
-    phase = f"{track.name}-{described.name}"
+    phase = f"{track.name}-{described.label}"
     set_up_torch(config.seed, config.threads, config.device)
     model = create_model(described.name, len(config.data.labels), **described.kwargs)
     trainer = Trainer(
@@ -261,7 +261,7 @@ def _train_one(
         config.augment,
         teacher,
         config.distill,
-        precision=config.student_precision if described.name == config.student.name else config.precision,
+        precision=config.student_precision if described.label == config.student.label else config.precision,
         device=config.device,
         folder=run_dir,
         phase=phase,

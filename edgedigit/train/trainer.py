@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -141,6 +141,7 @@ class Trainer:
         self.average = Averager(model, config.ema_decay)
         self.rows = distributed.share_of(batches.batch_size)
         self.network = distributed.parallel(self.model.network)
+        self.kept: dict[int, list] = {}  # batches that come again, see `_prepared`
         self.epoch = 0
         self.step = 0
         self.best = {"epoch": 0, "accuracy": None, "loss": None, "peak": 0.0, "lowest_loss": math.inf, "fresh_epoch": 0}
@@ -221,20 +222,41 @@ class Trainer:
         self.model.train()
         total = 0.0
         started = time.perf_counter()
-        for i, batch in enumerate(self.batches.epoch(self.epoch)):
-            waveforms, targets = (
-                torch.from_numpy(values[self.rows]).to(self.device) for values in (batch.waveforms, batch.targets)
-            )
-            loss = self._train_step(waveforms, targets)
+        for i, batch in enumerate(self._prepared()):
+            loss = self._train_step(*batch)
             total += loss
             if not math.isfinite(total):
                 raise ModelError(f"{self.phase}: loss became {loss} at step {self.step}; lower the learning rate")
             if self.progress:
-                rate = (i + 1) * len(batch.targets) / (time.perf_counter() - started)
+                rate = (i + 1) * self.batches.batch_size / (time.perf_counter() - started)
                 self.progress(
                     self.step, self.n_steps, f"loss {total / (i + 1):.3f} {rate:.0f} clips/s {self._time_left()} left"
                 )
         return total / len(self.batches)
+
+    def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Batches of this epoch: features (B, C, F, N), targets and soft targets (B, n_labels), the latter or None.
+
+        Batches that come again are kept in memory: neither augmentation nor features nor teachers are computed twice.
+        """
+        copy = self.batches.copy_of(self.epoch)
+        if copy in self.kept:
+            self.batches.waited_s = 0.0
+            yield from self.kept[copy]
+            return
+        kept = []
+        for batch in self.batches.epoch(self.epoch):
+            waveforms, targets = (
+                torch.from_numpy(values[self.rows]).to(self.device) for values in (batch.waveforms, batch.targets)
+            )
+            with torch.no_grad():
+                features = self.model.frontend(waveforms)
+                soft = None if self.teacher is None else self.teacher(waveforms, {self.model.spec: features})
+            if self.batches.augment.copies:
+                kept.append((features, targets, soft))
+            yield features, targets, soft
+        if kept:
+            self.kept[copy] = kept
 
     def _time_left(self) -> timedelta:
         """Until the schedule ends, at the pace so far, validation included."""
@@ -257,16 +279,13 @@ class Trainer:
             raise ConfigError(f"class_weights has {len(weights)} values, expected one for each of {n_labels} labels")
         return torch.as_tensor(weights, dtype=torch.float32, device=self.device)
 
-    def _train_step(self, waveforms: Tensor, targets: Tensor) -> float:
-        with torch.no_grad():
-            plain = self.model.frontend(waveforms)  # (B, C, F, N)
-            features = self._mask(plain)
+    def _train_step(self, plain: Tensor, targets: Tensor, soft: Tensor | None) -> float:
+        features = self._mask(plain)
         with autocast_for(self.precision, self.device):
             logits = self.network(features).float()
-        if self.teacher is None:
+        if soft is None:
             loss = losses.cross_entropy(logits, targets, **self.loss_options)
         else:
-            soft = self.teacher(waveforms, {self.model.spec: plain})
             distill = self.distill
             loss = losses.distillation(logits, soft, targets, distill.temperature, distill.alpha, **self.loss_options)
         self.optimizer.zero_grad(set_to_none=True)
