@@ -249,6 +249,7 @@ class Config:
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
+    teachers_from: str = ""  # folder of a run whose trained teachers are taken as they are; empty trains them
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
     fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)
@@ -265,6 +266,8 @@ class Config:
         _at_least(0, seed=self.seed, threads=self.threads)
         _one_of(DEVICES, device=self.device)
         _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
+        if self.teachers_from and not self.teachers:
+            raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
         for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
             weights, n_labels = fit.class_weights, len(self.data.labels)
             if weights and weights != BALANCED and len(weights) != n_labels:

@@ -139,6 +139,7 @@ def test_flags_become_settings():
             "give each its own label",
         ),  # would share its checkpoints with the teacher
         (["--set", "student_precision=fp16"], "fp16 is for device cuda, got device cpu"),
+        (["--teachers-from", "nowhere"], "nowhere/selection-resnet_se.best.pt is missing"),
         (["--epochs", "0"], "epochs is 0, expected 1 or more"),
         (["--temperature", "0"], "temperature is 0.0, expected more than 0"),
         (["--config", "missing.yaml"], "missing.yaml cannot be read"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
-from edgedigit.data.dataset import TrainingBatches
+from edgedigit.data.dataset import TrainingBatches, fingerprint
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
@@ -141,6 +141,7 @@ class Trainer:
         self.average = Averager(model, config.ema_decay)
         self.rows = distributed.share_of(batches.batch_size)
         self.network = distributed.parallel(self.model.network)
+        self.trained_on = fingerprint(batches.recordings)
         self.kept: dict[int, list] = {}  # batches that come again, see `_prepared`
         self.epoch = 0
         self.step = 0
@@ -355,6 +356,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": self.best,
             "config": self.resolved,
+            "recordings": self.trained_on,
         }
         if improved:
             save_checkpoint(self._path("best"), shared)
