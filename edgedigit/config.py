@@ -116,7 +116,8 @@ class AugmentConfig:
 class ModelConfig:
     """A registered model and what its builder is given.
 
-    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`.
+    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`. Dots
+    reach inwards (`frontend.kind=mfcc`), values are YAML (`widths=[16,24,32,48]`).
     """
 
     name: str
@@ -133,21 +134,23 @@ class ModelConfig:
         """The model that a text such as `resnet_se:frontend.kind=mfcc` stands for.
 
         Raises:
-            ConfigError: if an option has no value.
+            ConfigError: if an option has no value or one that is not YAML.
         """
         import yaml
 
         name, _, options = text.partition(":")
         kwargs: dict = {}
-        for option in filter(None, options.split(",")):
+        for option in filter(None, re.split(r",(?![^\[{]*[\]}])", options)):  # not at the commas of a list
             key, equals, value = option.partition("=")
-            if not equals or not key:
+            if not equals or not key.strip():
                 raise ConfigError(f"model {text!r}: option {option!r} has no value; write it as KEY=VALUE")
-            inner = kwargs
-            *sections, last = key.strip().split(".")
-            for section in sections:
-                inner = inner.setdefault(section, {})
-            inner[last] = yaml.safe_load(value)
+            try:
+                nested = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ConfigError(f"model {text!r}: the value of {key!r} is not valid YAML") from None
+            for part in reversed(key.strip().split(".")):
+                nested = {part: nested}
+            kwargs = _overlay(kwargs, nested)
         label = re.sub(r"[^\w.+-]+", "-", text.strip().replace("=", "")).strip("-")
         return cls(name.strip(), kwargs, label)
 
@@ -376,6 +379,16 @@ def _merge(kind, base, values, where):
         raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
 
 
+def _overlay(base: Mapping, values: Mapping) -> dict:
+    """`values` laid over `base`, mappings within them likewise."""
+    both = {
+        key
+        for key in base.keys() & values.keys()
+        if isinstance(base[key], Mapping) and isinstance(values[key], Mapping)
+    }
+    return {**base, **values, **{key: _overlay(base[key], values[key]) for key in both}}
+
+
 def _default(kind, key):
     value = next(f for f in dataclasses.fields(kind) if f.name == key).default
     return None if value is dataclasses.MISSING else value
@@ -405,7 +418,7 @@ def _convert(hint, current, value, path):
             _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
         )
     if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
-        return {**current, **value}
+        return _overlay(current, value)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

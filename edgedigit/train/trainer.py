@@ -238,9 +238,11 @@ class Trainer:
     def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Batches of this epoch: features (B, C, F, N), targets and soft targets (B, n_labels), the latter or None.
 
-        Batches that come again are kept in memory: neither augmentation nor features nor teachers are computed twice.
+        Batches that come again are kept in memory, the rows of this process and as long as this object lives: neither
+        augmentation nor features nor teachers are computed twice. A resumed run computes them once more, to the same
+        bits.
         """
-        copy = self.batches.copy_of(self.epoch)
+        copy, copies = self.batches.copy_of(self.epoch), self.batches.augment.copies
         if copy in self.kept:
             self.batches.waited_s = 0.0
             yield from self.kept[copy]
@@ -253,7 +255,7 @@ class Trainer:
             with torch.no_grad():
                 features = self.model.frontend(waveforms)
                 soft = None if self.teacher is None else self.teacher(waveforms, {self.model.spec: features})
-            if self.batches.augment.copies:
+            if copies and self.epoch + copies < self.config.epochs:
                 kept.append((features, targets, soft))
             yield features, targets, soft
         if kept:
