@@ -21,6 +21,7 @@ ROWS = (
     ("export",),
     ("report", "crossval", "evaluate", "peers", "word_stream"),
     ("bench",),
+    ("compare",),
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 TRAINING_ONLY = {"torch", "torch_pruning", "onnx", "onnxsim", "scipy", "matplotlib", "yaml", "pyroomacoustics"}

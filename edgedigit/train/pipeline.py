@@ -63,16 +63,35 @@ def load_material(config: Config, data_dir: str | Path | None, progress: bool = 
     Raises:
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
-    data = config.data
-    sample_rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
+    return divide(config.data, *read_recordings(config.data, data_dir, progress))
+
+
+def read_recordings(
+    data: DataConfig, data_dir: str | Path | None, progress: bool = True
+) -> tuple[list[Recording], list[np.ndarray]]:
+    """Recordings of all sources, and recorded noises.
+
+    Raises:
+        DataError: if recordings are missing.
+    """
+    rate = FrontendSpec().sample_rate
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=rate, progress=progress)
+    return recordings, _load_noises(data.noises, data_dir, rate)
+
+
+def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarray]) -> Material:
+    """Divide recordings as a configuration says.
+
+    Raises:
+        DataError: if a recording or speaker crosses the split.
+    """
     split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
     else:
         tracks = (Track(FINAL, train, validation),)
-    return Material(tracks, test, _load_noises(data.noises, data_dir, sample_rate))
+    return Material(tracks, test, noises)
 
 
 def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
