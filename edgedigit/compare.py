@@ -15,11 +15,12 @@ import math
 import multiprocessing
 import os
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -61,11 +62,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Task:
-    """One training: a model on one split of a protocol."""
+    """One training: a model on one split of a protocol, with one seed."""
 
     label: str
     protocol: str
     split: str
+    seed: int
     settings: dict  # nested differences from the defaults, all of them
     folder: Path
 
@@ -74,6 +76,7 @@ class Task:
 class Plan:
     """Everything that is to be trained, read from a YAML file."""
 
+    title: str
     protocols: tuple[Protocol, ...]
     tasks: tuple[Task, ...]
 
@@ -86,9 +89,11 @@ class Plan:
 def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[str] = ()) -> Plan:
     """Read a comparison.
 
-    The file has `recipe` (differences from the defaults), `protocols` (by name: `title`, `settings`, `headline`) and
-    `models`: texts such as `bc_resnet:tau=3`, or mappings of `model` to such a text with `settings` of its own and,
-    where not all are to be run, `protocols` or, for single folds, `splits`.
+    The file has `title`, `recipe` (differences from the defaults), `protocols` (by name: `title`, `settings`,
+    `headline`), `models` and, where more than seed 0 is wanted, `seeds`. A model is a text such as
+    `bc_resnet:tau=3`, or a mapping of `model` to such a text with `settings` of its own, a `label` where two would share
+    one and, where not all are to be run, `protocols` or, for single folds, `splits`. It has no teachers unless its
+    settings name some.
 
     Args:
         models: texts; these alone instead of the file's.
@@ -104,30 +109,34 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    _check_keys(path, stated, {"recipe", "protocols", "models"})
+    required = {"title", "recipe", "protocols", "models"}
+    _check_keys(path, stated, required | {"seeds"}, required)
     protocols = []
     for name, values in stated["protocols"].items():
         _check_keys(f"{path}: protocol {name}", values, {"title", "settings", "headline"}, {"title", "settings"})
         protocols.append(Protocol(name, **values))
+    if not isinstance(stated["models"], list):
+        raise ConfigError(f"{path}: models is {stated['models']!r}, expected a list")
     entries = [{"model": entry} if isinstance(entry, str) else entry for entry in stated["models"]]
     if models:
         known = {entry["model"]: entry for entry in entries}
         entries = [known.get(text, {"model": text}) for text in models]
     tasks = []
     for entry in entries:
-        _check_keys(f"{path}: model", entry, {"model", "settings", "protocols", "splits"}, {"model"})
-        label = ModelConfig.from_text(entry["model"]).label
+        _check_keys(f"{path}: model", entry, {"model", "label", "settings", "protocols", "splits"}, {"model"})
+        model = ModelConfig.from_text(entry["model"])
+        label = entry.get("label", model.label)
         for protocol in protocols:
             if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
                 continue
-            alone = {"teachers": [], "student": entry["model"]}
+            alone = {"teachers": [], "student": {**asdict(model), "label": label}}
             settings = merged(merged(merged(stated["recipe"], protocol.settings), alone), entry.get("settings", {}))
             for split in _splits(configuration.from_dict(settings), data_dir):
-                if split in entry.get("splits", [split]):
-                    folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}"
-                    whole = merged(settings, {"data": {"split": split}})
-                    tasks.append(Task(label, protocol.name, split, whole, folder))
-    return Plan(tuple(protocols), tuple(tasks))
+                for seed in stated.get("seeds", [0]) if split in entry.get("splits", [split]) else ():
+                    folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}{f'-seed{seed}' * bool(seed)}"
+                    whole = merged(settings, {"data": {"split": split}, "seed": seed})
+                    tasks.append(Task(label, protocol.name, split, seed, whole, folder))
+    return Plan(stated["title"], tuple(protocols), tuple(tasks))
 
 
 def _check_keys(where, values, known: set, required: set | None = None) -> None:
@@ -204,7 +213,8 @@ def run_task(task: Task, data_dir: str | None) -> str:
     )
     for checkpoint in task.folder.glob("*.last.pt"):  # three times the weights, and the training is over
         checkpoint.unlink()
-    return f"{task.label}, {task.protocol}, {task.split}: {100 * row['accuracy']:.2f} % of {row['n']}, {seconds:.0f} s"
+    run = f"{task.label}, {task.protocol}, {task.split}, seed {task.seed}"
+    return f"{run}: {100 * row['accuracy']:.2f} % of {row['n']}, {seconds:.0f} s"
 
 
 def _silent(*_) -> None:
@@ -278,11 +288,11 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
             results = [result for task, result in found if task.protocol == protocol.name]
             if not results:
                 continue
-            n_correct, n = (sum(result["accuracy"][key] for result in results) for key in ("n_correct", "n"))
+            planned = {task.split for task in own if task.protocol == protocol.name}
             row["accuracy"][protocol.name] = {
-                **accuracy_row(protocol.title, n_correct, n),
-                "splits": [result["split"] for result in results],
-                "n_splits_planned": sum(task.protocol == protocol.name for task in own),
+                **_over_seeds(protocol.title, results),
+                "splits": sorted({result["split"] for result in results}),
+                "n_splits_planned": len(planned),
                 "unseen_speakers": all(result["unseen_speakers"] for result in results),
             }
         row["epochs"] = sorted({result["epochs"] for _, result in found})
@@ -295,6 +305,22 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
     if not rows:
         raise ConfigError("nothing has been trained yet; leave --read-only out")
     return rows
+
+
+def _over_seeds(title: str, results: Sequence[dict]) -> dict:
+    """Accuracy over all splits, the mean of the seeds, with the interval of one: a seed tests no further clips.
+
+    Where seeds have run different splits, only those that every seed has run count.
+    """
+    seeds = sorted({result["seed"] for result in results})
+    shared = set.intersection(*({r["split"] for r in results if r["seed"] == seed} for seed in seeds))
+    counted = [result for result in results if result["split"] in shared]
+    n = sum(result["accuracy"]["n"] for result in counted) // len(seeds)
+    right = [sum(r["accuracy"]["n_correct"] for r in counted if r["seed"] == seed) for seed in seeds]
+    row = accuracy_row(title, round(sum(right) / len(right)), n)
+    if len(seeds) > 1:
+        row |= {"seeds": seeds, "by_seed": [r / n for r in right], "deviation": statistics.stdev(r / n for r in right)}
+    return row
 
 
 def recommend(rows: Sequence[dict], use_case: str, headline: str) -> tuple[dict, str]:
@@ -378,12 +404,14 @@ def text_table(rows: Sequence[dict], protocols: Sequence[Protocol]) -> str:
 
 
 def accuracy_cell(accuracy: dict | None) -> str:
-    """Accuracy, interval and, where folds are missing, how many there are."""
+    """Accuracy, interval, deviation between seeds and, where folds are missing, how many there are."""
     if accuracy is None:
         return "–"
     text = "{:.2f} [{:.1f}, {:.1f}]".format(*(100 * accuracy[k] for k in ("accuracy", "accuracy_low", "accuracy_high")))
+    if "deviation" in accuracy:
+        text += f" ± {100 * accuracy['deviation']:.2f}"
     n_run, n_planned = len(accuracy["splits"]), accuracy["n_splits_planned"]
-    return text if n_run == n_planned and n_planned != 2 else f"{text} {n_run} folds"
+    return text if n_run == n_planned else f"{text} {n_run} of {n_planned} folds"
 
 
 def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
@@ -417,7 +445,7 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
     pyplot.close(figure)
 
 
-def result_of(rows: Sequence[dict], plan: Plan, command: str, title: str, name: str) -> dict:
+def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict:
     """The comparison as a file of `docs/results`, which README's tables are made from."""
     table = []
     for row in rows:
@@ -433,6 +461,7 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, title: str, name: 
             {
                 "group": row["model"],
                 **{key: head[key] for key in ("n", "n_correct")},
+                **({"± between seeds": round(100 * head["deviation"], 2)} if "deviation" in head else {}),
                 **others,
                 "parameters": row["n_params"],
                 "M MACs": round(row["macs"] / 1e6, 2),
@@ -447,10 +476,10 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, title: str, name: 
     commits = sorted({commit for row in rows for commit in row["commits"]})
     return {
         "name": name,
-        "title": title,
+        "title": plan.title,
         "command": command,
         "commit": ", ".join(commits),
-        "seeds": [0],
+        "seeds": sorted({task.seed for task in plan.tasks}),
         "rows": table,
         "note": f"Accuracy % is that of {plan.headline.title}. fp32 ONNX, one thread, {machine['cpu']}, onnxruntime "
         f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each.",
@@ -469,7 +498,6 @@ def parse_args(argv: Sequence[str] | None):
     parser.add_argument("--use-case", choices=USE_CASES, default="balanced", help="recommend one for it (%(default)s)")
     parser.add_argument("--plot", help="PNG of the Pareto plot (<run-dir>/pareto.png)")
     parser.add_argument("--results", help="JSON file to write the table to, for README.md")
-    parser.add_argument("--title", default="Architectures, each trained alone", help="of the table")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error("--jobs is 1 or more")
@@ -509,7 +537,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{best['latency']['latency_ms_p50']:.3f} ms, {best['n_params']:,} parameters"
     )
     words = ["python", "-m", "edgedigit.compare", "--config", args.config]
-    result = result_of(rows, plan, shlex.join(words), args.title, Path(args.results or "architectures").stem)
+    result = result_of(rows, plan, shlex.join(words), Path(args.results or "architectures").stem)
     if args.results:
         write_json(args.results, result)
     print_json({"recommended": best["model"], "use_case": args.use_case, "plot": str(plot), "models": rows})
