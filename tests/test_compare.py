@@ -191,7 +191,7 @@ def test_results_are_read_where_nothing_was_trained_only_as_an_error(tmp_path):
 
 
 def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
-    words, folder = trained
+    folder = trained[1]
     plan = compare.load_plan(folder / "plan.yaml", folder / "runs", None)
     task = plan.tasks[0]
     (task.folder / compare.RESULT_FILE).rename(tmp_path / "kept.json")
