@@ -92,8 +92,8 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
     The file has `title`, `recipe` (differences from the defaults), `protocols` (by name: `title`, `settings`,
     `headline`), `models` and, where more than seed 0 is wanted, `seeds`. A model is a text such as
     `bc_resnet:tau=3`, or a mapping of `model` to such a text with `settings` of its own, a `label` where two would
-    share one and, where not all are to be run, `protocols` or, for single folds, `splits`. It has no teachers unless its
-    settings name some.
+    share one and, where not all are to be run, `protocols` or, for single folds, `splits`. It has no teachers unless
+    its settings name some.
 
     Args:
         models: texts; these alone instead of the file's.
@@ -211,8 +211,6 @@ def run_task(task: Task, data_dir: str | None) -> str:
             "accuracy": row,
         },
     )
-    for checkpoint in task.folder.glob("*.last.pt"):  # three times the weights, and the training is over
-        checkpoint.unlink()
     run = f"{task.label}, {task.protocol}, {task.split}, seed {task.seed}"
     return f"{run}: {100 * row['accuracy']:.2f} % of {row['n']}, {seconds:.0f} s"
 
