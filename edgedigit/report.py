@@ -1,4 +1,4 @@
-"""Write the measured figures of README.md and MODEL_CARD.md from result files, and draw training runs.
+"""Write the measured figures of the documents from result files, and draw training runs.
 
     python -m edgedigit.report            # rewrite every generated block
     python -m edgedigit.report --check    # exit code 1 if a block no longer matches its result files
@@ -28,7 +28,7 @@ from edgedigit.cli import ArgumentParser, run_main
 from edgedigit.errors import InputError, MissingDependencyError
 from edgedigit.metrics import accuracy_row
 
-DOCUMENTS = ("README.md", "MODEL_CARD.md")
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md")
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
