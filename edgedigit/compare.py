@@ -17,6 +17,7 @@ import os
 import shlex
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -203,7 +204,7 @@ def run_task(task: Task, data_dir: str | None) -> str:
             "unseen_speakers": not heard & {r.speaker for r in material.test},
             "n_params": folded_parameters(model),
             "macs": count_macs(model),
-            "epochs": sum(json.loads(line)["phase"].startswith(pipeline.FINAL) for line in log),
+            "epochs": json.loads(log[-1])["epoch"],
             "seconds": round(seconds, 1),
             "device": config.device,
             "commit": source_commit(),
@@ -241,6 +242,16 @@ def _material(config: Config, data_dir: str | None) -> pipeline.Material:
     return pipeline.divide(data, *_recordings(data.sources, data.noises, data.labels, data_dir))
 
 
+def _end_with_parent() -> None:
+    """Should this process be left alone, end it: started again, the command would train in the same folders."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _work(task: Task, data_dir: str | None) -> str:
     try:
         return run_task(task, data_dir)
@@ -254,7 +265,7 @@ def train(tasks: Sequence[Task], data_dir: str | None, n_jobs: int) -> None:
     print(f"{len(tasks)} trainings, {len(tasks) - len(waiting)} of them finished", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_jobs, mp_context=context, initializer=_end_with_parent) as pool:
         futures = [pool.submit(_work, task, data_dir) for task in waiting]
         try:
             for i, future in enumerate(futures):
