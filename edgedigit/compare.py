@@ -183,7 +183,7 @@ def run_task(task: Task, data_dir: str | None) -> str:
     config = configuration.from_dict(task.settings)
     started = time.perf_counter()
     material = _material(config, data_dir)
-    pipeline.prepare_run(config, task.folder, resume=True)
+    pipeline.prepare_run(config, task.folder, True, material.tracks)
     students = pipeline.train_all(config, material, task.folder, resume=True, say=_silent, bars=False)
     model = students[pipeline.FINAL]
     seconds = time.perf_counter() - started

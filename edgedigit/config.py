@@ -116,7 +116,8 @@ class AugmentConfig:
 class ModelConfig:
     """A registered model and what its builder is given.
 
-    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`.
+    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`. Dots
+    reach inwards (`frontend.kind=mfcc`), values are YAML (`widths=[16,24,32,48]`).
     """
 
     name: str
@@ -133,21 +134,23 @@ class ModelConfig:
         """The model that a text such as `resnet_se:frontend.kind=mfcc` stands for.
 
         Raises:
-            ConfigError: if an option has no value.
+            ConfigError: if an option has no value or one that is not YAML.
         """
         import yaml
 
         name, _, options = text.partition(":")
         kwargs: dict = {}
-        for option in filter(None, options.split(",")):
+        for option in filter(None, re.split(r",(?![^\[{]*[\]}])", options)):  # not at the commas of a list
             key, equals, value = option.partition("=")
-            if not equals or not key:
+            if not equals or not key.strip():
                 raise ConfigError(f"model {text!r}: option {option!r} has no value; write it as KEY=VALUE")
-            inner = kwargs
-            *sections, last = key.strip().split(".")
-            for section in sections:
-                inner = inner.setdefault(section, {})
-            inner[last] = yaml.safe_load(value)
+            try:
+                nested = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ConfigError(f"model {text!r}: the value of {key!r} is not valid YAML") from None
+            for part in reversed(key.strip().split(".")):
+                nested = {part: nested}
+            kwargs = _overlay(kwargs, nested)
         label = re.sub(r"[^\w.+-]+", "-", text.strip().replace("=", "")).strip("-")
         return cls(name.strip(), kwargs, label)
 
@@ -249,6 +252,7 @@ class Config:
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
+    teachers_from: str = ""  # folder of a run whose trained teachers are taken as they are; empty trains them
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
     fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)
@@ -265,6 +269,8 @@ class Config:
         _at_least(0, seed=self.seed, threads=self.threads)
         _one_of(DEVICES, device=self.device)
         _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
+        if self.teachers_from and not self.teachers:
+            raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
         for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
             weights, n_labels = fit.class_weights, len(self.data.labels)
             if weights and weights != BALANCED and len(weights) != n_labels:
@@ -373,6 +379,16 @@ def _merge(kind, base, values, where):
         raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
 
 
+def _overlay(base: Mapping, values: Mapping) -> dict:
+    """`values` laid over `base`, mappings within them likewise."""
+    both = {
+        key
+        for key in base.keys() & values.keys()
+        if isinstance(base[key], Mapping) and isinstance(values[key], Mapping)
+    }
+    return {**base, **values, **{key: _overlay(base[key], values[key]) for key in both}}
+
+
 def _default(kind, key):
     value = next(f for f in dataclasses.fields(kind) if f.name == key).default
     return None if value is dataclasses.MISSING else value
@@ -402,7 +418,7 @@ def _convert(hint, current, value, path):
             _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
         )
     if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
-        return {**current, **value}
+        return _overlay(current, value)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

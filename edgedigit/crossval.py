@@ -70,7 +70,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
             "--quiet",
             *(["--config", args.config] if args.config else []),
         ]
-        train += [word for setting in (*args.set, f"data.split={split}") for word in ("--set", setting)]
+        train += [word for setting in _settings(split, run_dir, args) for word in ("--set", setting)]
         compress = ["prune_and_quantize.py", "--run-dir", run_dir, "--quiet"]
         common = ["--data-dir", args.data_dir] if args.data_dir else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
@@ -89,6 +89,12 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
     return [row for row in read_answers(answers) if row["part"] == "test"]
 
 
+def _settings(split: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
+    """What a fold changes in the recipe."""
+    taken = [f"teachers_from={args.teachers_from / run_dir.name}"] if args.teachers_from else []
+    return [*args.set, f"data.split={split}", *taken]
+
+
 def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     """Whether a fold has been trained to its end with the present recipe.
 
@@ -97,7 +103,7 @@ def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     """
     if not (run_dir / SUMMARY_FILE).exists():
         return False
-    wanted = load_config(args.config, [*args.set, f"data.split={split}"])
+    wanted = load_config(args.config, _settings(split, run_dir, args))
     if training_settings(load_run_config(run_dir)) != training_settings(wanted):
         raise ConfigError(f"{run_dir} holds a fold of another recipe; choose another --run-dir")
     return True
@@ -150,6 +156,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", help="folder of the folds (runs/<protocol>)")
     parser.add_argument(
+        "--teachers-from",
+        type=Path,
+        metavar="RUN_DIR",
+        help="folder of another cross-validation: each fold takes the teachers of the same fold there",
+    )
+    parser.add_argument(
         "--chosen-on",
         nargs="*",
         default=[],
@@ -194,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
     words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
     words += [word for setting in args.set for word in ("--set", setting)]
+    words += ["--teachers-from", str(args.teachers_from)] if args.teachers_from else []
     words += ["--chosen-on", *args.chosen_on] if args.chosen_on else []
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,

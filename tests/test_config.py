@@ -70,6 +70,81 @@ def test_plain_values_and_back():
 
 
 @pytest.mark.parametrize(
+    "text, name, kwargs, label",
+    [
+        ("ds_cnn", "ds_cnn", {}, "ds_cnn"),
+        ("bc_resnet:tau=3", "bc_resnet", {"tau": 3}, "bc_resnet-tau3"),
+        (
+            "resnet_se:frontend.kind=mfcc,frontend.n_mfcc=13,dropout=0.1",
+            "resnet_se",
+            {"frontend": {"kind": "mfcc", "n_mfcc": 13}, "dropout": 0.1},
+            "resnet_se-frontend.kindmfcc-frontend.n_mfcc13-dropout0.1",
+        ),
+        (
+            "resnet_se:widths=[8,8],dropout=0",
+            "resnet_se",
+            {"widths": [8, 8], "dropout": 0},
+            "resnet_se-widths-8-8-dropout0",
+        ),
+        (
+            "resnet_se:frontend={kind: mfcc, n_mfcc: 13}",
+            "resnet_se",
+            {"frontend": {"kind": "mfcc", "n_mfcc": 13}},
+            None,
+        ),
+    ],
+)
+def test_a_text_stands_for_a_model(tmp_path, text, name, kwargs, label):
+    """In a file, in an override, as the student and among the teachers; to config.json and back."""
+    configs = [
+        load_config(written(tmp_path, json.dumps({"student": text, "teachers": [text]}), "models.json")),
+        load_config(
+            None, [f"student={text}" if "{" not in text else f"student={text!r}", f"teachers={json.dumps([text])}"]
+        ),
+    ]
+    for config in configs:
+        for model in (config.student, config.teachers[0]):
+            assert (model.name, model.kwargs) == (name, kwargs)
+            assert label is None or model.label == label
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("bc_resnet:tau", "option 'tau' has no value; write it as KEY=VALUE"),
+        ("bc_resnet:=3", "option '=3' has no value"),
+        ("resnet_se:widths=[8", "the value of 'widths' is not valid YAML"),
+    ],
+)
+def test_a_text_that_stands_for_no_model_is_one_line(text, words):
+    with pytest.raises(ConfigError) as raised:
+        from_dict({"student": text})
+    assert words in str(raised.value) and repr(text) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_options_are_changed_one_by_one_after_a_text():
+    text = "student=resnet_se:frontend.kind=mfcc,widths=[8,8]"
+    overrides = [text, "student.kwargs.frontend.n_mfcc=13", "student.kwargs.widths=[4,4]"]
+    student = load_config(None, overrides).student
+    assert student.kwargs == {"frontend": {"kind": "mfcc", "n_mfcc": 13}, "widths": [4, 4]}
+    assert student.label == load_config(None, [text]).student.label  # files keep their name
+    assert load_config(None, [*overrides, "student.label=mine"]).student.label == "mine"
+
+
+def test_another_model_has_none_of_the_options_of_the_one_before():
+    student = load_config(None, ["student=bc_resnet:tau=3", "student.name=kwt"]).student
+    assert (student.name, student.kwargs, student.label) == ("kwt", {}, "kwt")
+
+
+@pytest.mark.parametrize("label", ["a/b", "../up", "a b", "x:y"])
+def test_a_label_that_cannot_name_a_file_is_refused(label):
+    with pytest.raises(ConfigError, match="expected letters, digits"):
+        from_dict({"student": {"name": "ds_cnn", "label": label}})
+
+
+@pytest.mark.parametrize(
     "override, section, key, value",
     [
         ("fit_student.lr=3e-3", "fit_student", "lr", 3e-3),

@@ -73,3 +73,9 @@ def test_a_fold_that_compresses_nothing_is_an_error(tmp_path, monkeypatch):
     args = crossval.parse_args(["kfold:2"])
     with pytest.raises(crossval.EdgedigitError, match="nothing was compressed"):
         crossval.run_fold("kfold:2:0", tmp_path, args)
+
+
+def test_each_fold_takes_the_teachers_of_the_same_fold_elsewhere(tmp_path):
+    args = crossval.parse_args(["kfold:2", "--teachers-from", str(tmp_path), "--set", "seed=1"])
+    settings = crossval._settings("kfold:2:1", tmp_path / "here" / "kfold-2-1", args)
+    assert settings == ["seed=1", "data.split=kfold:2:1", f"teachers_from={tmp_path / 'kfold-2-1'}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from tqdm import tqdm
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
-from edgedigit.data.dataset import TrainingBatches, as_arrays
+from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.recording import Recording
 from edgedigit.data.splits import make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
 from edgedigit.spec import FrontendSpec
-from edgedigit.train.checkpoints import build_model, load_checkpoint
+from edgedigit.train import distributed
+from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
 from edgedigit.train.trainer import Ensemble, Trainer
 
@@ -106,12 +107,14 @@ def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
         raise  # noises that were asked for by name
 
 
-def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
-    """Create the run folder and store the resolved configuration in it.
+def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Track]) -> None:
+    """Create the run folder, store the resolved configuration in it, and the teachers that another run has trained.
 
     Raises:
         ConfigError: if the folder already holds a run and `resume` is not given, or holds another's; or if a
-            model cannot be built or the device lacks a precision, which is better known before anything is trained.
+            model cannot be built, the device lacks a precision or the teachers of another run may have heard who
+            is held out here, which is better known before anything is trained.
+        ModelError: if those teachers are missing or have not been trained to their end.
     """
     _check_models(config)
     check_device(config.device)
@@ -126,7 +129,47 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
                 f"{run_dir} was started with other settings (see {path}); resume with the same ones "
                 "or choose another --run-dir"
             )
+    elif config.teachers_from:
+        take_teachers(config, run_dir, tracks)
     write_json(path, configuration.to_dict(config))
+
+
+def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Copy the teachers of `config.teachers_from`, which may have been trained there as a student too.
+
+    With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
+    `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
+
+    Raises:
+        ConfigError: if a teacher is of another kind, or was trained on other recordings.
+        ModelError: if a teacher is missing or has not been trained to its end.
+    """
+    folder = Path(config.teachers_from)
+    taken = {}
+    for track in tracks:
+        for teacher in config.teachers:
+            phase = f"{track.name}-{teacher.label}"
+            saved = load_checkpoint(folder / f"{phase}.best.pt")
+            if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
+                raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
+            if saved["model"] != describe(create_model(teacher.name, len(config.data.labels), **teacher.kwargs)):
+                raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
+            theirs, ours = (
+                configuration.to_dict(one.data) for one in (configuration.from_dict(saved["config"]), config)
+            )
+            differing = [f"data.{key}" for key in ours if theirs[key] != ours[key]]
+            # The same settings name other recordings in another --data-dir. Older checkpoints do not say which.
+            recordings = fingerprint(track.train)
+            if saved.get("recordings", recordings) != recordings:
+                differing.append("the recordings themselves")
+            if differing:
+                raise ConfigError(
+                    f"{folder}: {phase} was trained with other {', '.join(differing)} and may have heard who is held "
+                    "out here; leave teachers_from empty to train teachers for this run"
+                )
+            taken[phase] = {**saved, "done": True}
+    for phase, saved in taken.items():
+        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
 
 
 def _check_models(config: Config) -> None:
@@ -175,18 +218,21 @@ def train_all(
     Returns:
         The student of each track, by the track's name.
     """
+    if config.teachers_from:
+        distributed.wait_for_all()  # for the first process to have taken them
     students = {}
     epochs_run: dict[str, int] = {}
     for track in material.tracks:
         say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
-        teachers = []
-        for teacher in config.teachers:
-            fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
-            model, epochs_run[teacher.label] = _train_one(
-                config, track, teacher, fit, None, material, run_dir, resume, say, bars
-            )
-            teachers.append(model)
-        ensemble = Ensemble(teachers, config.precision) if teachers else None
+        if config.teachers_from:
+            say(f"  teachers from {config.teachers_from}")
+        else:
+            for teacher in config.teachers:
+                fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
+                _, epochs_run[teacher.label] = _train_one(
+                    config, track, teacher, fit, None, material, run_dir, resume, say, bars
+                )
+        ensemble = load_teachers(config, run_dir, track.name)
         fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.label))
         students[track.name], epochs_run[config.student.label] = _train_one(
             config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars

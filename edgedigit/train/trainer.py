@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
-from edgedigit.data.dataset import TrainingBatches
+from edgedigit.data.dataset import TrainingBatches, fingerprint
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
@@ -141,6 +141,7 @@ class Trainer:
         self.average = Averager(model, config.ema_decay)
         self.rows = distributed.share_of(batches.batch_size)
         self.network = distributed.parallel(self.model.network)
+        self.trained_on = fingerprint(batches.recordings)
         self.kept: dict[int, list] = {}  # batches that come again, see `_prepared`
         self.epoch = 0
         self.step = 0
@@ -237,9 +238,11 @@ class Trainer:
     def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Batches of this epoch: features (B, C, F, N), targets and soft targets (B, n_labels), the latter or None.
 
-        Batches that come again are kept in memory: neither augmentation nor features nor teachers are computed twice.
+        Batches that come again are kept in memory, the rows of this process and as long as this object lives: neither
+        augmentation nor features nor teachers are computed twice. A resumed run computes them once more, to the same
+        bits.
         """
-        copy = self.batches.copy_of(self.epoch)
+        copy, copies = self.batches.copy_of(self.epoch), self.batches.augment.copies
         if copy in self.kept:
             self.batches.waited_s = 0.0
             yield from self.kept[copy]
@@ -252,7 +255,7 @@ class Trainer:
             with torch.no_grad():
                 features = self.model.frontend(waveforms)
                 soft = None if self.teacher is None else self.teacher(waveforms, {self.model.spec: features})
-            if self.batches.augment.copies:
+            if copies and self.epoch + copies < self.config.epochs:
                 kept.append((features, targets, soft))
             yield features, targets, soft
         if kept:
@@ -355,6 +358,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": self.best,
             "config": self.resolved,
+            "recordings": self.trained_on,
         }
         if improved:
             save_checkpoint(self._path("best"), shared)
