@@ -27,7 +27,9 @@ def parse_args(argv):
     parser.add_argument("--list-models", action="store_true", help="say which there are, and stop")
     parser.add_argument("--student", metavar="NAME[:...]", help="that learns from the teachers (student_dscnn)")
     parser.add_argument("--teachers", nargs="*", metavar="NAME[:...]", help="whose mean is taught; none: labels alone")
-    parser.add_argument("--teachers-from", metavar="RUN", help="folder of a run that has trained them on the same data")
+    parser.add_argument(
+        "--teachers-from", nargs="+", metavar="RUN", help="folders of runs that have trained them on the same data"
+    )
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", default="runs/default", help="folder of this run (%(default)s)")
     parser.add_argument("--epochs", type=int, help="of teachers and student alike")
@@ -50,7 +52,7 @@ def overrides(args) -> list[str]:
     named = {
         "student": args.student,
         "teachers": None if args.teachers is None else json.dumps(args.teachers),
-        "teachers_from": args.teachers_from,
+        "teachers_from": None if args.teachers_from is None else json.dumps(args.teachers_from),
         "fit_teacher.epochs": args.epochs,
         "fit_student.epochs": args.epochs,
         "fit_teacher.batch_size": args.batch_size,

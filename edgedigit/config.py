@@ -252,7 +252,7 @@ class Config:
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
-    teachers_from: str = ""  # folder of a run whose trained teachers are taken as they are; empty trains them
+    teachers_from: str | tuple[str, ...] = ()  # folders of runs whose trained teachers are taken as they are; () trains
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
     fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)

@@ -135,7 +135,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
 
 
 def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
-    """Copy the teachers of `config.teachers_from`, which may have been trained there as a student too.
+    """Copy the teachers of `config.teachers_from`, each from the first folder that has it, as teacher or as student.
 
     With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
     `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
@@ -144,11 +144,12 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
         ConfigError: if a teacher is of another kind, or was trained on other recordings.
         ModelError: if a teacher is missing or has not been trained to its end.
     """
-    folder = Path(config.teachers_from)
+    folders = [Path(folder) for folder in _as_tuple(config.teachers_from)]
     taken = {}
     for track in tracks:
         for teacher in config.teachers:
             phase = f"{track.name}-{teacher.label}"
+            folder = next((f for f in folders if (f / f"{phase}.best.pt").exists()), folders[0])
             saved = load_checkpoint(folder / f"{phase}.best.pt")
             if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
                 raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
@@ -170,6 +171,10 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
             taken[phase] = {**saved, "done": True}
     for phase, saved in taken.items():
         save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+
+
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _check_models(config: Config) -> None:
@@ -225,7 +230,7 @@ def train_all(
     for track in material.tracks:
         say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
         if config.teachers_from:
-            say(f"  teachers from {config.teachers_from}")
+            say(f"  teachers from {', '.join(_as_tuple(config.teachers_from))}")
         else:
             for teacher in config.teachers:
                 fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
