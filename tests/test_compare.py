@@ -7,9 +7,14 @@ import pytest
 import yaml
 from tiny_training import tones
 
-from edgedigit import compare
+from edgedigit import config as configuration
 from edgedigit.audio import SAMPLE_RATE
+from edgedigit.compare import __main__ as command
+from edgedigit.compare import plan as planning
+from edgedigit.compare import results, training
+from edgedigit.compare.recommend import recommend
 from edgedigit.errors import ConfigError
+from edgedigit.metrics import accuracy_row
 
 TINY = {"widths": [8, 12], "depths": [1, 1], "kernels": [5, 5]}
 
@@ -26,11 +31,11 @@ def write_plan(folder, **changes):
 
 
 def load(folder, only=(), **changes):
-    return compare.load_plan(write_plan(folder, **changes), folder / "runs", None, only)
+    return planning.load_plan(write_plan(folder, **changes), folder / "runs", None, only)
 
 
 def row(model, accuracy, p50, n_params=1000, n=1000, p99=None, size_bytes=10_000):
-    counted = compare.accuracy_row("strangers", round(accuracy * n), n)
+    counted = accuracy_row("strangers", round(accuracy * n), n)
     latency = {"latency_ms_p50": p50, "latency_ms_p99": p99 or 2 * p50}
     return {
         "model": model,
@@ -56,21 +61,21 @@ ROWS = [
     [("accuracy", "big"), ("speed", "quick"), ("balanced", "quick"), ("production", "smaller"), ("research", "lean")],
 )
 def test_each_use_has_its_model(use_case, model):
-    chosen, why = compare.recommend(ROWS, use_case, "strangers")
+    chosen, why = recommend(ROWS, use_case, "strangers")
     assert chosen["model"] == model
     assert why
 
 
 def test_a_model_whose_latency_breaks_the_budget_is_not_for_production():
     late = [row("late", 0.99, 14.0, p99=16.0), row("punctual", 0.9, 14.0, p99=14.5)]
-    assert compare.recommend(late, "production", "strangers")[0]["model"] == "punctual"
+    assert recommend(late, "production", "strangers")[0]["model"] == "punctual"
     with pytest.raises(ConfigError, match="keeps 90,000 parameters"):
-        compare.recommend(late[:1], "production", "strangers")
+        recommend(late[:1], "production", "strangers")
 
 
 def test_without_the_accuracy_that_counts_nothing_is_recommended():
     with pytest.raises(ConfigError, match="train first"):
-        compare.recommend(ROWS, "accuracy", "elsewhere")
+        recommend(ROWS, "accuracy", "elsewhere")
 
 
 def test_settings_of_recipe_protocol_and_model_are_laid_over_each_other(tmp_path):
@@ -81,7 +86,7 @@ def test_settings_of_recipe_protocol_and_model_are_laid_over_each_other(tmp_path
         ("cnn_mini", 0), ("cnn_mini", 7), ("bc_resnet-tau2", 0), ("bc_resnet-tau2", 7)
     ]  # fmt: skip
     assert len({task.folder for task in plan.tasks}) == 4
-    config = compare.configuration.from_dict(plan.tasks[3].settings)
+    config = configuration.from_dict(plan.tasks[3].settings)
     assert (config.fit_student.epochs, config.fit_student.lr, config.seed, config.teachers) == (3, 0.1, 7, ())
     assert (config.student.name, config.student.kwargs) == ("bc_resnet", {"tau": 2})
 
@@ -91,7 +96,7 @@ def test_a_model_named_on_the_command_line_keeps_the_settings_of_the_file(tmp_pa
     plan = load(tmp_path, only=("cnn_lite", "mlp_mfcc"))
     assert [task.label for task in plan.tasks] == ["cnn_lite", "mlp_mfcc"]
     path = write_plan(tmp_path, models=["cnn_mini", entry])
-    (task,) = compare.load_plan(path, tmp_path, None, ["cnn_lite"]).tasks
+    (task,) = planning.load_plan(path, tmp_path, None, ["cnn_lite"]).tasks
     assert task.settings["fit_student"] == {"lr": 0.1}
 
 
@@ -112,27 +117,27 @@ def test_mistakes_in_the_file_cost_one_line(tmp_path, changes, message):
 
 
 def result(split, n_correct, seed=0, n=100):
-    return {"split": split, "seed": seed, "accuracy": compare.accuracy_row(split, n_correct, n)}
+    return {"split": split, "seed": seed, "accuracy": accuracy_row(split, n_correct, n)}
 
 
 def test_folds_are_pooled_and_seeds_averaged():
-    pooled = compare._over_seeds("loso", [result("a", 90), result("b", 80)])
+    pooled = results._over_seeds("loso", [result("a", 90), result("b", 80)])
     assert (pooled["n"], pooled["n_correct"]) == (200, 170)
     assert "deviation" not in pooled
-    seeds = compare._over_seeds("loso", [result("a", 90), result("a", 94, seed=1), result("a", 92, seed=2)])
+    seeds = results._over_seeds("loso", [result("a", 90), result("a", 94, seed=1), result("a", 92, seed=2)])
     assert (seeds["n"], seeds["n_correct"]) == (100, 92)
     assert seeds["deviation"] == pytest.approx(0.02)
 
 
 def test_a_fold_that_not_every_seed_has_run_does_not_count():
-    uneven = compare._over_seeds("loso", [result("a", 90), result("b", 10), result("a", 94, seed=1)])
+    uneven = results._over_seeds("loso", [result("a", 90), result("b", 10), result("a", 94, seed=1)])
     assert (uneven["n"], uneven["n_correct"]) == (100, 92)
 
 
 def test_missing_folds_are_said(tmp_path):
-    cell = compare.accuracy_row("x", 90, 100) | {"splits": ["a"], "n_splits_planned": 6}
-    assert compare.accuracy_cell(cell).endswith("1 of 6 folds")
-    assert compare.accuracy_cell(None) == "–"
+    cell = accuracy_row("x", 90, 100) | {"splits": ["a"], "n_splits_planned": 6}
+    assert results.accuracy_cell(cell).endswith("1 of 6 folds")
+    assert results.accuracy_cell(None) == "–"
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +166,13 @@ def trained(corpus, tmp_path_factory):
         models=["cnn_mini", {"model": "student_dscnn", "settings": {"student": {"kwargs": TINY}}}],
     )
     words = ["--config", str(plan), "--run-dir", str(folder / "runs"), "--results", str(folder / "compared.json")]
-    assert compare.main(words) == 0
+    assert command.main(words) == 0
     return words, folder
 
 
 def test_a_comparison_ends_with_a_table_a_plot_and_a_recommendation(trained, capsys):
     words, folder = trained
-    assert compare.main([*words, "--read-only", "--use-case", "speed"]) == 0
+    assert command.main([*words, "--read-only", "--use-case", "speed"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert json.loads(printed[-1])["recommended"] in ("cnn_mini", "student_dscnn")
     assert printed[0].startswith("model")
@@ -180,22 +185,22 @@ def test_a_comparison_ends_with_a_table_a_plot_and_a_recommendation(trained, cap
 
 def test_what_is_finished_is_not_trained_again(trained, monkeypatch, capsys):
     words, _ = trained
-    monkeypatch.setattr(compare, "run_task", lambda *_: pytest.fail("trained again"))
-    assert compare.main(words) == 0
+    monkeypatch.setattr(training, "run_task", lambda *_: pytest.fail("trained again"))
+    assert command.main(words) == 0
     assert "2 trainings, 2 of them finished" in capsys.readouterr().out
 
 
 def test_results_are_read_where_nothing_was_trained_only_as_an_error(tmp_path):
     with pytest.raises(ConfigError, match="nothing has been trained"):
-        compare.main(["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path / "no"), "--read-only"])
+        command.main(["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path / "no"), "--read-only"])
 
 
 def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
     folder = trained[1]
-    plan = compare.load_plan(folder / "plan.yaml", folder / "runs", None)
+    plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
     task = plan.tasks[0]
-    (task.folder / compare.RESULT_FILE).rename(tmp_path / "kept.json")
-    other = replace(task, settings=compare.merged(task.settings, {"fit_student": {"epochs": 3}}))
+    (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
+    other = replace(task, settings=planning.merged(task.settings, {"fit_student": {"epochs": 3}}))
     with pytest.raises(ConfigError, match="other settings"):
-        compare.run_task(other, None)
-    (tmp_path / "kept.json").rename(task.folder / compare.RESULT_FILE)
+        training.run_task(other, None)
+    (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
