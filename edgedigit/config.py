@@ -201,16 +201,22 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Soft targets: loss = alpha * T^2 * KL + (1 - alpha) * CE."""
+    """Soft targets: loss = alpha * T^2 * KL + (1 - alpha) * CE + feature_weight * (1 - cosine)."""
 
     temperature: float = 4.0
     alpha: float = 0.7
+    feature_weight: float = 0.0  # of the distance to the teachers' embeddings; 0 asks for none
+    teacher_weights: tuple[float, ...] = ()  # of each teacher's log-probabilities in their mean; empty weighs all alike
 
     def __post_init__(self):
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature}, expected more than 0")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
+        _at_least(0, feature_weight=self.feature_weight)
+        weights = self.teacher_weights
+        if not all(0 <= weight < math.inf for weight in weights) or (weights and not any(weights)):
+            raise ConfigError(f"teacher_weights is {list(weights)}, expected numbers from 0 that are not all 0")
 
 
 @dataclass(frozen=True)
@@ -222,12 +228,15 @@ class CompressConfig:
     epochs_per_step: int = 1
     final_epochs: int = 24  # fine-tuning once the last channel has left
     lr: float = 3e-3
+    qat_epochs: int = 0  # of fine-tuning with INT8's roundings, after the last; 0 leaves them to calibration alone
+    qat_lr: float = 3e-4  # peak; the net is already trained, and large steps would undo that
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
 
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
         _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
+        _at_least(0, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 
@@ -271,6 +280,11 @@ class Config:
         _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
         if self.teachers_from and not self.teachers:
             raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
+        if self.distill.teacher_weights and len(self.distill.teacher_weights) != len(self.teachers):
+            raise ConfigError(
+                f"distill.teacher_weights has {len(self.distill.teacher_weights)} values, expected one for each of "
+                f"{len(self.teachers)} teachers"
+            )
         for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
             weights, n_labels = fit.class_weights, len(self.data.labels)
             if weights and weights != BALANCED and len(weights) != n_labels:

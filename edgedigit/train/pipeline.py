@@ -23,6 +23,7 @@ from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.hints import classifiers
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
@@ -187,7 +188,10 @@ def _check_models(config: Config) -> None:
         )
     window = FrontendSpec()
     for model in models:
-        spec = create_model(model.name, len(config.data.labels), **model.kwargs).spec
+        built = create_model(model.name, len(config.data.labels), **model.kwargs)
+        if config.teachers and config.distill.feature_weight:
+            classifiers(built)
+        spec = built.spec
         if (spec.sample_rate, spec.n_samples) != (window.sample_rate, window.n_samples):
             raise ConfigError(
                 f"{model.name} takes {spec.n_samples} samples at {spec.sample_rate} Hz; recordings are prepared as "
@@ -250,7 +254,7 @@ def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     teachers = [
         build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
     ]
-    return Ensemble(teachers, config.precision) if teachers else None
+    return Ensemble(teachers, config.precision, config.distill.teacher_weights) if teachers else None
 
 
 def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
