@@ -19,7 +19,8 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "crossval", "evaluate", "peers", "word_stream"),
+    ("report", "evaluate", "peers", "word_stream"),
+    ("crossval",),
     ("bench",),
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -26,6 +26,8 @@ from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 CONFIG_FILE = "config.json"
+STUDENT_FILE = "student.json"  # summary of a finished training
+STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
         ConfigError: if the folder already holds a run and `resume` is not given, or holds another's; or if a
             model cannot be built or the device lacks a precision, which is better known before anything is trained.
     """
-    _check_models(config)
+    check_models(config)
     check_device(config.device)
     for precision in (config.precision, config.student_precision):
         autocast_type(precision, config.device)
@@ -110,7 +112,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
     write_json(path, configuration.to_dict(config))
 
 
-def _check_models(config: Config) -> None:
+def check_models(config: Config) -> None:
     """Raise ConfigError unless every model can be built and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
