@@ -2,9 +2,8 @@
 
 import json
 
-import numpy as np
 import pytest
-import soundfile
+from tiny_training import write_tones
 
 from edgedigit import crossval
 from edgedigit.cli import run_main
@@ -109,20 +108,7 @@ def test_an_unknown_model_is_refused_before_any_fold(tmp_path, monkeypatch, caps
 
 @pytest.fixture
 def tones(tmp_path):
-    """A folder of two digits, each a tone, by four speakers."""
-    time_s = np.arange(2400) / 8000
-    folder = tmp_path / "data" / "tones"
-    lines = ["file,label,speaker,source"]
-    for label in ("0", "1"):
-        for speaker in ("ann", "bob", "cid", "dan"):
-            for take in range(2):
-                name = f"{label}_{speaker}_{take}.wav"
-                wave = 0.3 * np.sin(2 * np.pi * (400 + 1200 * int(label) + 10 * ord(speaker[0])) * time_s)
-                folder.mkdir(parents=True, exist_ok=True)
-                soundfile.write(folder / name, wave, 8000)
-                lines.append(f"{name},{label},{speaker},tones")
-    (folder / "manifest.csv").write_text("\n".join(lines))
-    return folder
+    return write_tones(tmp_path / "data" / "tones")
 
 
 def test_any_model_is_cross_validated_uncompressed_and_a_fold_cut_short_goes_on(tones, tmp_path, capfd):

@@ -19,8 +19,8 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "evaluate", "peers", "word_stream"),
-    ("crossval",),
+    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("crossval", "tune"),
     ("bench",),
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -220,6 +220,40 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
 
 
+def make_trainer(
+    config: Config,
+    track: Track,
+    described: ModelConfig,
+    fit: FitConfig,
+    teacher: Ensemble | None,
+    noises: list[np.ndarray],
+    **options,
+) -> Trainer:
+    """A trainer of a freshly built model on a track, everything seeded by `config`.
+
+    Args:
+        described: which model; the student of `config` or one of its teachers.
+        fit: schedule and optimiser.
+        teacher: soft targets, or None.
+        options: of `Trainer`, such as `folder`, `progress` and `observers`.
+    """
+    set_up_torch(config.seed, config.threads, config.device)
+    return Trainer(
+        create_model(described.name, len(config.data.labels), **described.kwargs),
+        make_batches(config, track, fit, noises, config.seed),
+        validation_arrays(config, track),
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        precision=config.student_precision if described.label == config.student.label else config.precision,
+        device=config.device,
+        phase=f"{track.name}-{described.label}",
+        resolved=configuration.training_settings(config),
+        **options,
+    )
+
+
 def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
     """A tqdm bar that the trainer calls with (step, n_steps, text)."""
     bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
@@ -253,23 +287,8 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    set_up_torch(config.seed, config.threads, config.device)
-    model = create_model(described.name, len(config.data.labels), **described.kwargs)
-    trainer = Trainer(
-        model,
-        make_batches(config, track, fit, material.noises, config.seed),
-        validation_arrays(config, track),
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision if described.label == config.student.label else config.precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
+    options = {"folder": run_dir, "progress": progress_bar(bars, phase)}
+    trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
     trained = trainer.run()
