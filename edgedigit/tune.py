@@ -241,7 +241,15 @@ def helpers(argv: Sequence[str], n_helpers: int, run_dir: Path) -> Iterator[list
     processes = []
     try:
         for i in range(1, n_helpers + 1):
-            command = [sys.executable, "-m", "edgedigit.tune", *argv, "--jobs", "1"]  # the last --jobs counts
+            command = [
+                sys.executable,
+                "-m",
+                "edgedigit.tune",
+                *argv,
+                "--quiet",
+                "--jobs",
+                "1",
+            ]  # the last --jobs counts
             with open(run_dir / f"worker-{i}.txt", "a", encoding="utf-8") as output:
                 processes.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
         yield processes
@@ -274,6 +282,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         default=60.0,
         help="without a sign of life until another process replaces a trial (%(default)s)",
     )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args(argv)
     if min(args.jobs, args.trials) < 1 or not args.grace_s > 0:
         parser.error("--jobs and --trials are 1 or more, --grace-s is more than 0")
@@ -301,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 2. Trials, until there are enough in the storage, whoever trained them.
     if n_finished(study) < args.trials:
         with helpers(argv, args.jobs - 1, Path(args.run_dir)):
-            search.material = load_material(search.config, args.data_dir)
+            search.material = load_material(search.config, args.data_dir, progress=not args.quiet)
             study.set_user_attr("n_validation", len(_strangers(search.material)))
             watch = Watch(args.grace_s)
             while (trial := take_place(study, args.trials, watch, search.config.seed)) is not None:
