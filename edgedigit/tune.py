@@ -182,7 +182,6 @@ def summarise(study, search: Search, recipe: Config, args: argparse.Namespace) -
         "objective": search.objective,
         "command": _command(args),
         "commit": source_commit(),
-        "storage": args.storage,
         "n_validation": study.user_attrs.get("n_validation"),
         "trials": _count(rows, states),
         "workers": [
