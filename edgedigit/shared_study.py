@@ -42,8 +42,8 @@ def open_study(storage: str, name: str, searched: dict, maximise: bool, pruner: 
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stops = {
-        # the first quarter of a schedule says little: rates are still warming up
-        "median": lambda: optuna.pruners.MedianPruner(n_warmup_steps=max(1, n_epochs // 4)),
+        # the first half of a schedule says too little; docs/experiments.md, "A search by two processes"
+        "median": lambda: optuna.pruners.MedianPruner(n_warmup_steps=max(1, n_epochs // 2)),
         "asha": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource="auto"),
         "none": optuna.pruners.NopPruner,
     }[pruner]()

@@ -262,9 +262,9 @@ def test_a_bad_trial_is_stopped_early(storage):
             trial.report(0.9, epoch)
         study.tell(trial, 0.9)
     bad = study.ask()
-    bad.report(0.1, 1)
-    assert not bad.should_prune()  # too early to say
-    bad.report(0.1, 2)
+    bad.report(0.1, 3)
+    assert not bad.should_prune()  # in the first half it is too early to say
+    bad.report(0.1, 4)
     assert bad.should_prune()
 
 
