@@ -200,7 +200,7 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
     plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
     task = plan.tasks[0]
     (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
-    other = replace(task, settings=planning.merged(task.settings, {"fit_student": {"epochs": 3}}))
+    other = replace(task, settings=configuration.merged(task.settings, {"fit_student": {"epochs": 3}}))
     with pytest.raises(ConfigError, match="other settings"):
         training.run_task(other, None)
     (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)

@@ -19,7 +19,8 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "crossval", "evaluate", "peers", "word_stream"),
+    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("crossval", "tune"),
     ("bench",),
     ("compare",),
 )

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from edgedigit import config as configuration
-from edgedigit.config import Config, ModelConfig
+from edgedigit.config import Config, ModelConfig, merged
 from edgedigit.crossval import fold_splits
 from edgedigit.errors import ConfigError
 
@@ -120,15 +120,6 @@ def _check_keys(where, values, known: set, required: set | None = None) -> None:
             f"{where}: {'unknown ' + ', '.join(unknown) if unknown else 'missing ' + ', '.join(missing)}; "
             f"expected {', '.join(sorted(known))}"
         )
-
-
-def merged(base: Mapping, changes: Mapping) -> dict:
-    """Nested settings with others laid over them."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 @cache

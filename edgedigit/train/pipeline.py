@@ -28,6 +28,8 @@ from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 CONFIG_FILE = "config.json"
+STUDENT_FILE = "student.json"  # summary of a finished training
+STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
             is held out here, which is better known before anything is trained.
         ModelError: if those teachers are missing or have not been trained to their end.
     """
-    _check_models(config)
+    check_models(config)
     check_device(config.device)
     for precision in (config.precision, config.student_precision):
         autocast_type(precision, config.device)
@@ -178,7 +180,7 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _check_models(config: Config) -> None:
+def check_models(config: Config) -> None:
     """Raise ConfigError unless every model can be built and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
@@ -292,6 +294,40 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
 
 
+def make_trainer(
+    config: Config,
+    track: Track,
+    described: ModelConfig,
+    fit: FitConfig,
+    teacher: Ensemble | None,
+    noises: list[np.ndarray],
+    **options,
+) -> Trainer:
+    """A trainer of a freshly built model on a track, everything seeded by `config`.
+
+    Args:
+        described: which model; the student of `config` or one of its teachers.
+        fit: schedule and optimiser.
+        teacher: soft targets, or None.
+        options: of `Trainer`, such as `folder`, `progress` and `observers`.
+    """
+    set_up_torch(config.seed, config.threads, config.device)
+    return Trainer(
+        create_model(described.name, len(config.data.labels), **described.kwargs),
+        make_batches(config, track, fit, noises, config.seed),
+        validation_arrays(config, track),
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        precision=config.student_precision if described.label == config.student.label else config.precision,
+        device=config.device,
+        phase=f"{track.name}-{described.label}",
+        resolved=configuration.training_settings(config),
+        **options,
+    )
+
+
 def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
     """A tqdm bar that the trainer calls with (step, n_steps, text)."""
     bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
@@ -325,23 +361,8 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    set_up_torch(config.seed, config.threads, config.device)
-    model = create_model(described.name, len(config.data.labels), **described.kwargs)
-    trainer = Trainer(
-        model,
-        make_batches(config, track, fit, material.noises, config.seed),
-        validation_arrays(config, track),
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision if described.label == config.student.label else config.precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
+    options = {"folder": run_dir, "progress": progress_bar(bars, phase)}
+    trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
     trained = trainer.run()
