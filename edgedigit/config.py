@@ -150,7 +150,7 @@ class ModelConfig:
                 raise ConfigError(f"model {text!r}: the value of {key!r} is not valid YAML") from None
             for part in reversed(key.strip().split(".")):
                 nested = {part: nested}
-            kwargs = _overlay(kwargs, nested)
+            kwargs = merged(kwargs, nested)
         label = re.sub(r"[^\w.+-]+", "-", text.strip().replace("=", "")).strip("-")
         return cls(name.strip(), kwargs, label)
 
@@ -261,7 +261,7 @@ class Config:
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
-    teachers_from: str = ""  # folder of a run whose trained teachers are taken as they are; empty trains them
+    teachers_from: str | tuple[str, ...] = ()  # folders of runs whose trained teachers are taken as they are; () trains
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
     fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)
@@ -322,22 +322,28 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
     Raises:
         ConfigError: if the file is missing or malformed, or a key or type is wrong.
     """
+    return apply_overrides(from_dict({} if path is None else read_settings(path)), overrides)
+
+
+def read_settings(path: str | Path) -> dict:
+    """Keys and values of a YAML or JSON file, not checked yet; none if it is empty.
+
+    Raises:
+        ConfigError: if the file is missing or malformed.
+    """
     import yaml
 
-    values: dict = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"configuration {path} is not text; expected YAML or JSON in UTF-8") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(loaded or {}, dict):
-            raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
-        values = loaded or {}
-    return apply_overrides(from_dict(values), overrides)
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"configuration {path} is not text; expected YAML or JSON in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded or {}, dict):
+        raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
+    return loaded or {}
 
 
 def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str] = ()) -> Config:
@@ -361,13 +367,48 @@ def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str
                 f"{key.strip()} was fixed when the run was trained; only {', '.join(only)} may change now"
             )
         try:
-            nested = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"override {override!r}: the value is not valid YAML") from None
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        config = _merge(Config, config, nested, "")
+        config = with_setting(config, key.strip(), value)
     return config
+
+
+def with_setting(config: Config, key: str, value: object) -> Config:
+    """Change one setting, named by its dotted key such as "fit_student.lr".
+
+    Raises:
+        ConfigError: if the key or the type is wrong.
+    """
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return _merge(Config, config, value, "")
+
+
+def with_settings(config: Config, values: Mapping) -> Config:
+    """Lay nested mappings that state only differences over a configuration.
+
+    Raises:
+        ConfigError: on an unknown key (naming the nearest) or a value of the wrong type.
+    """
+    return _merge(Config, config, values, "")
+
+
+def differences(config: Config) -> dict:
+    """Nested plain values of a configuration that are not the defaults: what a file has to state to be read as it."""
+    return _differing(to_dict(config), to_dict(Config()))
+
+
+def _differing(values: dict, defaults: dict) -> dict:
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
+            value = _differing(value, defaults[key])
+            if value:
+                found[key] = value
+        elif key not in defaults or value != defaults[key]:
+            found[key] = value
+    return found
 
 
 def _merge(kind, base, values, where):
@@ -393,14 +434,13 @@ def _merge(kind, base, values, where):
         raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
 
 
-def _overlay(base: Mapping, values: Mapping) -> dict:
-    """`values` laid over `base`, mappings within them likewise."""
-    both = {
-        key
-        for key in base.keys() & values.keys()
-        if isinstance(base[key], Mapping) and isinstance(values[key], Mapping)
-    }
-    return {**base, **values, **{key: _overlay(base[key], values[key]) for key in both}}
+def merged(base: Mapping, changes: Mapping) -> dict:
+    """Nested settings with others laid over them: one option of a front end leaves the others alone."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _default(kind, key):
@@ -432,7 +472,7 @@ def _convert(hint, current, value, path):
             _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
         )
     if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
-        return _overlay(current, value)
+        return merged(current, value)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

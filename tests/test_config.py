@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from edgedigit.config import Config, DataConfig, apply_overrides, from_dict, load_config, to_dict
+from edgedigit.config import (
+    Config,
+    DataConfig,
+    apply_overrides,
+    differences,
+    from_dict,
+    load_config,
+    to_dict,
+    with_setting,
+)
 from edgedigit.errors import ConfigError
 
 WEIGHTS = (1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
@@ -277,3 +286,32 @@ def test_overrides_start_from_the_given_configuration():
     changed = apply_overrides(base, ["data.seed=4"])
     assert changed == dataclasses.replace(base, data=DataConfig(split="all", seed=4))
     assert base.data.seed == 0
+
+
+def test_one_setting_is_changed_by_its_dotted_key():
+    changed = with_setting(Config(), "fit_student.lr", 0.25)
+    assert changed == dataclasses.replace(Config(), fit_student=dataclasses.replace(Config().fit_student, lr=0.25))
+    with pytest.raises(ConfigError, match="did you mean 'lr'"):
+        with_setting(Config(), "fit_student.lrr", 0.25)
+
+
+def test_one_option_of_a_front_end_leaves_the_others_alone():
+    config = load_config(None, ["student.kwargs={dropout: 0.2, frontend: {kind: mfcc, n_mels: 40}}"])
+    changed = with_setting(config, "student.kwargs.frontend.n_mels", 32)
+    assert changed.student.kwargs == {"dropout": 0.2, "frontend": {"kind": "mfcc", "n_mels": 32}}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["fit_student.lr=1", "augment.snr_db=[5, 20]", "teachers=[]"],
+        ["student=bc_resnet:tau=1", "data.labels=[0, 1]"],
+        ["student.kwargs.widths=[8, 12, 16]"],
+    ],
+)
+def test_differences_are_what_a_file_has_to_state(tmp_path, overrides):
+    config = load_config(None, overrides)
+    stated = differences(config)
+    assert set(stated) == {override.partition("=")[0].split(".")[0] for override in overrides}
+    assert load_config(written(tmp_path, json.dumps(stated))) == config

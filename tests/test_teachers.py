@@ -56,6 +56,15 @@ def trained(tmp_path_factory):
     return folder
 
 
+def test_teachers_come_from_several_folders(trained, tmp_path):
+    other = {"name": "cnn_mini", "kwargs": {"width": 8}}
+    run(tmp_path / "mini", settings(teachers=[], student=other, fit_student=SETTINGS["fit_teacher"]))
+    folders = [str(trained), str(tmp_path / "mini")]
+    run(tmp_path / "both", settings(teachers=[*SETTINGS["teachers"], other], teachers_from=folders))
+    for folder, phase in ((trained, "ds_cnn"), (tmp_path / "mini", "cnn_mini")):
+        assert same(weights(folder, phase), weights(tmp_path / "both", phase))
+
+
 def test_a_student_learns_from_taken_teachers_what_it_learnt_from_its_own(trained, tmp_path):
     run(tmp_path / "again", settings(teachers_from=str(trained)))
     assert not (tmp_path / "again" / "final-ds_cnn.last.pt").exists()  # not trained

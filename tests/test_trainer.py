@@ -579,3 +579,30 @@ def test_temperature_is_recovered(true_temperature):
     scores = rng.normal(0, 2, (20_000, 10))
     targets = (softmax(scores).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     assert fit_temperature(true_temperature * scores, targets) == pytest.approx(true_temperature, rel=0.05)
+
+
+def test_observers_see_every_epoch_as_the_log_has_it(tmp_path):
+    seen = []
+    make_trainer(tmp_path, epochs=2, validation=validation(), observers=[seen.append]).run()
+    assert seen == read_log(tmp_path)
+    assert [record["epoch"] for record in seen] == [1, 2]
+
+
+def test_an_observer_ends_a_training_whose_last_epoch_is_kept(tmp_path):
+    def enough(record):
+        if record["epoch"] == 2:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration, match="enough"):
+        make_trainer(tmp_path, epochs=5, observers=[enough]).run()
+    assert load_checkpoint(tmp_path / "tiny.last.pt")["epoch"] == 2
+
+
+def test_macro_counts_every_label_alike(monkeypatch):
+    """Of three lows and one high all are answered low."""
+    waveforms, targets = as_arrays([r for r in tones(6) if r.label == "low"] + tones(2)[1:], LABELS, N_SAMPLES)
+    always_low = np.tile(np.float32([1, 0]), (len(targets), 1))
+    monkeypatch.setattr("edgedigit.train.trainer.predict_logits", lambda model, part: always_low[: len(part)])
+    seen = []
+    make_trainer(epochs=1, validation=(waveforms, targets), observers=[seen.append]).run()
+    assert (seen[0]["validation_accuracy"], seen[0]["validation_macro"]) == (0.75, 0.5)

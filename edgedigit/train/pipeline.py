@@ -28,6 +28,8 @@ from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 CONFIG_FILE = "config.json"
+STUDENT_FILE = "student.json"  # summary of a finished training
+STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,35 @@ def load_material(config: Config, data_dir: str | Path | None, progress: bool = 
     Raises:
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
-    data = config.data
-    sample_rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
+    return divide(config.data, *read_recordings(config.data, data_dir, progress))
+
+
+def read_recordings(
+    data: DataConfig, data_dir: str | Path | None, progress: bool = True
+) -> tuple[list[Recording], list[np.ndarray]]:
+    """Recordings of all sources, and recorded noises.
+
+    Raises:
+        DataError: if recordings are missing.
+    """
+    rate = FrontendSpec().sample_rate
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=rate, progress=progress)
+    return recordings, _load_noises(data.noises, data_dir, rate)
+
+
+def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarray]) -> Material:
+    """Divide recordings as a configuration says.
+
+    Raises:
+        DataError: if a recording or speaker crosses the split.
+    """
     split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
     else:
         tracks = (Track(FINAL, train, validation),)
-    return Material(tracks, test, _load_noises(data.noises, data_dir, sample_rate))
+    return Material(tracks, test, noises)
 
 
 def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
@@ -98,7 +119,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
             is held out here, which is better known before anything is trained.
         ModelError: if those teachers are missing or have not been trained to their end.
     """
-    _check_models(config)
+    check_models(config)
     check_device(config.device)
     for precision in (config.precision, config.student_precision):
         autocast_type(precision, config.device)
@@ -117,7 +138,7 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
 
 
 def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
-    """Copy the teachers of `config.teachers_from`, which may have been trained there as a student too.
+    """Copy the teachers of `config.teachers_from`, each from the first folder that has it, as teacher or as student.
 
     With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
     `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
@@ -126,11 +147,12 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
         ConfigError: if a teacher is of another kind, or was trained on other recordings.
         ModelError: if a teacher is missing or has not been trained to its end.
     """
-    folder = Path(config.teachers_from)
+    folders = [Path(folder) for folder in _as_tuple(config.teachers_from)]
     taken = {}
     for track in tracks:
         for teacher in config.teachers:
             phase = f"{track.name}-{teacher.label}"
+            folder = next((f for f in folders if (f / f"{phase}.best.pt").exists()), folders[0])
             saved = load_checkpoint(folder / f"{phase}.best.pt")
             if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
                 raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
@@ -154,7 +176,11 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
         save_checkpoint(run_dir / f"{phase}.best.pt", saved)
 
 
-def _check_models(config: Config) -> None:
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def check_models(config: Config) -> None:
     """Raise ConfigError unless every model can be built and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
@@ -210,7 +236,7 @@ def train_all(
     for track in material.tracks:
         say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
         if config.teachers_from:
-            say(f"  teachers from {config.teachers_from}")
+            say(f"  teachers from {', '.join(_as_tuple(config.teachers_from))}")
         else:
             for teacher in config.teachers:
                 fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
@@ -268,6 +294,40 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
 
 
+def make_trainer(
+    config: Config,
+    track: Track,
+    described: ModelConfig,
+    fit: FitConfig,
+    teacher: Ensemble | None,
+    noises: list[np.ndarray],
+    **options,
+) -> Trainer:
+    """A trainer of a freshly built model on a track, everything seeded by `config`.
+
+    Args:
+        described: which model; the student of `config` or one of its teachers.
+        fit: schedule and optimiser.
+        teacher: soft targets, or None.
+        options: of `Trainer`, such as `folder`, `progress` and `observers`.
+    """
+    set_up_torch(config.seed, config.threads, config.device)
+    return Trainer(
+        create_model(described.name, len(config.data.labels), **described.kwargs),
+        make_batches(config, track, fit, noises, config.seed),
+        validation_arrays(config, track),
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        precision=config.student_precision if described.label == config.student.label else config.precision,
+        device=config.device,
+        phase=f"{track.name}-{described.label}",
+        resolved=configuration.training_settings(config),
+        **options,
+    )
+
+
 def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
     """A tqdm bar that the trainer calls with (step, n_steps, text)."""
     bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
@@ -301,23 +361,8 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    set_up_torch(config.seed, config.threads, config.device)
-    model = create_model(described.name, len(config.data.labels), **described.kwargs)
-    trainer = Trainer(
-        model,
-        make_batches(config, track, fit, material.noises, config.seed),
-        validation_arrays(config, track),
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision if described.label == config.student.label else config.precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
+    options = {"folder": run_dir, "progress": progress_bar(bars, phase)}
+    trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
     trained = trainer.run()

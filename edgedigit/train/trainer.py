@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -102,6 +102,8 @@ class Trainer:
         resolved: configuration that goes into the checkpoints.
         progress: called with (step, n_steps, text) or None.
         quantized: train with the roundings of the INT8 export; the model's training-time branches must be folded.
+        observers: each is called by the first process with the record of every epoch, as `log.jsonl` has it, once its
+            checkpoint is written; what one raises ends the training.
 
     Raises:
         ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
@@ -125,6 +127,7 @@ class Trainer:
         resolved: dict | None = None,
         progress=None,
         quantized: bool = False,
+        observers: Sequence[Callable[[dict], None]] = (),
     ):
         check_device(device)
         self.model = model.to(device)
@@ -140,6 +143,7 @@ class Trainer:
         self.phase = phase
         self.resolved = resolved or {}
         self.progress = progress
+        self.observers = observers
         self.average = Averager(model, config.ema_decay)  # of the model alone, without what helps it train
         network, self.helpers = model.network, {}  # what is trained or measured along, and resumed with the model
         if quantized:
@@ -236,6 +240,8 @@ class Trainer:
             if distributed.rank() == 0:
                 self._save(improved)
                 self._log(record)
+                for observe in self.observers:
+                    observe(record)
         distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
@@ -356,11 +362,13 @@ class Trainer:
             return True
         waveforms, targets = self.validation
         logits = distributed.in_shares(lambda part: predict_logits(self.average.model, part), waveforms)
-        accuracy = float((logits.argmax(axis=1) == targets).mean())
+        right = logits.argmax(axis=1) == targets
+        accuracy = float(right.mean())
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
         loss = float(-log_likelihood.mean())
         record["validation_accuracy"], record["validation_loss"] = accuracy, loss
+        record["validation_macro"] = float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
         # Small validation sets jump from epoch to epoch: among epochs no worse than the best by more than a standard
         # error the last is kept, which the schedule has annealed furthest.
         peak = max(accuracy, self.best["peak"])
