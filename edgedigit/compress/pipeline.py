@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
+from edgedigit.train.observers import Observer
 from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
 from edgedigit.train.trainer import Ensemble, Trainer
@@ -40,6 +41,7 @@ def prune_track(
     resume: bool = False,
     say: Callable[[str], None] = print,
     bars: bool = True,
+    observers: Sequence[Observer] = (),
 ) -> WaveformModel:
     """Prune a track's student in equal steps, recovering by distillation after each.
 
@@ -64,11 +66,15 @@ def prune_track(
     for step, max_params in enumerate(targets, start=1):
         model = prune_to(model, max_params, compress.round_to)
         phase = f"{track.name}-prune{step}"
-        model = _recover(config, material, track, model, teacher, recovery, phase, step, run_dir, resume, bars)
+        model = _recover(
+            config, material, track, model, teacher, recovery, phase, step, run_dir, resume, bars, observers
+        )
         say(f"  {phase}: {folded_parameters(model)} parameters, channels {model.network.channels}")
     final = replace(recovery, epochs=compress.final_epochs)
     phase = pruned_phase(track.name)
-    return _recover(config, material, track, model, teacher, final, phase, len(targets) + 1, run_dir, resume, bars)
+    return _recover(
+        config, material, track, model, teacher, final, phase, len(targets) + 1, run_dir, resume, bars, observers
+    )
 
 
 def _recover(
@@ -83,6 +89,7 @@ def _recover(
     run_dir: Path,
     resume: bool,
     bars: bool,
+    observers: Sequence[Observer],
 ) -> WaveformModel:
     """Fine-tune after pruning; all epochs, the averaged weights of the last."""
     set_up_torch(config.seed + seed_offset, config.threads, config.device)
@@ -100,6 +107,7 @@ def _recover(
         phase=phase,
         resolved=configuration.training_settings(config),
         progress=progress_bar(bars, phase),
+        observers=observers,
     )
     if resume:
         trainer.resume()

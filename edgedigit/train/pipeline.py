@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from edgedigit.models import WaveformModel, create_model
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, load_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.observers import Observer
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
@@ -57,15 +58,20 @@ class Material:
         return [(title, first.name, first.validation), ("test", last.name, self.test)]
 
 
-def load_material(config: Config, data_dir: str | Path | None, progress: bool = True) -> Material:
+def load_material(
+    config: Config, data_dir: str | Path | None, progress: bool = True, download: bool = True
+) -> Material:
     """Read the recordings that a configuration names and divide them.
+
+    Args:
+        download: fetch a corpus that is not on disk.
 
     Raises:
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
     data = config.data
     sample_rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
+    recordings = load_recordings(data.sources, data_dir, data.labels, sample_rate, progress, download)
     split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
@@ -150,6 +156,7 @@ def train_all(
     resume: bool = False,
     say: Callable[[str], None] = print,
     bars: bool = True,
+    observers: Sequence[Observer] = (),
 ) -> dict[str, WaveformModel]:
     """Train teachers and student on every track; finished ones are loaded when resuming.
 
@@ -164,13 +171,13 @@ def train_all(
         for teacher in config.teachers:
             fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
             model, epochs_run[teacher.label] = _train_one(
-                config, track, teacher, fit, None, material, run_dir, resume, say, bars
+                config, track, teacher, fit, None, material, run_dir, resume, say, bars, observers
             )
             teachers.append(model)
         ensemble = Ensemble(teachers, config.precision) if teachers else None
         fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.label))
         students[track.name], epochs_run[config.student.label] = _train_one(
-            config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars
+            config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars, observers
         )
     return students
 
@@ -248,6 +255,7 @@ def _train_one(
     resume: bool,
     say: Callable[[str], None],
     bars: bool,
+    observers: Sequence[Observer],
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
@@ -267,6 +275,7 @@ def _train_one(
         phase=phase,
         resolved=configuration.training_settings(config),
         progress=progress_bar(bars, phase),
+        observers=observers,
     )
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))

@@ -24,6 +24,7 @@ from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_for, autocast_type, check_device
+from edgedigit.train.observers import Observer, Validated
 from edgedigit.train.optimizers import make_optimizer, make_schedulers
 from edgedigit.train.scoring import predict_logits
 
@@ -92,6 +93,7 @@ class Trainer:
         phase: name of this training in files and log.
         resolved: configuration that goes into the checkpoints.
         progress: called with (step, n_steps, text) or None.
+        observers: told after every epoch, once its checkpoint is written.
 
     Raises:
         ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
@@ -113,6 +115,7 @@ class Trainer:
         phase: str = "model",
         resolved: dict | None = None,
         progress=None,
+        observers: Sequence[Observer] = (),
     ):
         check_device(device)
         self.model = model.to(device)
@@ -128,6 +131,7 @@ class Trainer:
         self.phase = phase
         self.resolved = resolved or {}
         self.progress = progress
+        self.observers = observers
         self.optimizer = make_optimizer(model, config)
         self.n_steps = config.epochs * len(batches)
         self.scheduler, self.plateau = make_schedulers(self.optimizer, config, len(batches))
@@ -199,7 +203,8 @@ class Trainer:
                 "loss": loss,
                 "lr": self.optimizer.param_groups[0]["lr"],
             }
-            improved = self._validate(record)
+            logits = None if self.validation is None else self._answer()
+            improved = self._validate(record, logits)
             if self.plateau:
                 self.plateau.step(record.get("validation_loss", loss))
             stale = self.epoch - self.best["fresh_epoch"]
@@ -210,6 +215,9 @@ class Trainer:
             if distributed.rank() == 0:
                 self._save(improved)
                 self._log(record)
+                seen = None if logits is None else Validated(*self.validation, logits, self.model.spec)
+                for observer in self.observers:
+                    observer.epoch_ended(record, seen)
         distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
@@ -315,13 +323,16 @@ class Trainer:
         keep = torch.from_numpy(keep[self.rows]).to(self.device)
         return torch.where(keep, features, features.mean(dim=(2, 3), keepdim=True))
 
-    def _validate(self, record: dict) -> bool:
+    def _answer(self) -> np.ndarray:
+        """Logits (n, n_labels) of the averaged weights for the validation clips."""
+        return distributed.in_shares(lambda part: predict_logits(self.average.model, part), self.validation[0])
+
+    def _validate(self, record: dict, logits: np.ndarray | None) -> bool:
         """Add validation figures to `record`; True if this epoch is the best so far."""
-        if self.validation is None:
+        if logits is None:
             self.best = {**self.best, "epoch": self.epoch}
             return True
-        waveforms, targets = self.validation
-        logits = distributed.in_shares(lambda part: predict_logits(self.average.model, part), waveforms)
+        targets = self.validation[1]
         accuracy = float((logits.argmax(axis=1) == targets).mean())
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
