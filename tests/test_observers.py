@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -174,12 +175,11 @@ assert not [name for name in sys.modules if name.startswith(("tensorboard.", "wa
     assert sorted(path.suffix for path in (tmp_path / "run").iterdir()) == [".jsonl", ".pt", ".pt"]
 
 
-def test_a_damaged_wandb_id_says_what_to_do(tmp_path):
-    from edgedigit.train.observers import _wandb_id
-
+def test_a_damaged_wandb_file_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", types.ModuleType("wandb"))
     (tmp_path / "wandb.json").write_text("{}")
     with pytest.raises(InputError, match="delete it"):
-        _wandb_id(tmp_path / "wandb.json")
+        WeightsAndBiases(tmp_path, LABELS, {})
 
 
 @pytest.fixture
@@ -240,9 +240,11 @@ def test_weights_and_biases_follows_offline_and_goes_on_with_the_same_run(tmp_pa
     assert trainer.resume()
     trainer.run()
     observer.close()
+    offline.teardown()  # returns when the file is written
     rows, ids = wandb_history(run_dir)
     assert len(ids) == 1 and len(list(run_dir.glob("wandb/offline-run-*"))) == 2
     assert [row["tiny/epoch"] for row in rows] == [1, 2, 3]
+    assert [row["_step"] for row in rows] == [0, 1, 2]
     records = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     assert [row["tiny/loss"] for row in rows] == [record["loss"] for record in records]
     assert {"tiny/validation/confusion", "tiny/validation/clips"} <= {key.split(".")[0] for key in rows[0]}

@@ -137,6 +137,7 @@ class WeightsAndBiases:
             resume="allow",
             name=self.run_dir.resolve().name,
             config=self.config,
+            allow_val_change=True,  # of `compress`, which the second script may have changed
         )
 
     def epoch_ended(self, record: dict, validated: Validated | None) -> None:
