@@ -180,7 +180,8 @@ def _section(run: Run, anchor: str, png_dir: Path, data_dir: str | None, n_clips
             clips = answer_clips(run, material)
             section.pruning_rows = pruning_points(run, material)
         except EdgedigitError as error:  # a page without players is better than none
-            section.notes.append(f"no players and no accuracy between pruning steps: {error}")
+            reason = str(error).partition(";")[0]  # what to do would be about training
+            section.notes.append(f"no players and no accuracy between pruning steps: {reason}")
     if clips and answers and {clip.recording.name for clip in clips} != {row["name"] for row in answers}:
         section.notes.append("no players: the recordings are no longer those that the run was measured on")
         clips = []
