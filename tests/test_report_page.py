@@ -5,7 +5,10 @@ import io
 import itertools
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from edgedigit.report.evaluation import Clip, hardest
 from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
 from edgedigit.report.runs import accuracy_by, read_log, read_run
 
+ROOT = Path(__file__).resolve().parents[1]
 LOG = [
     {"phase": "teacher", "epoch": 1, "loss": 2.0, "validation_accuracy": 0.5, "lr": 1e-3},
     {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
@@ -255,6 +259,33 @@ def test_players_play_the_recordings(trained, tmp_path):
         expected, _ = read_audio(data_dir / "fsdd" / "recordings" / name.partition("/")[2])
         assert sample_rate == 8000
         np.testing.assert_allclose(waveform, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_both_scripts_leave_is_shown_whole(tmp_path):
+    """With what TensorBoard was told on the way."""
+    pytest.importorskip("tensorboard")
+    data_dir, run_dir = tones_of_digits(tmp_path / "data"), tmp_path / "run"
+    common = ["--run-dir", run_dir, "--data-dir", data_dir, "--quiet", "--tensorboard"]
+    gates = ["--set", "gates.min_validation_accuracy=0", "--set", "gates.max_int8_loss=1"]
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    compress = ["--pruning_steps", "2", "--set", "compress.final_epochs=2", "--set", "compress.calibration_clips=20"]
+    for words in (["train_distill.py", *settings], ["prune_and_quantize.py", *compress]):
+        done = subprocess.run([sys.executable, ROOT / words[0], *words[1:], *gates, *common], capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+    page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir))))
+    rows = cells(page, "The points of these curves")[1:]
+    assert [row[0] for row in rows] == ["student", "step", "step", "fine-tuned"]
+    sizes = [int(row[-2].replace(",", "")) for row in rows]
+    assert sizes[0] > sizes[1] >= sizes[2] == sizes[3]
+    stages = json.loads((run_dir / "compressed.json").read_text())["stages"]
+    by_stage = {stage["stage"]: stage["accuracy"][0]["accuracy"] for stage in stages}
+    assert float(rows[0][1]) == pytest.approx(100 * by_stage["student"], abs=0.01)
+    assert float(rows[3][1]) == pytest.approx(100 * by_stage["pruned"], abs=0.01)
+    assert len(page.all("audio")) == 2 * 12
+    phases = ["final-prune1", "final-prune2", "final-pruned", "final-student_dscnn"]
+    assert sorted(path.name for path in (run_dir / "tensorboard").iterdir()) == phases
 
 
 def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
