@@ -25,6 +25,8 @@ def parse_args(argv):
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as compress.lr=5e-4")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--resume", action="store_true", help="keep the pruning steps that are finished")
+    parser.add_argument("--tensorboard", action="store_true", help="events for TensorBoard in RUN_DIR/tensorboard")
+    parser.add_argument("--wandb", action="store_true", help="follow in Weights & Biases; WANDB_MODE=offline holds")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser.parse_args(argv)
 
@@ -38,7 +40,7 @@ def main(argv=None) -> int:
     from edgedigit.compress import pipeline as compression
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.compress.quantize import quantize
-    from edgedigit.config import apply_overrides
+    from edgedigit.config import apply_overrides, to_dict
     from edgedigit.data.dataset import as_arrays
     from edgedigit.errors import GateError
     from edgedigit.export.exportable import Exportable
@@ -46,6 +48,7 @@ def main(argv=None) -> int:
     from edgedigit.export.onnx_file import export_onnx, finish_onnx
     from edgedigit.manifest import write_json
     from edgedigit.train import pipeline, scoring
+    from edgedigit.train.observers import open_observers
 
     named = {"target_sparsity": args.target_sparsity, "pruning_steps": args.pruning_steps}
     changes = [f"compress.{key}={value}" for key, value in named.items() if value is not None] + args.set
@@ -53,15 +56,18 @@ def main(argv=None) -> int:
     config = apply_overrides(
         pipeline.load_run_config(run_dir), changes, only=("compress", "gates", "threads", "device")
     )
-    material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
     labels = config.data.labels
+    observers = open_observers(run_dir, labels, to_dict(config), args.tensorboard, args.wandb)
+    material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
 
     # 2. Every track: student, pruned student, INT8. The first track's validation speakers calibrate.
     stages, answers, calibration = [], [], None
     for track in material.tracks:
         print(f"[{track.name}] pruning {config.compress.target_sparsity:.0%} of the parameters away")
         student = pipeline.load_student(config, run_dir, track.name)
-        pruned = compression.prune_track(config, material, track, run_dir, args.resume, bars=not args.quiet)
+        pruned = compression.prune_track(
+            config, material, track, run_dir, args.resume, bars=not args.quiet, observers=observers
+        )
         calibration = calibration or compression.calibrate(config, track, pruned)
         clips, clip_names = compression.calibration_clips(config, track)
         files = {stage: run_dir / f"{track.name}-{stage}.onnx" for stage in ("student", "pruned", "int8")}
@@ -83,6 +89,8 @@ def main(argv=None) -> int:
                     row["accuracy"] += scoring.accuracy_rows(part, recordings, predictions, labels)
                     answers += scoring.answer_rows(track.name, stage, part, recordings, predictions, labels)
             stages.append(row)
+    for observer in observers:
+        observer.close()
     scoring.write_answers(run_dir / "answers.csv", answers)
     print(stage_table(stages))
 

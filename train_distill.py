@@ -6,7 +6,8 @@
     python train_distill.py --teachers resnet_se effnet --epochs 20 --resume
 
 torchrun --nproc-per-node 2 train_distill.py [...] trains the same in several processes that share each batch.
-Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; prune_and_quantize.py goes on from there.
+Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; prune_and_quantize.py goes on from there,
+`python -m edgedigit.report RUN_DIR` makes a page of it, and --tensorboard or --wandb follow it while it runs.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def parse_args(argv):
     parser.add_argument("--alpha", type=float, help="weight of the soft targets; 1 - alpha on the labels")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--resume", action="store_true", help="continue the run in --run-dir")
+    parser.add_argument("--tensorboard", action="store_true", help="events for TensorBoard in RUN_DIR/tensorboard")
+    parser.add_argument("--wandb", action="store_true", help="follow in Weights & Biases; WANDB_MODE=offline holds")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args(argv)
     if args.model and (args.student or args.teachers):
@@ -71,13 +74,15 @@ def main(argv=None) -> int:
     started = time.perf_counter()
 
     # 1. What to do: defaults, changed by the file, changed by the flags.
-    from edgedigit import report
-    from edgedigit.config import load_config
+    from edgedigit.config import load_config, to_dict
     from edgedigit.data.dataset import as_arrays
     from edgedigit.errors import GateError
+    from edgedigit.figures import confusion_figure, save_png
     from edgedigit.manifest import write_json
     from edgedigit.metrics import confusion_matrix
+    from edgedigit.report.plots import plot_curves
     from edgedigit.train import distributed, pipeline, scoring
+    from edgedigit.train.observers import open_observers
 
     config = load_config(args.config, overrides(args))
     run_dir = Path(args.run_dir)
@@ -85,6 +90,9 @@ def main(argv=None) -> int:
     with distributed.joined(config.device):
         first = distributed.rank() == 0
         bars = first and not args.quiet
+        observers = (
+            open_observers(run_dir, config.data.labels, to_dict(config), args.tensorboard, args.wandb) if first else []
+        )
 
         # 2. Recordings, divided before anything is trained.
         with distributed.first_process_first():
@@ -97,7 +105,9 @@ def main(argv=None) -> int:
 
         # 3. Teachers, then the student, on each track.
         say = print if first else str  # the first process speaks for all
-        students = pipeline.train_all(config, material, run_dir, args.resume, say, bars)
+        students = pipeline.train_all(config, material, run_dir, args.resume, say, bars, observers)
+        for observer in observers:
+            observer.close()
     if not first:
         return 0
 
@@ -112,9 +122,9 @@ def main(argv=None) -> int:
         rows += scoring.accuracy_rows(part, recordings, predictions, labels)
         answers += scoring.answer_rows(track, "student", part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
-        report.plot_confusion(counts, labels, run_dir / f"confusion_{part.split(',')[0]}.png")
+        save_png(confusion_figure(counts, labels), run_dir / f"confusion_{part.split(',')[0]}.png")
     scoring.write_answers(run_dir / pipeline.STUDENT_ANSWERS_FILE, answers)
-    report.plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
+    plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
     print("student, fp32:")
     print(scoring.accuracy_table(rows) if rows else "  neither validation nor test recordings")
 

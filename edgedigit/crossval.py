@@ -24,13 +24,13 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from edgedigit import report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
 from edgedigit.data.splits import make_split
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
+from edgedigit.figures import confusion_figure, save_png
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
 from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE, STUDENT_FILE, check_models, load_run_config
@@ -253,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"over {len(folds)} folds: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")
     print(f"standard deviation {100 * by_fold['accuracy_sd']:.2f} points")
     print(confusion_table(confusion, config.data.labels))
-    report.plot_confusion(confusion, config.data.labels, run_dir / "confusion.png")
+    save_png(confusion_figure(confusion, config.data.labels), run_dir / "confusion.png")
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
         "title": args.title or f"{args.protocol}, {', '.join(config.data.fold_sources or config.data.sources)}",

@@ -1,6 +1,6 @@
 """Figures and how sure they are: accuracy with its interval, confusion, calibration, latency percentiles.
 
-Fractions are in [0, 1] here; `report.py` turns them into per cent.
+Fractions are in [0, 1] here; `report/` turns them into per cent.
 """
 
 from __future__ import annotations

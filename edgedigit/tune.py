@@ -24,13 +24,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from edgedigit import report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.config import Config, differences, load_config, to_dict, training_settings, with_setting, with_settings
 from edgedigit.errors import ConfigError, EdgedigitError
+from edgedigit.figures import importances_figure, save_png, search_figure
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.search_space import Dimension, candidates, read_search
 from edgedigit.shared_study import PRUNERS, Watch, n_finished, open_study, signs_of_life, take_place
+from edgedigit.train.observers import Validated
 from edgedigit.train.pipeline import Material, check_models, load_material, make_trainer
 from edgedigit.train.trainer import Ensemble
 
@@ -40,6 +41,34 @@ OBJECTIVES = {  # key of the trainer's record, whether more is better
     "loss": ("validation_loss", False),
 }
 MIN_FOR_IMPORTANCE = 10  # finished trials; with fewer the shares are noise
+
+
+class Watched:
+    """Observer of a trial: reports its figure after every epoch and ends it where it is worse than others were.
+
+    Args:
+        trial: Optuna's.
+        key: of the trainer's record.
+        n_epochs: of the trial; after the last nothing is left to end.
+    """
+
+    def __init__(self, trial, key: str, n_epochs: int):
+        self.trial = trial
+        self.key = key
+        self.n_epochs = n_epochs
+        self.values: list[float] = []
+
+    def epoch_ended(self, record: dict, validated: Validated | None) -> None:
+        """Raises optuna.TrialPruned if the trial is to end."""
+        import optuna
+
+        self.values.append(record[self.key])
+        self.trial.report(record[self.key], record["epoch"])
+        if record["epoch"] < self.n_epochs and self.trial.should_prune():
+            raise optuna.TrialPruned
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 @dataclass
@@ -59,20 +88,11 @@ class Search:
             optuna.TrialPruned: if the trial is worse than others were at that epoch.
             EdgedigitError: if these settings cannot be trained.
         """
-        import optuna
-
         config = self.config
         for dimension in self.space:
             config = with_setting(config, dimension.key, dimension.suggest(trial))
         key, _ = OBJECTIVES[self.objective]
-        values = []
-
-        def observe(record: dict) -> None:
-            values.append(record[key])
-            trial.report(record[key], record["epoch"])
-            if record["epoch"] < config.fit_student.epochs and trial.should_prune():
-                raise optuna.TrialPruned
-
+        watched = Watched(trial, key, config.fit_student.epochs)
         trainer = make_trainer(
             config,
             self.material.tracks[0],
@@ -80,10 +100,10 @@ class Search:
             config.fit_student,
             self._ensemble(config),
             self.material.noises,
-            observers=[observe],
+            observers=[watched],
         )
         trainer.run()
-        return values[trainer.best["epoch"] - 1]
+        return watched.values[trainer.best["epoch"] - 1]
 
     def _ensemble(self, config: Config) -> Ensemble | None:
         """Teachers of a trial, trained once for all trials of this process in which nothing of theirs differs."""
@@ -205,9 +225,10 @@ def summarise(study, search: Search, recipe: Config, args: argparse.Namespace) -
             writer.writerows(rows)
         drawn = [row for row in rows if row["value"] is not None]
         maximise = OBJECTIVES[search.objective][1]
-        report.plot_search(drawn, f"{search.objective} on validation", maximise, folder / "history.png")
+        history = search_figure(drawn, f"{search.objective} on validation", maximise)
+        save_png(history, folder / "history.png")
         if shares:
-            report.plot_importances(shares, folder / "importance.png")
+            save_png(importances_figure(shares), folder / "importance.png")
         write_json(folder / "search.json", summary)
         for path in folder.iterdir():
             os.replace(path, run_dir / path.name)

@@ -14,7 +14,7 @@ ROWS = (
     ("spec", "manifest"),
     ("audio", "features", "cli", "metrics"),
     ("runtime", "config"),
-    ("frontend", "data"),
+    ("frontend", "data", "figures"),
     ("models",),
     ("train",),
     ("compress",),
@@ -26,6 +26,7 @@ ROWS = (
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 TRAINING_ONLY = {"torch", "torch_pruning", "onnx", "onnxsim", "scipy", "matplotlib", "yaml", "pyroomacoustics"}
+TRAINING_ONLY |= {"tensorboard", "wandb", "jinja2"}
 
 
 def modules():

@@ -6,20 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgedigit.errors import InputError
-from edgedigit.report import (
-    main,
-    plot_confusion,
-    plot_curves,
-    plot_importances,
-    plot_search,
-    read_log,
-    render_block,
-    update_document,
-)
+from edgedigit.report.__main__ import main
+from edgedigit.report.documents import render_block, update_document
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -66,11 +57,6 @@ BENCHMARK = {
         }
     ],
 }
-LOG = [
-    {"phase": "teacher", "epoch": 1, "loss": 2.0, "validation_accuracy": 0.5, "lr": 1e-3},
-    {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
-    {"phase": "student", "epoch": 1, "loss": 1.0, "validation_accuracy": 0.8, "lr": 1e-3},
-]
 
 
 @pytest.fixture
@@ -199,40 +185,3 @@ def test_the_command_reports_bad_input_in_one_line(tmp_path):
     command = [sys.executable, "-m", "edgedigit.report", "--root", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-
-
-def test_the_log_of_a_resumed_run_reads_like_an_uninterrupted_one(tmp_path):
-    lines = [json.dumps(entry) for entry in (LOG[0], {**LOG[1], "loss": 9.0}, *LOG[1:])]
-    path = tmp_path / "log.jsonl"
-    path.write_text("\n".join([*lines[:2], '{"phase": "teac', '{"config": {}}', *lines[2:]]), encoding="utf-8")
-    assert read_log(path) == {"teacher": LOG[:2], "student": LOG[2:]}
-
-
-def test_curves_are_drawn_for_every_phase(tmp_path):
-    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, LOG)), encoding="utf-8")
-    plot_curves(tmp_path / "log.jsonl", tmp_path / "plots" / "curves.png")
-    assert (tmp_path / "plots" / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_an_empty_log_draws_nothing(tmp_path):
-    (tmp_path / "log.jsonl").write_text("")
-    with pytest.raises(InputError, match="no epoch"):
-        plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
-
-
-def test_a_confusion_matrix_is_drawn_also_with_an_empty_row(tmp_path):
-    plot_confusion(np.array([[8, 2], [0, 0]]), ["six", "eight"], tmp_path / "confusion.png")
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_confusion_matrix_must_fit_its_labels(tmp_path):
-    with pytest.raises(InputError, match="3 labels"):
-        plot_confusion(np.eye(2), ["a", "b", "c"], tmp_path / "confusion.png")
-
-
-def test_a_search_is_drawn(tmp_path):
-    trials = [{"number": i, "state": state, "value": i / 10} for i, state in enumerate(["complete", "pruned"] * 3)]
-    plot_search(trials, "accuracy", True, tmp_path / "history.png")
-    plot_importances({"fit_student.lr": 0.9, "augment.time_masks": 0.1}, tmp_path / "importance.png")
-    for name in ("history.png", "importance.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgedigit.bench import machine_facts
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
 from edgedigit.errors import ConfigError
+from edgedigit.figures import new_figure, save_png
 from edgedigit.metrics import accuracy_row
 
 
@@ -108,16 +109,12 @@ def accuracy_cell(accuracy: dict | None) -> str:
 
 def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
     """Accuracy against latency with 95 % intervals, and the front of those that no other beats in both."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     known = [row for row in rows if headline.name in row["accuracy"]]
     points = sorted(
         (row["latency"]["latency_ms_p50"], 100 * row["accuracy"][headline.name]["accuracy"], row) for row in known
     )
-    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
+    figure = new_figure(9, 6)
+    axes = figure.subplots()
     front, level = [], -math.inf
     for latency_ms, accuracy, row in points:
         interval = row["accuracy"][headline.name]
@@ -132,9 +129,7 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
     axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
     axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
     axes.grid(alpha=0.3, which="both")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save_png(figure, path)
 
 
 def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict:

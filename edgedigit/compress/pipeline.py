@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
+from edgedigit.train.observers import Observer
 from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble, Trainer
+from edgedigit.train.trainer import Trainer
 
 SUMMARY_FILE = "compressed.json"
 KEPT_OF_CORRECT = 0.99  # the rejection threshold lets this share of right answers through
@@ -40,6 +41,7 @@ def prune_track(
     resume: bool = False,
     say: Callable[[str], None] = print,
     bars: bool = True,
+    observers: Sequence[Observer] = (),
 ) -> WaveformModel:
     """Prune a track's student in equal steps, recovering by distillation after each; then train it for eight bits.
 
@@ -56,6 +58,31 @@ def prune_track(
     teacher = load_teachers(config, run_dir, track.name)
     recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
     phase = pruned_phase(pruning.compress, track.name)
+
+    def recover(model: WaveformModel, fit: FitConfig, phase: str, step: int, quantized: bool = False) -> WaveformModel:
+        """Fine-tune; all epochs, the averaged weights of the last."""
+        set_up_torch(config.seed + step, config.threads, config.device)
+        trainer = Trainer(
+            model.requires_grad_(True),
+            make_batches(config, track, fit, material.noises, config.seed + 1000 * step),
+            None,
+            fit,
+            config.augment,
+            teacher,
+            config.distill,
+            precision=config.student_precision,
+            device=config.device,
+            folder=run_dir,
+            phase=phase,
+            resolved=configuration.training_settings(config if quantized else pruning),
+            progress=progress_bar(bars, phase),
+            quantized=quantized,
+            observers=observers,
+        )
+        if resume:
+            trainer.resume()
+        return trainer.run()
+
     if compress.target_sparsity == 0:
         values = {
             "model": describe(model),
@@ -66,58 +93,16 @@ def prune_track(
     else:
         targets = parameter_targets(folded_parameters(model), compress.target_sparsity, compress.pruning_steps)
         for step, max_params in enumerate(targets, start=1):
-            model = prune_to(model, max_params, compress.round_to)
             name = f"{track.name}-prune{step}"
-            model = _recover(pruning, material, track, model, teacher, recovery, name, step, run_dir, resume, bars)
+            model = recover(prune_to(model, max_params, compress.round_to), recovery, name, step)
             say(f"  {name}: {folded_parameters(model)} parameters, channels {model.network.channels}")
-        final = replace(recovery, epochs=compress.final_epochs)
-        last = len(targets) + 1
-        model = _recover(pruning, material, track, model, teacher, final, phase, last, run_dir, resume, bars)
+        model = recover(model, replace(recovery, epochs=compress.final_epochs), phase, len(targets) + 1)
     if compress.qat_epochs:
         rounding = replace(recovery, lr=compress.qat_lr, epochs=compress.qat_epochs)
-        phase, last = pruned_phase(compress, track.name), compress.pruning_steps + 2
-        model = _recover(
-            config, material, track, fold(model), teacher, rounding, phase, last, run_dir, resume, bars, True
-        )
+        phase = pruned_phase(compress, track.name)
+        model = recover(fold(model), rounding, phase, compress.pruning_steps + 2, quantized=True)
         say(f"  {phase}: {compress.qat_epochs} epochs with INT8's roundings")
     return model
-
-
-def _recover(
-    config: Config,
-    material: Material,
-    track: Track,
-    model: WaveformModel,
-    teacher: Ensemble | None,
-    fit: FitConfig,
-    phase: str,
-    seed_offset: int,
-    run_dir: Path,
-    resume: bool,
-    bars: bool,
-    quantized: bool = False,
-) -> WaveformModel:
-    """Fine-tune after pruning; all epochs, the averaged weights of the last."""
-    set_up_torch(config.seed + seed_offset, config.threads, config.device)
-    trainer = Trainer(
-        model.requires_grad_(True),
-        make_batches(config, track, fit, material.noises, config.seed + 1000 * seed_offset),
-        None,
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-        quantized=quantized,
-    )
-    if resume:
-        trainer.resume()
-    return trainer.run()
 
 
 def load_pruned(compress: CompressConfig, run_dir: Path, track: str) -> WaveformModel:

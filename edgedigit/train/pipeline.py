@@ -24,6 +24,7 @@ from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
 from edgedigit.train.hints import classifiers
+from edgedigit.train.observers import Observer
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
@@ -61,17 +62,22 @@ class Material:
         return [(title, first.name, first.validation), ("test", last.name, self.test)]
 
 
-def load_material(config: Config, data_dir: str | Path | None, progress: bool = True) -> Material:
+def load_material(
+    config: Config, data_dir: str | Path | None, progress: bool = True, download: bool = True
+) -> Material:
     """Read the recordings that a configuration names and divide them.
+
+    Args:
+        download: fetch a corpus that is not on disk.
 
     Raises:
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
-    return divide(config.data, *read_recordings(config.data, data_dir, progress))
+    return divide(config.data, *read_recordings(config.data, data_dir, progress, download))
 
 
 def read_recordings(
-    data: DataConfig, data_dir: str | Path | None, progress: bool = True
+    data: DataConfig, data_dir: str | Path | None, progress: bool = True, download: bool = True
 ) -> tuple[list[Recording], list[np.ndarray]]:
     """Recordings of all sources, and recorded noises.
 
@@ -79,7 +85,7 @@ def read_recordings(
         DataError: if recordings are missing.
     """
     rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=rate, progress=progress)
+    recordings = load_recordings(data.sources, data_dir, data.labels, rate, progress, download)
     return recordings, _load_noises(data.noises, data_dir, rate)
 
 
@@ -223,6 +229,7 @@ def train_all(
     resume: bool = False,
     say: Callable[[str], None] = print,
     bars: bool = True,
+    observers: Sequence[Observer] = (),
 ) -> dict[str, WaveformModel]:
     """Train teachers and student on every track; finished ones are loaded when resuming.
 
@@ -241,12 +248,12 @@ def train_all(
             for teacher in config.teachers:
                 fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
                 _, epochs_run[teacher.label] = _train_one(
-                    config, track, teacher, fit, None, material, run_dir, resume, say, bars
+                    config, track, teacher, fit, None, material, run_dir, resume, say, bars, observers
                 )
         ensemble = load_teachers(config, run_dir, track.name)
         fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.label))
         students[track.name], epochs_run[config.student.label] = _train_one(
-            config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars
+            config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars, observers
         )
     return students
 
@@ -358,10 +365,11 @@ def _train_one(
     resume: bool,
     say: Callable[[str], None],
     bars: bool,
+    observers: Sequence[Observer],
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    options = {"folder": run_dir, "progress": progress_bar(bars, phase)}
+    options = {"folder": run_dir, "progress": progress_bar(bars, phase), "observers": observers}
     trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))

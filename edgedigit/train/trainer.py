@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoi
 from edgedigit.train.devices import autocast_for, autocast_type, check_device
 from edgedigit.train.fake_quantize import FakeQuantized
 from edgedigit.train.hints import Hinted, classifiers, embeddings_of
+from edgedigit.train.observers import Observer, Validated
 from edgedigit.train.optimizers import make_optimizer, make_schedulers
 from edgedigit.train.scoring import predict_logits
 
@@ -102,8 +103,7 @@ class Trainer:
         resolved: configuration that goes into the checkpoints.
         progress: called with (step, n_steps, text) or None.
         quantized: train with the roundings of the INT8 export; the model's training-time branches must be folded.
-        observers: each is called by the first process with the record of every epoch, as `log.jsonl` has it, once its
-            checkpoint is written; what one raises ends the training.
+        observers: told after every epoch, once its checkpoint is written.
 
     Raises:
         ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
@@ -127,7 +127,7 @@ class Trainer:
         resolved: dict | None = None,
         progress=None,
         quantized: bool = False,
-        observers: Sequence[Callable[[dict], None]] = (),
+        observers: Sequence[Observer] = (),
     ):
         check_device(device)
         self.model = model.to(device)
@@ -229,7 +229,8 @@ class Trainer:
                 "loss": loss,
                 "lr": self.optimizer.param_groups[0]["lr"],
             }
-            improved = self._validate(record)
+            logits = None if self.validation is None else self._answer()
+            improved = self._validate(record, logits)
             if self.plateau:
                 self.plateau.step(record.get("validation_loss", loss))
             stale = self.epoch - self.best["fresh_epoch"]
@@ -240,8 +241,9 @@ class Trainer:
             if distributed.rank() == 0:
                 self._save(improved)
                 self._log(record)
-                for observe in self.observers:
-                    observe(record)
+                seen = None if logits is None else Validated(*self.validation, logits, self.model.spec)
+                for observer in self.observers:
+                    observer.epoch_ended(record, seen)
         distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
@@ -355,13 +357,16 @@ class Trainer:
         keep = torch.from_numpy(keep[self.rows]).to(self.device)
         return torch.where(keep, features, features.mean(dim=(2, 3), keepdim=True))
 
-    def _validate(self, record: dict) -> bool:
+    def _answer(self) -> np.ndarray:
+        """Logits (n, n_labels) of the averaged weights for the validation clips."""
+        return distributed.in_shares(lambda part: predict_logits(self.average.model, part), self.validation[0])
+
+    def _validate(self, record: dict, logits: np.ndarray | None) -> bool:
         """Add validation figures to `record`; True if this epoch is the best so far."""
-        if self.validation is None:
+        if logits is None:
             self.best = {**self.best, "epoch": self.epoch}
             return True
-        waveforms, targets = self.validation
-        logits = distributed.in_shares(lambda part: predict_logits(self.average.model, part), waveforms)
+        targets = self.validation[1]
         right = logits.argmax(axis=1) == targets
         accuracy = float(right.mean())
         shifted = logits - logits.max(axis=1, keepdims=True)

@@ -1,7 +1,4 @@
-"""Write the measured figures of the documents from result files, and draw training runs.
-
-    python -m edgedigit.report            # rewrite every generated block
-    python -m edgedigit.report --check    # exit code 1 if a block no longer matches its result files
+"""Generated blocks of README.md, MODEL_CARD.md and docs/: the measured figures, written from result files.
 
 A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- /generated -->`. NAME is one of
 
@@ -15,17 +12,11 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from edgedigit.cli import ArgumentParser, run_main
-from edgedigit.errors import InputError, MissingDependencyError
+from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
 
 DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md")
@@ -55,7 +46,9 @@ def render_results(path: Path) -> str:
         lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
         lines += ["", f"{_sentence('; '.join(facts))}Reproduce: `{results['command']}`"]
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: {_missing(error)}; see the table at the top of edgedigit/report.py") from None
+        raise InputError(
+            f"{path}: {_missing(error)}; see the table at the top of edgedigit/report/documents.py"
+        ) from None
     if results.get("note"):
         lines += ["", results["note"]]
     return "\n".join(lines)
@@ -73,7 +66,9 @@ def render_summary(paths: list[Path]) -> str:
             row = results["rows"][0]
             table.append([results["title"], str(row["n"]), *_accuracy_cells(row)])
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: {_missing(error)}; see the table at the top of edgedigit/report.py") from None
+            raise InputError(
+                f"{path}: {_missing(error)}; see the table at the top of edgedigit/report/documents.py"
+            ) from None
     return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval"], table))
 
 
@@ -198,141 +193,6 @@ def update_document(text: str, root: Path) -> tuple[str, list[str]]:
     return BLOCK.sub(fill, text), stale
 
 
-def read_log(path: str | Path) -> dict[str, list[dict]]:
-    """Entries of a JSON-lines training log by phase, one per epoch, in order.
-
-    An epoch that was run again replaces the first, and half a line left by a killed run is skipped, so
-    the log of a resumed run reads like that of an uninterrupted one.
-
-    Raises:
-        InputError: if the file is missing.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the JSON-lines log of a training run") from None
-    phases: dict[str, dict[int, dict]] = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict) and "phase" in entry and "epoch" in entry:
-            phases.setdefault(entry["phase"], {})[entry["epoch"]] = entry
-    return {phase: [epochs[epoch] for epoch in sorted(epochs)] for phase, epochs in phases.items()}
-
-
-def plot_curves(log_path: str | Path, png_path: str | Path) -> None:
-    """Draw loss, validation accuracy and learning rate over epochs, one line per phase.
-
-    Raises:
-        InputError: if the log is missing or holds no epoch.
-        MissingDependencyError: if matplotlib is not installed.
-    """
-    phases = read_log(log_path)
-    if not phases:
-        raise InputError(f"{log_path} holds no epoch; expected lines with epoch, phase, loss, validation_accuracy, lr")
-    figure = _figure(12, 3.4)
-    panels = (("loss", "loss", 1), ("validation_accuracy", "validation accuracy %", 100), ("lr", "learning rate", 1))
-    for axes, (key, label, scale) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for phase, entries in phases.items():
-            points = [(entry["epoch"], scale * entry[key]) for entry in entries if entry.get(key) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=phase, marker="o" if len(points) == 1 else None)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    _save(figure, png_path)
-
-
-def plot_confusion(matrix: np.ndarray, labels: Sequence[str], png_path: str | Path) -> None:
-    """Draw a confusion matrix: counts as text, each row shaded by its share.
-
-    Args:
-        matrix: counts (n_labels, n_labels), truth in rows (as `metrics.confusion_matrix`).
-        labels: names of the rows and columns.
-        png_path: where to write the picture.
-
-    Raises:
-        InputError: if the matrix is not n_labels square.
-        MissingDependencyError: if matplotlib is not installed.
-    """
-    matrix = np.asarray(matrix)
-    n = len(labels)
-    if matrix.shape != (n, n):
-        raise InputError(f"got a confusion matrix of shape {matrix.shape} for {n} labels; expected {(n, n)}")
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = max(4.0, 0.5 * n)
-    figure = _figure(side, side)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(matrix), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
-    axes.set(xlabel="answer", ylabel="truth", xticks=range(n), yticks=range(n), xticklabels=labels, yticklabels=labels)
-    if max(map(len, labels)) > 3:
-        axes.tick_params(axis="x", rotation=90)
-    _save(figure, png_path)
-
-
-def plot_importances(importances: Mapping[str, float], png_path: str | Path) -> None:
-    """Draw how much each setting of a search mattered: bars of shares, the greatest on top.
-
-    Raises:
-        MissingDependencyError: if matplotlib is not installed.
-    """
-    names = sorted(importances, key=importances.get)
-    figure = _figure(6.4, 1.0 + 0.35 * len(names))
-    axes = figure.subplots()
-    bars = axes.barh(names, [importances[name] for name in names])
-    axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.set(xlabel="importance, share of all", xlim=(0, 1.1 * max(importances.values())))
-    _save(figure, png_path)
-
-
-def plot_search(trials: Sequence[dict], measured: str, maximise: bool, png_path: str | Path) -> None:
-    """Draw what the trials of a search reached, in their order, and the best so far.
-
-    Args:
-        trials: with `number`, `state` ("complete" or "pruned") and `value`.
-        measured: what the value is.
-        maximise: whether a greater one is better.
-        png_path: where to write the picture.
-
-    Raises:
-        MissingDependencyError: if matplotlib is not installed.
-    """
-    figure = _figure(6.4, 3.6)
-    axes = figure.subplots()
-    for state, marker in (("complete", "o"), ("pruned", "x")):
-        points = [(trial["number"], trial["value"]) for trial in trials if trial["state"] == state]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker, label=state if state == "complete" else "stopped early")
-    finished = [trial for trial in trials if trial["state"] == "complete"]
-    best = (np.maximum if maximise else np.minimum).accumulate([trial["value"] for trial in finished])
-    axes.step([trial["number"] for trial in finished], best, where="post", label="best so far")
-    axes.set(xlabel="trial", ylabel=measured)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    _save(figure, png_path)
-
-
-def _figure(width: float, height: float):
-    """A figure of its own, without pyplot's global state or a display."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError('matplotlib is missing; pip install "edgedigit[train]" brings it') from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure, png_path: str | Path) -> None:
-    Path(png_path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png_path, dpi=120)
-
-
 def _read_json(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -403,35 +263,3 @@ def _cell(value: object) -> str:
 
 def _missing(error: Exception) -> str:
     return f"has no key {error}" if isinstance(error, KeyError) else f"is not laid out as expected ({error})"
-
-
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = ArgumentParser(prog="python -m edgedigit.report", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a block is stale")
-    parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Rewrite or check the generated blocks; the exit code is 1 if, with --check, one is stale."""
-    args = parse_args(argv)
-    exit_code = 0
-    for name in DOCUMENTS:
-        path = args.root / name
-        if not path.is_file():
-            raise InputError(f"{path} is missing; run this in the repository, or name it with --root")
-        text, stale = update_document(path.read_text(encoding="utf-8"), args.root)
-        if args.check and stale:
-            print(f"{path}: stale: {', '.join(stale)}; run python -m edgedigit.report")
-            exit_code = 1
-        elif stale:
-            path.write_text(text, encoding="utf-8")
-            print(f"{path}: rewrote {', '.join(stale)}")
-        else:
-            print(f"{path}: up to date")
-    return exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(run_main(main))

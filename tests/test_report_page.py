@@ -1,0 +1,340 @@
+"""The page about trainings: what it says is what the run folder holds, and it needs nothing but itself."""
+
+import base64
+import io
+import itertools
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folder import SETTINGS, begun, finished, log_of, tones_of_digits, write_log
+
+from edgedigit.audio import read_audio
+from edgedigit.cli import run_main
+from edgedigit.config import Config, apply_overrides
+from edgedigit.data.recording import Recording
+from edgedigit.errors import InputError
+from edgedigit.report.__main__ import main
+from edgedigit.report.evaluation import Clip, hardest
+from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
+from edgedigit.report.runs import accuracy_by, read_log, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG = [
+    {"phase": "teacher", "epoch": 1, "loss": 2.0, "validation_accuracy": 0.5, "lr": 1e-3},
+    {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
+    {"phase": "student", "epoch": 1, "loss": 1.0, "validation_accuracy": 0.8, "lr": 1e-3},
+]
+VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """Elements of a page in order: (name, attributes, text)."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.open = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+        if tag not in VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        if tag in ("th", "td"):
+            self.handle_data(" ")
+        assert self.open.pop()[0] == tag  # every element is closed, in order
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2] += data
+
+    def all(self, *tags):
+        return [element for element in self.elements if element[0] in tags]
+
+
+def page_of(tmp_path, *runs, options=()):
+    """The page about runs, made without recordings unless an option names them."""
+    out = tmp_path / "page.html"
+    words = [*map(str, runs), "--out", str(out), *options]
+    if "--data-dir" not in options:
+        (tmp_path / "no_data").mkdir(exist_ok=True)
+        words += ["--data-dir", str(tmp_path / "no_data")]
+    assert run_main(main, words) == 0
+    return out.read_text(encoding="utf-8")
+
+
+def cells(page, caption):
+    """Text of the rows of the tables whose caption begins so."""
+    found, wanted = [], False
+    for tag, _, text in page.elements:
+        if tag == "table":
+            wanted = text.strip().startswith(caption)
+        elif wanted and tag == "tr":
+            found.append(text.split())
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(run folder, folder of recordings) of a student that was really trained, on tones."""
+    from edgedigit.manifest import write_json
+    from edgedigit.train import pipeline
+
+    folder = tmp_path_factory.mktemp("trained")
+    data_dir = tones_of_digits(folder / "data")
+    config = apply_overrides(Config(), SETTINGS)
+    material = pipeline.load_material(config, data_dir, progress=False)
+    pipeline.prepare_run(config, folder / "run", resume=False)
+    pipeline.train_all(config, material, folder / "run", say=str, bars=False)
+    write_json(folder / "run" / "student.json", {"accuracy": []})
+    return folder / "run", data_dir
+
+
+def test_the_log_of_a_resumed_run_reads_like_an_uninterrupted_one(tmp_path):
+    lines = [json.dumps(entry) for entry in (LOG[0], {**LOG[1], "loss": 9.0}, *LOG[1:])]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join([*lines[:2], '{"phase": "teac', '{"config": {}}', *lines[2:]]), encoding="utf-8")
+    assert read_log(path) == {"teacher": LOG[:2], "student": LOG[2:]}
+
+
+def test_a_phase_that_is_repeated_and_ends_sooner_leaves_nothing_of_the_former(tmp_path):
+    write_log(tmp_path, [*log_of("a", 5), *log_of("a", 2)])
+    assert [record["epoch"] for record in read_log(tmp_path / "log.jsonl")["a"]] == [1, 2]
+
+
+def test_curves_are_drawn_for_every_phase(tmp_path):
+    write_log(tmp_path, LOG)
+    plot_curves(tmp_path / "log.jsonl", tmp_path / "plots" / "curves.png")
+    assert (tmp_path / "plots" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_empty_log_draws_nothing(tmp_path):
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(InputError, match="no epoch"):
+        plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+
+
+def drawn(figure):
+    """y of each line of a figure, by its name."""
+    return {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+
+
+def test_student_and_teachers_are_drawn_in_one_plot(tmp_path):
+    run = read_run(finished(tmp_path / "run"))
+    label, figure = distillation_figure(run, "final")
+    assert label == "validation accuracy %"
+    lines = drawn(figure)
+    assert lines["teacher resnet_se"] == pytest.approx([50, 75, 83.333], abs=1e-2)
+    assert len(lines["student student_dscnn"]) == 5
+
+
+def test_fine_tuning_is_one_curve_over_all_its_phases(tmp_path):
+    run = read_run(finished(tmp_path / "run"))
+    figures = {key: figure for key, _, figure in fine_tuning_figures(run, "final")}
+    assert sorted(figures) == ["loss", "lr"]  # no validation after pruning
+    curve, *steps = figures["loss"].axes[0].lines
+    assert list(curve.get_ydata()) == [2, 2, 2, 1, pytest.approx(2 / 3), 0.5]
+    assert [line.get_xdata()[0] for line in steps] == [0.5, 1.5]  # channels leave before the first and second epoch
+    assert all("prune" not in name for _, _, figure in training_figures(run, "final") for name in drawn(figure))
+
+
+def test_hardest_clips_are_the_surest_errors_then_the_least_sure_right_answers():
+    recording = Recording(np.zeros(8000, np.float32), 8000, "1", "s", "tones", "n")
+    clips = [
+        Clip("test", recording, answer, probability, label_probability)
+        for answer, probability, label_probability in (
+            ("1", 0.9, 0.9),
+            ("2", 0.5, 0.4),
+            ("1", 0.4, 0.4),
+            ("3", 0.8, 0.1),
+        )
+    ]
+    assert [clips.index(clip) for clip in hardest(clips, 3)] == [3, 1, 2]
+
+
+def test_accuracy_is_grouped_with_its_interval():
+    rows = [{"label": "1", "answer": "1", "speaker": "a"}, {"label": "1", "answer": "2", "speaker": "b"}]
+    first, second = accuracy_by([*rows, rows[0]], "speaker")
+    assert (first["group"], first["n"], first["n_correct"]) == ("a", 2, 2)
+    assert second["accuracy"] == 0.0 < second["accuracy_high"] < 1
+
+
+def test_a_finished_run_without_its_recordings_shows_figures_and_says_what_is_missing(tmp_path):
+    text = page_of(tmp_path, finished(tmp_path / "run"))
+    page = Page(text)
+    assert "No players" in text and not page.all("audio")
+    assert ["1", "75.00", "30.06–95.44", "4"] in cells(page, "By digit")
+    assert ["final,", "pruned,", "INT8", "95.00", "83.50–98.62"] in cells(page, "Accuracy: validation")
+    assert ["0", "3", "0", "0", "0", "0", "0", "0", "0", "0", "1"] in [
+        re.findall(r"\d", " ".join(row)) for row in cells(page, "Confusions")
+    ]
+    assert len(cells(page, "Wrong answers")) == 2 * (1 + 2)  # two parts, a header each
+
+
+def test_what_a_file_is_called_cannot_change_the_page(tmp_path):
+    text = page_of(tmp_path, finished(tmp_path / "run"))
+    assert "fsdd/&lt;test&gt;0.wav" in text and "<test>" not in text
+
+
+@pytest.mark.parametrize(
+    "split, words",
+    [("fsdd_official", "test, seen speakers"), ("loso:fsdd:theo", "test, unseen speakers"), ("all", "test, seen")],
+)
+def test_whether_speakers_were_heard_in_training_stands_with_the_figures(tmp_path, split, words):
+    page = Page(page_of(tmp_path, finished(tmp_path / "run", split)))
+    assert cells(page, f"Accuracy: {words}")
+    assert any(text.lower().startswith(words) for tag, _, text in page.all("h3"))
+
+
+def test_a_run_that_still_trains_shows_its_curves(tmp_path):
+    text = page_of(tmp_path, begun(tmp_path / "run"))
+    page = Page(text)
+    assert "Training has not finished: curves only" in text
+    assert "final-student_dscnn after epoch 2" in text
+    assert len(page.all("figure")) == 4 and not page.all("table")
+    assert len(list((tmp_path / "page" / "run").glob("*.png"))) == 4
+
+
+def test_several_runs_stand_in_one_table(tmp_path):
+    runs = [finished(tmp_path / "a"), finished(tmp_path / "b", wrong=4), begun(tmp_path / "c")]
+    text = page_of(tmp_path, *runs)
+    rows = {(row[0], row[1]): row for row in cells(Page(text), "What each run made")[1:]}
+    assert rows["a", "test,"][4:7] == ["40", "95.00", "83.50–98.62"]
+    assert rows["b", "test,"][4:6] == ["40", "90.00"]
+    assert rows["b", "test,"][-8:] == ["1,200", "0.00", "6.0", "0.250", "/", "0.400", "5", "1"]
+    assert "not" in rows["c", "not"]
+    assert "not all measured on" in text
+
+
+def test_runs_on_the_same_recordings_are_said_to_compare(tmp_path):
+    text = page_of(tmp_path, finished(tmp_path / "a"), finished(tmp_path / "b"))
+    assert "All runs were measured on the same recordings" in text
+
+
+def test_the_page_needs_nothing_but_itself(trained, tmp_path):
+    run_dir, data_dir = trained
+    page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir))))
+    for _, attributes, _ in page.elements:
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert not page.all("script")
+    (style,) = [text for _, _, text in page.all("style") if "color-scheme" in text]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_tables_headings_and_pictures_are_there_for_those_who_do_not_see_them(trained, tmp_path):
+    run_dir, data_dir = trained
+    page = Page(page_of(tmp_path, run_dir, finished(tmp_path / "b"), options=("--data-dir", str(data_dir))))
+    assert len(page.all("table")) == len([text for _, _, text in page.all("caption") if text.strip()]) > 5
+    assert all(attributes.get("scope") in ("row", "col") for _, attributes, _ in page.all("th"))
+    levels = [int(tag[1]) for tag, _, _ in page.all("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(attributes.get("alt") for _, attributes, _ in page.all("img"))
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes, _ in page.all("a"):
+        assert attributes["href"].removeprefix("#") in ids
+
+
+def test_players_play_the_recordings(trained, tmp_path):
+    run_dir, data_dir = trained
+    page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir), "--clips", "5")))
+    players = page.all("audio")
+    assert len(players) == 10  # of validation and of test
+    for _, attributes, _ in players:
+        name = attributes["aria-label"].rpartition(" ")[2]
+        sound = io.BytesIO(base64.b64decode(attributes["src"].partition("base64,")[2]))
+        waveform, sample_rate = read_audio(sound)
+        expected, _ = read_audio(data_dir / "fsdd" / "recordings" / name.partition("/")[2])
+        assert sample_rate == 8000
+        np.testing.assert_allclose(waveform, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_both_scripts_leave_is_shown_whole(tmp_path):
+    """With what TensorBoard was told on the way."""
+    pytest.importorskip("tensorboard")
+    data_dir, run_dir = tones_of_digits(tmp_path / "data"), tmp_path / "run"
+    common = ["--run-dir", run_dir, "--data-dir", data_dir, "--quiet", "--tensorboard"]
+    gates = ["--set", "gates.min_validation_accuracy=0", "--set", "gates.max_int8_loss=1"]
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    compress = ["--pruning_steps", "2", "--set", "compress.final_epochs=2", "--set", "compress.calibration_clips=20"]
+    for words in (["train_distill.py", *settings], ["prune_and_quantize.py", *compress]):
+        done = subprocess.run([sys.executable, ROOT / words[0], *words[1:], *gates, *common], capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+    page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir))))
+    rows = cells(page, "The points of these curves")[1:]
+    assert [row[0] for row in rows] == ["student", "step", "step", "fine-tuned"]
+    sizes = [int(row[-2].replace(",", "")) for row in rows]
+    assert sizes[0] > sizes[1] >= sizes[2] == sizes[3]
+    stages = json.loads((run_dir / "compressed.json").read_text())["stages"]
+    by_stage = {stage["stage"]: stage["accuracy"][0]["accuracy"] for stage in stages}
+    assert float(rows[0][1]) == pytest.approx(100 * by_stage["student"], abs=0.01)
+    assert float(rows[3][1]) == pytest.approx(100 * by_stage["pruned"], abs=0.01)
+    assert len(page.all("audio")) == 2 * 12
+    phases = ["final-prune1", "final-prune2", "final-pruned", "final-student_dscnn"]
+    assert sorted(path.name for path in (run_dir / "tensorboard").iterdir()) == phases
+
+
+def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
+    run_dir, data_dir = trained
+    (run_dir / "answers.csv").write_text(
+        "track,stage,part,name,label,speaker,source,answer\nfinal,student,test,fsdd/gone.wav,1,fsdd:ann,fsdd,1\n"
+    )
+    try:
+        text = page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir)))
+    finally:
+        (run_dir / "answers.csv").unlink()
+    assert "no longer those" in text and "<audio" not in text
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["RUN", "--check"], "--check is about the documents"),
+        (["--out", "page.html"], "name a RUN"),
+        (["RUN", "--clips", "-1"], "expected 0 or more"),
+        (["RUN"], "holds no run"),
+    ],
+)
+def test_what_cannot_be_shown_costs_one_line(tmp_path, capsys, words, message):
+    words = [str(tmp_path / "nothing") if word == "RUN" else word for word in words]
+    try:
+        code = run_main(main, words)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_a_damaged_summary_is_named(tmp_path, capsys):
+    folder = finished(tmp_path / "run")
+    (folder / "compressed.json").write_text("{")
+    assert run_main(main, [str(folder)]) == 2
+    assert "compressed.json cannot be read as JSON" in capsys.readouterr().err
+
+
+def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):
+    folder = begun(tmp_path / "run")
+    (folder / "log.jsonl").unlink()
+    assert run_main(main, [str(folder)]) == 2
+    assert "wait for the first" in capsys.readouterr().err
+
+
+def test_the_command_ends_with_a_line_of_json(tmp_path, capsys):
+    page_of(tmp_path, begun(tmp_path / "run"))
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["page"].endswith("page.html") and last["notes"] == ["run: training has not finished: curves only"]
