@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgedigit.bench import machine_facts
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
+from edgedigit.compare.training import is_finished
 from edgedigit.errors import ConfigError
 from edgedigit.metrics import accuracy_row
 
@@ -18,7 +19,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
     """One row a model that has been trained: sizes, cost of training, and per protocol its pooled accuracy.
 
     Raises:
-        ConfigError: if nothing has been trained.
+        ConfigError: if nothing has been trained, or something with other settings.
     """
     rows = []
     for label in dict.fromkeys(task.label for task in tasks):
@@ -26,7 +27,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
         found = [
             (task, json.loads((task.folder / RESULT_FILE).read_text(encoding="utf-8")))
             for task in own
-            if (task.folder / RESULT_FILE).exists()
+            if is_finished(task)
         ]
         if not found:
             continue
