@@ -53,6 +53,14 @@ class FrontendSpec:
             raise ConfigError(f"hop_length {self.hop_length} or n_samples {self.n_samples} is too small")
         if not 0 <= self.n_deltas <= 2:
             raise ConfigError(f"n_deltas {self.n_deltas} must be 0, 1 or 2")
+        if self.delta_width < 1:
+            raise ConfigError(f"delta_width {self.delta_width} must be 1 frame or more")
+        if self.n_mels < 1:
+            raise ConfigError(f"n_mels {self.n_mels} must be 1 or more")
+        if self.kind == "mfcc" and not 1 <= self.n_mfcc <= self.n_mels:
+            raise ConfigError(f"n_mfcc {self.n_mfcc} must be between 1 and n_mels {self.n_mels}: more say nothing new")
+        if not self.power_floor >= 0:
+            raise ConfigError(f"power_floor {self.power_floor} must be 0 or more")
 
     @property
     def n_frames(self) -> int:

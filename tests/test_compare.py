@@ -195,12 +195,33 @@ def test_results_are_read_where_nothing_was_trained_only_as_an_error(tmp_path):
         command.main(["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path / "no"), "--read-only"])
 
 
-def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path, finished):
     folder = trained[1]
     plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
     task = plan.tasks[0]
-    (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
+    if not finished:
+        (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
     other = replace(task, settings=configuration.merged(task.settings, {"fit_student": {"epochs": 3}}))
     with pytest.raises(ConfigError, match="other settings"):
         training.run_task(other, None)
-    (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
+    if not finished:
+        (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
+
+
+def test_results_of_an_older_recipe_are_not_those_of_this_one(trained):
+    folder = trained[1]
+    plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
+    changed = [replace(t, settings=configuration.merged(t.settings, {"fit_student": {"lr": 0.5}})) for t in plan.tasks]
+    for use in (lambda: results.read_results(changed, plan.protocols), lambda: training.train(changed, None, 1)):
+        with pytest.raises(ConfigError, match=r"other settings \(fit_student\); remove it"):
+            use()
+
+
+def test_models_of_one_text_are_told_apart_by_their_labels(tmp_path):
+    entries = [{"model": "cnn_mini", "label": label} for label in ("alone", "taught")]
+    assert [task.label for task in load(tmp_path, models=entries).tasks] == ["alone", "taught"]
+    assert [task.label for task in load(tmp_path, only=("taught",), models=entries).tasks] == ["taught"]
+    assert [task.label for task in load(tmp_path, only=("cnn_mini",), models=entries).tasks] == ["alone", "taught"]
+    with pytest.raises(ConfigError, match="cnn_mini names several models"):
+        load(tmp_path, models=["cnn_mini", "cnn_mini"])

@@ -16,6 +16,7 @@ from torch import nn
 
 from edgedigit.cli import run_main
 from edgedigit.errors import ConfigError
+from edgedigit.models import create_model, list_models
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import load_checkpoint
 
@@ -66,12 +67,13 @@ SGD = {"optimizer": "sgd", "schedule": "cosine"}
     [
         (1e-5, SGD),
         (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
+        (1e-5, {**SGD, "model": "cnn2d_mel", "kwargs": {"widths": [4, 8], "hidden": [8]}}),
         (1e-5, {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]}),
         (1e-5, {**SGD, "distilled": True, "copies": 1, "feature_weight": 2.0}),
         (1e-2, {**SGD, "distilled": True, "quantized": True}),  # what rounding does to the last bit is a whole step
         (1e-2, {}),  # AdamW makes whole steps of gradients that are rounding alone
     ],
-    ids=["student", "teacher", "distilled", "embeddings", "quantized", "adamw"],
+    ids=["student", "teacher", "channels dropped", "distilled", "embeddings", "quantized", "adamw"],
 )
 def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
     """Batch norm, dropout, masks, mixup and all: the same curves but for rounding, the same random numbers."""
@@ -161,16 +163,23 @@ def test_a_process_computes_on_its_rows(as_second_of_two):
         distributed.share_of(7)
 
 
-def test_dropout_draws_for_all_rows_and_drops_from_its_own(as_second_of_two):
-    layer = nn.Dropout(0.5)
+@pytest.mark.parametrize("kind, shape", [(nn.Dropout, (5,)), (nn.Dropout1d, (5, 3)), (nn.Dropout2d, (5, 3, 2))])
+def test_dropout_draws_for_all_rows_and_drops_from_its_own(as_second_of_two, kind, shape):
+    layer = kind(0.5)
     torch.manual_seed(0)
-    expected = layer(torch.ones(8, 5))[4:]
+    expected = layer(torch.ones(8, *shape))[4:]
     state = torch.get_rng_state()
-    layer.__class__ = distributed.GlobalDropout
+    layer.__class__ = distributed.GLOBAL_DROPOUTS[kind]
     torch.manual_seed(0)
-    assert torch.equal(layer(torch.ones(4, 5)), expected)
+    assert torch.equal(layer(torch.ones(4, *shape)), expected)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(layer.eval()(torch.ones(4, 5)), torch.ones(4, 5))
+    assert torch.equal(layer.eval()(torch.ones(4, *shape)), torch.ones(4, *shape))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_no_model_draws_random_numbers_that_processes_do_not_share(name):
+    for module in create_model(name).modules():
+        assert not isinstance(module, nn.modules.dropout._DropoutNd) or type(module) in distributed.GLOBAL_DROPOUTS
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 5, 4)])

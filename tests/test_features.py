@@ -92,8 +92,20 @@ def test_silence_gives_finite_features(spec):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kind": "mel"}, {"win_length": 300}, {"f_max": 5000.0}, {"f_min": 4000.0}, {"hop_length": 0}, {"n_deltas": 3}],
-    ids=lambda wrong: next(iter(wrong)),
+    [
+        {"kind": "mel"},
+        {"win_length": 300},
+        {"f_max": 5000.0},
+        {"f_min": 4000.0},
+        {"hop_length": 0},
+        {"n_deltas": 3},
+        {"delta_width": 0},
+        {"n_mels": 0},
+        {"n_mfcc": 41, "kind": "mfcc"},
+        {"n_mfcc": 0, "kind": "mfcc"},
+        {"power_floor": -1.0},
+    ],
+    ids=lambda wrong: "-".join(map(str, next(iter(wrong.items())))),
 )
 def test_impossible_geometry_is_refused(wrong):
     with pytest.raises(ConfigError):

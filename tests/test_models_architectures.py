@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -278,6 +279,23 @@ def test_features_of_members_keep_their_precision():
     with torch.autocast("cpu", torch.bfloat16):
         model.network(model.frontend(clips(2)))
     assert torch.equal(seen["features"], model.network.members[0].frontend(clips(2)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_features_of_members_keep_their_precision_on_cuda():
+    model = seeded("ensemble", members=[MINI]).eval().cuda()
+    seen = {}
+    model.network.members[0].network.register_forward_pre_hook(lambda module, given: seen.update(features=given[0]))
+    with torch.autocast("cuda", torch.float16):
+        model.network(model.frontend(clips(2).cuda()))
+    assert torch.equal(seen["features"], model.network.members[0].frontend(clips(2).cuda()))
+
+
+def test_autocast_is_left_on_the_device_of_the_waveform(monkeypatch):
+    model, left = seeded("ensemble", members=[MINI]).eval(), []
+    monkeypatch.setattr(torch, "autocast", lambda device, **given: left.append(device) or nullcontext())
+    model.network.to("meta")(torch.empty(2, 1, 1, 8000, device="meta"))
+    assert left == ["meta"]
 
 
 def test_folding_reaches_members():

@@ -22,7 +22,7 @@ from edgedigit.train.checkpoints import load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type
 from edgedigit.train.optimizers import make_optimizer, make_schedulers, one_cycle
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble
+from edgedigit.train.trainer import Ensemble, Trainer
 
 
 def logits(n=5, seed=0):
@@ -553,6 +553,12 @@ def test_a_loss_that_explodes_says_what_to_do():
         trainer.model.network.classifier.weight.fill_(math.nan)
     with pytest.raises(ModelError, match=r"tiny: loss became nan at step .*lower the learning rate"):
         trainer.run()
+
+
+def test_an_epoch_of_no_time_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "_train_epoch", lambda self: 0.0)
+    make_trainer(tmp_path, epochs=1).run()
+    assert read_log(tmp_path)[0]["seconds"] < 0.005
 
 
 def test_averaged_weights_follow_the_trained_ones():

@@ -68,10 +68,10 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
     its settings name some.
 
     Args:
-        models: texts; these alone instead of the file's.
+        models: texts or labels; these alone instead of all of the file's. Texts that it has not are trained too.
 
     Raises:
-        ConfigError: if the file cannot be read, or a key or a setting is unknown.
+        ConfigError: if the file cannot be read, a key or a setting is unknown, or two models have the same label.
     """
     import yaml
 
@@ -90,12 +90,16 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
     if not isinstance(stated["models"], list):
         raise ConfigError(f"{path}: models is {stated['models']!r}, expected a list")
     entries = [{"model": entry} if isinstance(entry, str) else entry for entry in stated["models"]]
-    if models:
-        known = {entry["model"]: entry for entry in entries}
-        entries = [known.get(text, {"model": text}) for text in models]
-    tasks = []
     for entry in entries:
         _check_keys(f"{path}: model", entry, {"model", "label", "settings", "protocols", "splits"}, {"model"})
+    if models:
+        entries = [entry for text in models for entry in _entries_of(text, entries)]
+    labels = [entry.get("label", ModelConfig.from_text(entry["model"]).label) for entry in entries]
+    shared = sorted({label for label in labels if labels.count(label) > 1})
+    if shared:
+        raise ConfigError(f"{path}: {', '.join(shared)} names several models; folders are named so, give each a label")
+    tasks = []
+    for entry in entries:
         model = ModelConfig.from_text(entry["model"])
         label = entry.get("label", model.label)
         for protocol in protocols:
@@ -109,6 +113,15 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
                     whole = merged(settings, {"data": {"split": split}, "seed": seed})
                     tasks.append(Task(label, protocol.name, split, seed, whole, folder))
     return Plan(stated["title"], tuple(protocols), tuple(tasks))
+
+
+def _entries_of(text: str, entries: Sequence[Mapping]) -> list[Mapping]:
+    """What the file has under a label, else all that it has of a model, else the model without settings of its own."""
+    return (
+        [entry for entry in entries if entry.get("label") == text]
+        or [entry for entry in entries if entry["model"] == text]
+        or [{"model": text}]
+    )
 
 
 def _check_keys(where, values, known: set, required: set | None = None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgedigit.bench import machine_facts
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
+from edgedigit.compare.training import is_finished
 from edgedigit.errors import ConfigError
 from edgedigit.figures import new_figure, save_png
 from edgedigit.metrics import accuracy_row
@@ -19,7 +20,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
     """One row a model that has been trained: sizes, cost of training, and per protocol its pooled accuracy.
 
     Raises:
-        ConfigError: if nothing has been trained.
+        ConfigError: if nothing has been trained, or something with other settings.
     """
     rows = []
     for label in dict.fromkeys(task.label for task in tasks):
@@ -27,7 +28,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
         found = [
             (task, json.loads((task.folder / RESULT_FILE).read_text(encoding="utf-8")))
             for task in own
-            if (task.folder / RESULT_FILE).exists()
+            if is_finished(task)
         ]
         if not found:
             continue

@@ -17,10 +17,30 @@ from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Task
 from edgedigit.compress.prune import count_macs, folded_parameters
 from edgedigit.config import Config
 from edgedigit.data.dataset import as_arrays
-from edgedigit.errors import EdgedigitError
+from edgedigit.errors import ConfigError, EdgedigitError
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.train import pipeline, scoring
+
+
+def is_finished(task: Task) -> bool:
+    """Whether the folder of a task holds its result.
+
+    Raises:
+        ConfigError: if it holds that of a training with other settings.
+    """
+    if not (task.folder / RESULT_FILE).exists():
+        return False
+    before, now = (
+        configuration.training_settings(config)
+        for config in (pipeline.load_run_config(task.folder), configuration.from_dict(task.settings))
+    )
+    if before != now:
+        differing = ", ".join(key for key in now if before[key] != now[key])
+        raise ConfigError(
+            f"{task.folder} was trained with other settings ({differing}); remove it or choose another --run-dir"
+        )
+    return True
 
 
 def run_task(task: Task, data_dir: str | None) -> str:
@@ -30,7 +50,7 @@ def run_task(task: Task, data_dir: str | None) -> str:
         ConfigError: if the folder holds a training with other settings.
     """
     path = task.folder / RESULT_FILE
-    if path.exists():
+    if is_finished(task):
         return ""
     config = configuration.from_dict(task.settings)
     started = time.perf_counter()
@@ -113,7 +133,7 @@ def _work(task: Task, data_dir: str | None) -> str:
 
 def train(tasks: Sequence[Task], data_dir: str | None, n_jobs: int) -> None:
     """Train what is not finished yet, several models at a time; each takes one thread."""
-    waiting = [task for task in tasks if not (task.folder / RESULT_FILE).exists()]
+    waiting = [task for task in tasks if not is_finished(task)]
     print(f"{len(tasks)} trainings, {len(tasks) - len(waiting)} of them finished", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     context = multiprocessing.get_context("spawn")

@@ -1,7 +1,7 @@
 """Mobile inverted bottlenecks with squeeze-and-excitation over the time-frequency plane.
 
 Source: EfficientNet, Tan and Le 2019; inverted bottlenecks, Sandler et al. 2018; squeeze-and-excitation, Hu et al.
-2018; SiLU, Ramachandran et al. 2017. Stages are fewer than EfficientNet's, the plane being a fiftieth of an image.
+2018; SiLU, Ramachandran et al. 2017. Stages are fewer than EfficientNet's, the plane being a twenty-fifth of an image.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class WeightedEnsemble(nn.Module):
         waveform = features.flatten(1)  # (B, T)
         answers = []
         for member in self.members:
-            with torch.autocast("cpu", enabled=False):  # a logarithm of 8 bits would be another feature
+            with torch.autocast(waveform.device.type, enabled=False):  # a logarithm of 8 bits would be another feature
                 seen = member.frontend(waveform)
             answers.append(member.network(seen).float().log_softmax(dim=1))
         weights = self.log_weights.softmax(dim=0)

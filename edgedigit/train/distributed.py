@@ -139,8 +139,8 @@ def parallel(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.__class__ = GlobalBatchNorm  # same parameters and statistics, another forward
-        elif type(module) is nn.Dropout:
-            module.__class__ = GlobalDropout
+        elif type(module) in GLOBAL_DROPOUTS:
+            module.__class__ = GLOBAL_DROPOUTS[type(module)]
     return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False)  # statistics stay the same
 
 
@@ -190,9 +190,26 @@ class GlobalBatchNorm(_BatchNorm):
 class GlobalDropout(nn.Dropout):
     """Dropout whose mask is drawn for the rows of all processes, so their random numbers stay those of one."""
 
+    draw = staticmethod(F.dropout)
+
     def forward(self, x: Tensor) -> Tensor:
         """Drop from (B, ...)."""
         if not self.training:
             return x
-        mask = F.dropout(x.new_ones(n_processes() * len(x), *x.shape[1:]), self.p)
+        mask = self.draw(x.new_ones(n_processes() * len(x), *x.shape[1:]), self.p)
         return x * mask[share_of(len(mask))]
+
+
+class GlobalDropout1d(GlobalDropout):
+    """Likewise for whole channels of (B, C, N)."""
+
+    draw = staticmethod(F.dropout1d)
+
+
+class GlobalDropout2d(GlobalDropout):
+    """Likewise for whole channels of (B, C, F, N)."""
+
+    draw = staticmethod(F.dropout2d)
+
+
+GLOBAL_DROPOUTS = {nn.Dropout: GlobalDropout, nn.Dropout1d: GlobalDropout1d, nn.Dropout2d: GlobalDropout2d}

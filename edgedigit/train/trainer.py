@@ -236,8 +236,9 @@ class Trainer:
             stale = self.epoch - self.best["fresh_epoch"]
             stopped = self.validation is not None and stale >= self.config.patience
             self.done = self.epoch >= self.config.epochs or stopped
-            record["seconds"] = round(time.perf_counter() - started, 2)
-            record["data_share"] = round(self.batches.waited_s / record["seconds"], 3)  # of the epoch, spent waiting
+            seconds = time.perf_counter() - started
+            record["seconds"] = round(seconds, 2)
+            record["data_share"] = round(self.batches.waited_s / seconds, 3)  # of the epoch, spent waiting
             if distributed.rank() == 0:
                 self._save(improved)
                 self._log(record)
@@ -342,7 +343,7 @@ class Trainer:
         return distributed.mean(loss).item()
 
     def _mask(self, features: Tensor) -> Tensor:
-        """SpecAugment on log-mel and MFCC planes."""
+        """SpecAugment on everything but the waveform."""
         augment, spec = self.augment, self.model.spec
         if not augment.enabled or spec.kind == "raw":
             return features
