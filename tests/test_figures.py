@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from edgedigit.errors import InputError
-from edgedigit.figures import Line, confusion_figure, features_figure, lines_figure, pixels, save_png, svg_text
+from edgedigit.figures import (
+    Line,
+    confusion_figure,
+    features_figure,
+    importances_figure,
+    lines_figure,
+    pixels,
+    save_png,
+    search_figure,
+    svg_text,
+)
 
 
 def curve():
@@ -56,3 +66,19 @@ def test_an_svg_fits_into_a_page_beside_others():
 
 def test_the_same_figure_gives_the_same_svg():
     assert svg_text(curve(), "one") == svg_text(curve(), "one")
+
+
+def test_a_search_shows_its_trials_and_the_best_so_far():
+    trials = [{"number": i, "state": state, "value": i / 10} for i, state in enumerate(["complete", "pruned"] * 3)]
+    (axes,) = search_figure(trials, "accuracy", True).axes
+    complete, stopped, best = axes.lines
+    assert list(complete.get_xdata()) == [0, 2, 4]
+    assert list(stopped.get_xdata()) == [1, 3, 5]
+    assert list(best.get_ydata()) == [0.0, 0.2, 0.4]
+    (axes,) = search_figure(trials, "loss", False).axes
+    assert list(axes.lines[2].get_ydata()) == [0.0, 0.0, 0.0]
+
+
+def test_the_greatest_importance_is_on_top():
+    (axes,) = importances_figure({"lr": 0.9, "masks": 0.02, "noise": 0.08}).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.02, 0.08, 0.9]
