@@ -12,7 +12,7 @@ PACKAGE = ROOT / "edgedigit"
 ROWS = (
     ("errors", "labels"),
     ("spec", "manifest"),
-    ("audio", "features", "cli", "metrics"),
+    ("audio", "emg", "emg_features", "features", "cli", "metrics"),
     ("runtime", "config"),
     ("frontend", "data"),
     ("models",),
