@@ -23,11 +23,12 @@ from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
-from edgedigit.data.splits import make_split
+from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
+from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, macro_row
-from edgedigit.train.pipeline import load_run_config
+from edgedigit.train.pipeline import load_run_config, split_of
 from edgedigit.train.scoring import accuracy_table, read_answers
 
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
@@ -41,7 +42,8 @@ def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
     """
     kind, _, count = protocol.partition(":")
     if kind == "loso" and not count:
-        recordings = load_recordings(config.data.sources, data_dir, labels=config.data.labels)
+        data = config.data
+        recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal)
         speakers = sorted({r.speaker for r in recordings if r.source == "fsdd"})
         if not speakers:
             raise ConfigError(
@@ -86,7 +88,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                     )
         if not (run_dir / SUMMARY_FILE).exists():  # a crash ends with the code of a gate
             raise EdgedigitError(f"fold {split}: nothing was compressed; see {run_dir / 'output.txt'}")
-    return [row for row in read_answers(answers) if row["part"] == "test"]
+    return [row for row in read_answers(answers) if row["part"].split(",")[0] == "test"]
 
 
 def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
@@ -117,13 +119,15 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
         return accuracy_row(group, sum(row["label"] == row["answer"] for row in rows), len(rows))
 
     labels = sorted({row["label"] for row in counted})
-    digits = [row_for(f"digit {label}", [r for r in counted if r["label"] == label]) for label in labels]
+    kind = "digit" if set(labels) <= set(DIGITS) else "label"
+    simulated = ", simulated" if any(row["source"] == SIMULATED for row in counted) else ""
+    digits = [row_for(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
-    rows = [macro_row("macro over digits", digits), row_for("all clips", counted)]
+    rows = [macro_row(f"macro over {kind}s{simulated}", digits), row_for(f"all clips{simulated}", counted)]
     kept = [row for row in counted if row["speaker"] not in chosen_on]
     if len(kept) < len(counted):
         by_digit = [row_for("", [r for r in kept if r["label"] == label]) for label in labels]
-        rows.append(macro_row("macro over digits, speakers that no choice was made on", by_digit))
+        rows.append(macro_row(f"macro over {kind}s{simulated}, speakers that no choice was made on", by_digit))
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
             rows.append(row_for(f"source {source}", [r for r in counted if r["source"] == source]))
@@ -137,8 +141,8 @@ def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> se
     if not settings:
         return set()
     data = apply_overrides(config, settings, only=("data",)).data
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels)
-    split = make_split(recordings, data.split, 0.0, data.seed, data.fold_sources)
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal)
+    split = split_of(data, recordings, 0.0)
     return {recordings[index].speaker for index in split.test}
 
 

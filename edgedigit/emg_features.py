@@ -1,4 +1,4 @@
-"""Filters and features of surface EMG in scipy and numpy: the reference that the exportable front end is tested against.
+"""Filters and features of surface EMG in scipy and numpy: the reference that the exportable front end is held to.
 
 The filters are causal. One that runs forward and backward has no delay, but its output at a sample depends on
 what comes after it: nets that are trained on that have seen what no device can show them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays
-from edgedigit.data.recording import Recording
-from edgedigit.data.splits import make_split
+from edgedigit.data.emg_augment import EmgAugmenter
+from edgedigit.data.recording import SIMULATED, Recording
+from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
-from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, load_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
 from edgedigit.train.trainer import Ensemble, Trainer
@@ -54,7 +54,13 @@ class Material:
         first, last = self.tracks[0], self.tracks[-1]
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
-        return [(title, first.name, first.validation), ("test", last.name, self.test)]
+        return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+
+    @property
+    def origin(self) -> str:
+        """What the name of every figure has to end with: nothing, where people made the recordings."""
+        measured = [*self.tracks[0].validation, *self.test]
+        return ", simulated" if any(r.source == SIMULATED for r in measured) else ""
 
 
 def load_material(config: Config, data_dir: str | Path | None, progress: bool = True) -> Material:
@@ -64,23 +70,28 @@ def load_material(config: Config, data_dir: str | Path | None, progress: bool = 
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
     data = config.data
-    sample_rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels, sample_rate=sample_rate, progress=progress)
-    split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress)
+    split = split_of(data, recordings, data.validation_fraction)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
     else:
         tracks = (Track(FINAL, train, validation),)
-    return Material(tracks, test, _load_noises(data.noises, data_dir, sample_rate))
+    return Material(tracks, test, _load_noises(data, data_dir))
 
 
-def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
-    """Recorded noises where they are at hand; without them augmentation makes its own."""
-    if not source:
+def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
+    """The split that a configuration names."""
+    return make_split(recordings, data.split, validation_fraction, data.seed, data.fold_sources, data.fold_by)
+
+
+def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
+    """Recorded noises where they are at hand; without them augmentation makes its own. None for EMG."""
+    source = data.noises
+    if not source or data.signal.kind != "audio":
         return []
     try:
-        return [r.waveform for r in load_recordings([source], data_dir, labels=None, sample_rate=sample_rate)]
+        return [r.waveform for r in load_recordings([source], data_dir, labels=None, signal=data.signal)]
     except DataError:
         if source == DataConfig().noises:
             return []
@@ -118,14 +129,22 @@ def _check_models(config: Config) -> None:
         raise ConfigError(
             f"teachers and student are {', '.join(labels)}; checkpoints are named so, so give each its own label"
         )
-    window = FrontendSpec()
+    window = config.data.signal
     for model in models:
-        spec = create_model(model.name, len(config.data.labels), **model.kwargs).spec
-        if (spec.sample_rate, spec.n_samples) != (window.sample_rate, window.n_samples):
+        spec = make_model(config, model).spec
+        if spec.signal != window:
+            taken = spec.signal
             raise ConfigError(
-                f"{model.name} takes {spec.n_samples} samples at {spec.sample_rate} Hz; recordings are prepared as "
-                f"{window.n_samples} at {window.sample_rate} Hz, so leave frontend.n_samples and sample_rate alone"
+                f"{model.name} takes {taken.kind} of {taken.n_samples} samples at {taken.sample_rate} Hz, channels "
+                f"{taken.n_channels}; recordings are prepared as {window.kind} of {window.n_samples} at "
+                f"{window.sample_rate} Hz, channels {window.n_channels}: set these in data.signal, not in frontend"
             )
+
+
+def make_model(config: Config, described: ModelConfig) -> WaveformModel:
+    """A fresh model for the signal of a configuration, whose own front end settings go before."""
+    frontend = {**config.data.signal.frontend(), **described.kwargs.get("frontend", {})}
+    return create_model(described.name, len(config.data.labels), **{**described.kwargs, "frontend": frontend})
 
 
 def load_run_config(run_dir: Path) -> Config:
@@ -197,17 +216,22 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
 
 def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:
     """Augmented batches of a track's training recordings."""
-    spec = FrontendSpec()
+    signal = config.data.signal
+    augmenter = None
+    if signal.kind == "emg":
+        enabled = config.augment.enabled
+        augmenter = EmgAugmenter(config.emg_augment, signal.n_samples, signal.sample_rate, enabled)
     return TrainingBatches(
         track.train,
         config.data.labels,
         config.augment,
-        spec.n_samples,
-        spec.sample_rate,
+        signal.n_samples,
+        signal.sample_rate,
         fit.batch_size,
         fit.samples_per_epoch,
         noises,
         seed,
+        augmenter,
     )
 
 
@@ -215,7 +239,7 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     """Waveforms (n, n_samples) and targets (n,) of a track's validation, or None."""
     if not track.validation:
         return None
-    return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
+    return as_arrays(track.validation, config.data.labels, config.data.signal.n_samples)
 
 
 def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
@@ -252,7 +276,7 @@ def _train_one(
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
     set_up_torch(config.seed, config.threads, config.device)
-    model = create_model(described.name, len(config.data.labels), **described.kwargs)
+    model = make_model(config, described)
     trainer = Trainer(
         model,
         make_batches(config, track, fit, material.noises, config.seed),

@@ -300,9 +300,9 @@ class Trainer:
         return distributed.mean(loss).item()
 
     def _mask(self, features: Tensor) -> Tensor:
-        """SpecAugment on log-mel and MFCC planes."""
+        """SpecAugment on log-mel and MFCC planes; EMG, whose windows are few, has augmentation of its own."""
         augment, spec = self.augment, self.model.spec
-        if not augment.enabled or spec.kind == "raw":
+        if not augment.enabled or spec.kind in ("raw", "emg"):
             return features
         keep = spec_augment(
             (self.batches.batch_size, *features.shape[1:]),
