@@ -51,7 +51,7 @@ class DataConfig:
     """Which recordings, and how they are divided."""
 
     sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
-    signal: Signal = Signal()  # what the recordings are of: audio, or EMG with its rate, window and channels
+    signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
     noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
     labels: tuple[str, ...] = DIGITS
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split

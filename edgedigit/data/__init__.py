@@ -31,8 +31,8 @@ def load_recordings(
     """Load recordings from one or more sources.
 
     Args:
-        sources: any of `SOURCES`, of EMG any of `EMG_SOURCES`. PATH is a folder (or a CSV manifest), absolute or below the data directory; N is
-            how many clips of each word are synthesised or simulated.
+        sources: any of `SOURCES`, of EMG any of `EMG_SOURCES`. PATH is a folder (or, of audio, a CSV manifest),
+            absolute or below the data directory; N is how many clips of each word are synthesised or simulated.
         data_dir: holds the corpora; None means $EDGEDIGIT_DATA, else the user's cache.
         labels: what to keep; None keeps every label.
         signal: what the recordings are of; None is the default, to whose rate audio is resampled.

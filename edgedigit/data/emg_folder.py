@@ -79,9 +79,9 @@ def load(folder: Path, labels: Sequence[str] | None, signal: Signal, progress: b
 def entries(folder: Path) -> list[EmgEntry]:
     """All recordings of `folder`, in a fixed order.
 
-    With a `manifest.csv` in it, its rows: columns file and label, and any of `ALIASES`. Where a folder above has one,
-    its rows below `folder`. Without, every `.npy` and `.csv` in `label/`, or in `train/label/`, `val/label/` and
-    `test/label/`: one unknown person in one session.
+    With a `manifest.csv` in it, its rows: columns file and label, and any of `ALIASES`. Where the nearest one above has
+    rows of files below `folder`, those. Without, every `.npy` and `.csv` in `label/`, or in `train/label/`,
+    `val/label/` and `test/label/`: one unknown person in one session.
 
     Raises:
         DataError: if the folder, a column, a value or a file is missing, or there are no recordings.
@@ -90,12 +90,11 @@ def entries(folder: Path) -> list[EmgEntry]:
         raise DataError(f"folder {folder} does not exist; write emg:PATH with a path below the data directory")
     if (folder / MANIFEST).is_file():
         return _from_manifest(folder / MANIFEST, folder)
-    found = _from_subfolders(folder)
-    if found:
+    above = next((path / MANIFEST for path in folder.absolute().parents if (path / MANIFEST).is_file()), None)
+    if above and (found := _from_manifest(above, folder)):
         return found
-    for above in folder.absolute().parents:
-        if (above / MANIFEST).is_file():
-            return _from_manifest(above / MANIFEST, folder.absolute())
+    if found := _from_subfolders(folder):
+        return found
     raise DataError(f"{folder} holds neither {MANIFEST} nor label/recording files; expected one of the two layouts")
 
 
@@ -124,10 +123,10 @@ def _from_manifest(manifest: Path, below: Path) -> list[EmgEntry]:
             for row in reader
             if (manifest.parent / (row["file"] or "")).absolute().is_relative_to(below.absolute())
         ]
-    if not rows:
-        raise DataError(f"{manifest} has no rows below {below}; expected one for each recording")
+    if not rows and below == manifest.parent:
+        raise DataError(f"{manifest} has no rows; expected one for each recording")
     found = [_from_row(manifest, line, row, known) for line, row in rows]
-    name, count = Counter(entry.name for entry in found).most_common(1)[0]
+    name, count = max(Counter(entry.name for entry in found).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
         raise DataError(f"{manifest} lists {name} {count} times; keep one row for each file")
     return found
