@@ -169,7 +169,7 @@ def test_missing_columns_and_missing_folders_are_named(tmp_path):
     with pytest.raises(DataError, match="none does not exist"):
         load(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="neither manifest.csv nor label/"):
+    with pytest.raises(DataError, match=r"neither manifest\.csv nor label/"):
         load(tmp_path / "empty")
 
 
