@@ -61,7 +61,7 @@ def main(argv=None) -> int:
     config = replace(config, compress=from_dict(compressed["compress"], CompressConfig))  # as it was really pruned
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
     track = material.tracks[-1]
-    model = compression.load_pruned(run_dir, track.name)
+    model = compression.load_pruned(config.compress, run_dir, track.name)
     calibration = compressed["calibration"]
 
     # 2. The files, in a scratch folder: what breaks a limit replaces nothing.

@@ -107,7 +107,7 @@ def main(argv=None) -> int:
     if not passed:
         raise GateError(
             f"INT8 loses {100 * loss:.2f} points on validation, {100 * config.gates.max_int8_loss:.2f} are allowed; "
-            "raise compress.final_epochs or compress.calibration_clips"
+            "raise compress.final_epochs, compress.qat_epochs or compress.calibration_clips"
         )
     return 0
 

@@ -27,6 +27,9 @@ def parse_args(argv):
     parser.add_argument("--list-models", action="store_true", help="say which there are, and stop")
     parser.add_argument("--student", metavar="NAME[:...]", help="that learns from the teachers (student_dscnn)")
     parser.add_argument("--teachers", nargs="*", metavar="NAME[:...]", help="whose mean is taught; none: labels alone")
+    parser.add_argument(
+        "--teachers-from", nargs="+", metavar="RUN", help="folders of runs that have trained them on the same data"
+    )
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", default="runs/default", help="folder of this run (%(default)s)")
     parser.add_argument("--epochs", type=int, help="of teachers and student alike")
@@ -49,6 +52,7 @@ def overrides(args) -> list[str]:
     named = {
         "student": args.student,
         "teachers": None if args.teachers is None else json.dumps(args.teachers),
+        "teachers_from": None if args.teachers_from is None else json.dumps(args.teachers_from),
         "fit_teacher.epochs": args.epochs,
         "fit_student.epochs": args.epochs,
         "fit_teacher.batch_size": args.batch_size,
@@ -86,7 +90,7 @@ def main(argv=None) -> int:
         with distributed.first_process_first():
             material = pipeline.load_material(config, args.data_dir, progress=bars)
         if first:
-            pipeline.prepare_run(config, run_dir, args.resume)
+            pipeline.prepare_run(config, run_dir, args.resume, material.tracks)
             print(
                 f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises"
             )
@@ -98,7 +102,7 @@ def main(argv=None) -> int:
         return 0
 
     # 4. The student on strangers (validation speakers) and on the test part, with pictures of both.
-    rows = []
+    rows, answers = [], []
     labels = config.data.labels
     for part, track, recordings in material.evaluations():
         if not recordings:
@@ -106,14 +110,16 @@ def main(argv=None) -> int:
         waveforms, targets = as_arrays(recordings, labels, students[track].spec.n_samples)
         predictions = scoring.predict_logits(students[track], waveforms).argmax(axis=1)
         rows += scoring.accuracy_rows(part, recordings, predictions, labels)
+        answers += scoring.answer_rows(track, "student", part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
         report.plot_confusion(counts, labels, run_dir / f"confusion_{part.split(',')[0]}.png")
+    scoring.write_answers(run_dir / pipeline.STUDENT_ANSWERS_FILE, answers)
     report.plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
     print("student, fp32:")
     print(scoring.accuracy_table(rows) if rows else "  neither validation nor test recordings")
 
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
-    write_json(run_dir / "student.json", summary)
+    write_json(run_dir / pipeline.STUDENT_FILE, summary)
     print_json(summary)
     limit = config.gates.min_validation_accuracy
     if material.tracks[0].validation and rows[0]["accuracy"] < limit:

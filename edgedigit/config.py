@@ -138,7 +138,8 @@ class EmgAugmentConfig:
 class ModelConfig:
     """A registered model and what its builder is given.
 
-    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`.
+    Where a model is expected, the text `NAME:KEY=VALUE,KEY=VALUE` stands for one, such as `bc_resnet:tau=3`. Dots
+    reach inwards (`frontend.kind=mfcc`), values are YAML (`widths=[16,24,32,48]`).
     """
 
     name: str
@@ -155,21 +156,23 @@ class ModelConfig:
         """The model that a text such as `resnet_se:frontend.kind=mfcc` stands for.
 
         Raises:
-            ConfigError: if an option has no value.
+            ConfigError: if an option has no value or one that is not YAML.
         """
         import yaml
 
         name, _, options = text.partition(":")
         kwargs: dict = {}
-        for option in filter(None, options.split(",")):
+        for option in filter(None, re.split(r",(?![^\[{]*[\]}])", options)):  # not at the commas of a list
             key, equals, value = option.partition("=")
-            if not equals or not key:
+            if not equals or not key.strip():
                 raise ConfigError(f"model {text!r}: option {option!r} has no value; write it as KEY=VALUE")
-            inner = kwargs
-            *sections, last = key.strip().split(".")
-            for section in sections:
-                inner = inner.setdefault(section, {})
-            inner[last] = yaml.safe_load(value)
+            try:
+                nested = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ConfigError(f"model {text!r}: the value of {key!r} is not valid YAML") from None
+            for part in reversed(key.strip().split(".")):
+                nested = {part: nested}
+            kwargs = merged(kwargs, nested)
         label = re.sub(r"[^\w.+-]+", "-", text.strip().replace("=", "")).strip("-")
         return cls(name.strip(), kwargs, label)
 
@@ -220,16 +223,22 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Soft targets: loss = alpha * T^2 * KL + (1 - alpha) * CE."""
+    """Soft targets: loss = alpha * T^2 * KL + (1 - alpha) * CE + feature_weight * (1 - cosine)."""
 
     temperature: float = 4.0
     alpha: float = 0.7
+    feature_weight: float = 0.0  # of the distance to the teachers' embeddings; 0 asks for none
+    teacher_weights: tuple[float, ...] = ()  # of each teacher's log-probabilities in their mean; empty weighs all alike
 
     def __post_init__(self):
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature}, expected more than 0")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
+        _at_least(0, feature_weight=self.feature_weight)
+        weights = self.teacher_weights
+        if not all(0 <= weight < math.inf for weight in weights) or (weights and not any(weights)):
+            raise ConfigError(f"teacher_weights is {list(weights)}, expected numbers from 0 that are not all 0")
 
 
 @dataclass(frozen=True)
@@ -241,12 +250,15 @@ class CompressConfig:
     epochs_per_step: int = 1
     final_epochs: int = 24  # fine-tuning once the last channel has left
     lr: float = 3e-3
+    qat_epochs: int = 0  # of fine-tuning with INT8's roundings, after the last; 0 leaves them to calibration alone
+    qat_lr: float = 3e-4  # peak; the net is already trained, and large steps would undo that
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
 
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
         _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
+        _at_least(0, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 
@@ -272,6 +284,7 @@ class Config:
     augment: AugmentConfig = AugmentConfig()
     emg_augment: EmgAugmentConfig = EmgAugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
+    teachers_from: str | tuple[str, ...] = ()  # folders of runs whose trained teachers are taken as they are; () trains
     student: ModelConfig = ModelConfig("student_dscnn")
     fit_teacher: FitConfig = FitConfig(epochs=20, lr=1.5e-3, weight_decay=0.05)
     fit_student: FitConfig = FitConfig(epochs=40, lr=5e-3)
@@ -288,6 +301,13 @@ class Config:
         _at_least(0, seed=self.seed, threads=self.threads)
         _one_of(DEVICES, device=self.device)
         _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
+        if self.teachers_from and not self.teachers:
+            raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
+        if self.distill.teacher_weights and len(self.distill.teacher_weights) != len(self.teachers):
+            raise ConfigError(
+                f"distill.teacher_weights has {len(self.distill.teacher_weights)} values, expected one for each of "
+                f"{len(self.teachers)} teachers"
+            )
         for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
             weights, n_labels = fit.class_weights, len(self.data.labels)
             if weights and weights != BALANCED and len(weights) != n_labels:
@@ -325,22 +345,28 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
     Raises:
         ConfigError: if the file is missing or malformed, or a key or type is wrong.
     """
+    return apply_overrides(from_dict({} if path is None else read_settings(path)), overrides)
+
+
+def read_settings(path: str | Path) -> dict:
+    """Keys and values of a YAML or JSON file, not checked yet; none if it is empty.
+
+    Raises:
+        ConfigError: if the file is missing or malformed.
+    """
     import yaml
 
-    values: dict = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"configuration {path} is not text; expected YAML or JSON in UTF-8") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(loaded or {}, dict):
-            raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
-        values = loaded or {}
-    return apply_overrides(from_dict(values), overrides)
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"configuration {path} is not text; expected YAML or JSON in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded or {}, dict):
+        raise ConfigError(f"configuration {path} holds {type(loaded).__name__}, expected keys and values")
+    return loaded or {}
 
 
 def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str] = ()) -> Config:
@@ -364,13 +390,48 @@ def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str
                 f"{key.strip()} was fixed when the run was trained; only {', '.join(only)} may change now"
             )
         try:
-            nested = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"override {override!r}: the value is not valid YAML") from None
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        config = _merge(Config, config, nested, "")
+        config = with_setting(config, key.strip(), value)
     return config
+
+
+def with_setting(config: Config, key: str, value: object) -> Config:
+    """Change one setting, named by its dotted key such as "fit_student.lr".
+
+    Raises:
+        ConfigError: if the key or the type is wrong.
+    """
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return _merge(Config, config, value, "")
+
+
+def with_settings(config: Config, values: Mapping) -> Config:
+    """Lay nested mappings that state only differences over a configuration.
+
+    Raises:
+        ConfigError: on an unknown key (naming the nearest) or a value of the wrong type.
+    """
+    return _merge(Config, config, values, "")
+
+
+def differences(config: Config) -> dict:
+    """Nested plain values of a configuration that are not the defaults: what a file has to state to be read as it."""
+    return _differing(to_dict(config), to_dict(Config()))
+
+
+def _differing(values: dict, defaults: dict) -> dict:
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
+            value = _differing(value, defaults[key])
+            if value:
+                found[key] = value
+        elif key not in defaults or value != defaults[key]:
+            found[key] = value
+    return found
 
 
 def _merge(kind, base, values, where):
@@ -394,6 +455,15 @@ def _merge(kind, base, values, where):
         required = [f.name for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing]
         missing = [name for name in required if name not in changes]
         raise ConfigError(f"{where or 'configuration'} lacks {', '.join(missing)}") from None
+
+
+def merged(base: Mapping, changes: Mapping) -> dict:
+    """Nested settings with others laid over them: one option of a front end leaves the others alone."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _default(kind, key):
@@ -425,7 +495,7 @@ def _convert(hint, current, value, path):
             _convert(a, None, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True))
         )
     if hint is dict and isinstance(value, Mapping) and isinstance(current, Mapping):
-        return {**current, **value}
+        return merged(current, value)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

@@ -2,9 +2,11 @@
 
     python -m edgedigit.crossval loso --config configs/fsdd_loso.yaml --results docs/results/fsdd_loso.json
     python -m edgedigit.crossval kfold:5 --config configs/shipped.yaml --results docs/results/strangers.json
+    python -m edgedigit.crossval --folds 5 --stage student --model bc_resnet:tau=1 --jobs 2
 
-Every fold runs train_distill.py and prune_and_quantize.py in a folder of its own and is evaluated once, at the
-end, on speakers that it never met. A fold that is finished is kept, so an interrupted run goes on with --resume.
+Every fold runs train_distill.py and, unless --stage is student, prune_and_quantize.py in a folder of its own and is
+evaluated once, at the end, on speakers that it never met. A fold that is finished is kept and one that was cut short
+is taken up again by --resume.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import mean, stdev
 
+import numpy as np
+
+from edgedigit import report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
@@ -27,10 +33,14 @@ from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row, macro_row
-from edgedigit.train.pipeline import load_run_config, split_of
-from edgedigit.train.scoring import accuracy_table, read_answers
+from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
+from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE, STUDENT_FILE, check_models, load_run_config, split_of
+from edgedigit.train.scoring import accuracy_table, confusion_table, read_answers
 
+STAGES = {  # what is counted: the file that says a fold is finished, and that of its answers
+    "int8": (SUMMARY_FILE, "answers.csv"),
+    "student": (STUDENT_FILE, STUDENT_ANSWERS_FILE),
+}
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
 
 
@@ -56,15 +66,15 @@ def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
 
 
 def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
-    """Train, prune and quantise one fold in subprocesses; its answers on the test speakers.
+    """Train one fold in subprocesses, to the stage that is asked for; its answers on the test speakers.
 
     Raises:
         EdgedigitError: if a script fails; its output is in `<run_dir>/output.txt`.
     """
-    answers = run_dir / "answers.csv"
+    finished, answers = (run_dir / name for name in STAGES[args.stage])
     if not (args.resume and _is_finished(split, run_dir, args)):
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
+        finished.unlink(missing_ok=True)
         train = [
             "train_distill.py",
             "--run-dir",
@@ -72,23 +82,36 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
             "--quiet",
             *(["--config", args.config] if args.config else []),
         ]
-        train += [word for setting in (*args.set, f"data.split={split}") for word in ("--set", setting)]
+        train += [word for setting in _settings(split, run_dir, args) for word in ("--set", setting)]
         compress = ["prune_and_quantize.py", "--run-dir", run_dir, "--quiet"]
         common = ["--data-dir", args.data_dir] if args.data_dir else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
         with open(run_dir / "output.txt", "a", encoding="utf-8") as output:
-            for words in (train, compress):
+            for words in (train, compress) if args.stage == "int8" else (train,):
                 started = (run_dir / "config.json").exists()
                 words = [*words, *common, *(["--resume"] if args.resume and started else [])]
                 command = [sys.executable, SCRIPTS / words[0], *words[1:]]
                 done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
                 if done.returncode not in (0, GateError.exit_code):  # a gate judges a product, a fold is a figure
+                    said = (run_dir / "output.txt").read_text(encoding="utf-8").strip().rpartition("\n")[2]
                     raise EdgedigitError(
-                        f"fold {split}: {words[0]} ended with code {done.returncode}; see {run_dir / 'output.txt'}"
+                        f"fold {split}: {words[0]} ended with code {done.returncode} ({said}); "
+                        f"see {run_dir / 'output.txt'}"
                     )
-        if not (run_dir / SUMMARY_FILE).exists():  # a crash ends with the code of a gate
-            raise EdgedigitError(f"fold {split}: nothing was compressed; see {run_dir / 'output.txt'}")
+        if not finished.exists():  # a crash ends with the code of a gate
+            raise EdgedigitError(f"fold {split}: {finished.name} was not written; see {run_dir / 'output.txt'}")
     return [row for row in read_answers(answers) if row["part"].split(",")[0] == "test"]
+
+
+def _settings(split: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
+    """Overrides of a fold: the model, what the command line sets, the split, the same fold's teachers elsewhere."""
+    taken = [f"teachers_from={args.teachers_from / run_dir.name}"] if args.teachers_from else []
+    return [*model_settings(args), *args.set, f"data.split={split}", *taken]
+
+
+def model_settings(args: argparse.Namespace) -> list[str]:
+    """Overrides that --model stands for: this one alone, as in train_distill.py."""
+    return [f"student={args.model}", "teachers=[]"] if args.model else []
 
 
 def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
@@ -97,12 +120,40 @@ def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     Raises:
         ConfigError: if it was trained with another.
     """
-    if not (run_dir / SUMMARY_FILE).exists():
+    if not (run_dir / STAGES[args.stage][0]).exists():
         return False
-    wanted = load_config(args.config, [*args.set, f"data.split={split}"])
+    wanted = load_config(args.config, _settings(split, run_dir, args))
     if training_settings(load_run_config(run_dir)) != training_settings(wanted):
         raise ConfigError(f"{run_dir} holds a fold of another recipe; choose another --run-dir")
     return True
+
+
+def over_folds(folds: Mapping[str, Sequence[dict]], stage: str) -> dict:
+    """Accuracy of every fold, and its mean and standard deviation (n - 1) over them, each fold counting alike.
+
+    Args:
+        folds: answers of each, by the name of its split.
+        stage: "int8", "pruned" or "student".
+
+    Returns:
+        `rows` as `metrics.accuracy_row` makes them, `accuracy_mean` and `accuracy_sd`.
+    """
+    counted = {name: [row for row in answers if row["stage"] == stage] for name, answers in folds.items()}
+    rows = [_row(f"fold {name}", answers) for name, answers in counted.items()]
+    accuracies = [row["accuracy"] for row in rows]
+    return {"rows": rows, "accuracy_mean": mean(accuracies), "accuracy_sd": stdev(accuracies)}
+
+
+def pooled_confusion(answers: Sequence[dict], stage: str, labels: Sequence[str]) -> np.ndarray:
+    """Counts (n_labels, n_labels) over all folds: truth in rows, answers in columns."""
+    index = {label: i for i, label in enumerate(labels)}
+    counted = [row for row in answers if row["stage"] == stage]
+    targets, predictions = (np.array([index[row[key]] for row in counted], np.int64) for key in ("label", "answer"))
+    return confusion_matrix(targets, predictions, len(labels))
+
+
+def _row(group: str, answers: Sequence[dict]) -> dict:
+    return accuracy_row(group, sum(row["label"] == row["answer"] for row in answers), len(answers))
 
 
 def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
@@ -115,24 +166,21 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     """
     counted = [row for row in answers if row["stage"] == stage]
 
-    def row_for(group: str, rows: Sequence[dict]) -> dict:
-        return accuracy_row(group, sum(row["label"] == row["answer"] for row in rows), len(rows))
-
     labels = sorted({row["label"] for row in counted})
     kind = "digit" if set(labels) <= set(DIGITS) else "label"
     simulated = ", simulated" if any(row["source"] == SIMULATED for row in counted) else ""
-    digits = [row_for(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
+    digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
-    rows = [macro_row(f"macro over {kind}s{simulated}", digits), row_for(f"all clips{simulated}", counted)]
+    rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row(f"all clips{simulated}", counted)]
     kept = [row for row in counted if row["speaker"] not in chosen_on]
     if len(kept) < len(counted):
-        by_digit = [row_for("", [r for r in kept if r["label"] == label]) for label in labels]
+        by_digit = [_row("", [r for r in kept if r["label"] == label]) for label in labels]
         rows.append(macro_row(f"macro over {kind}s{simulated}, speakers that no choice was made on", by_digit))
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
-            rows.append(row_for(f"source {source}", [r for r in counted if r["source"] == source]))
+            rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
     if len(speakers) <= 12:
-        rows += [row_for(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
+        rows += [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
     return rows + digits
 
 
@@ -148,11 +196,20 @@ def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> se
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.crossval", description=__doc__)
-    parser.add_argument("protocol", help="loso (FSDD's speakers) or kfold:N")
+    parser.add_argument("protocol", nargs="?", help="loso (FSDD's speakers) or kfold:N")
+    parser.add_argument("--folds", type=int, metavar="N", help="short for kfold:N: every speaker tests once")
+    parser.add_argument("--stage", choices=STAGES, default="int8", help="student: train alone, no compression (int8)")
+    parser.add_argument("--model", metavar="NAME[:KEY=VALUE,...]", help="train this one alone, without teachers")
     parser.add_argument("--config", help="of the recipe; its split is replaced by each fold's")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", help="folder of the folds (runs/<protocol>)")
+    parser.add_argument(
+        "--teachers-from",
+        type=Path,
+        metavar="RUN_DIR",
+        help="folder of another cross-validation: each fold takes the teachers of the same fold there",
+    )
     parser.add_argument(
         "--chosen-on",
         nargs="*",
@@ -168,12 +225,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if min(args.jobs, args.threads) < 1:
         parser.error("--jobs and --threads are 1 or more")
+    if (args.protocol is None) == (args.folds is None):
+        parser.error("name one protocol, such as kfold:5 or loso, or give --folds 5")
+    args.protocol = args.protocol or f"kfold:{args.folds}"
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    config = load_config(args.config, args.set)
+    config = load_config(args.config, [*model_settings(args), *args.set])
+    check_models(config)
     run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
     splits = fold_splits(args.protocol, config, args.data_dir)
     chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)
@@ -182,36 +243,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fold(split: str) -> list[dict]:
         answers = run_fold(split, run_dir / split.replace(":", "-"), args)
-        int8 = [row for row in answers if row["stage"] == "int8"]
-        right = sum(row["label"] == row["answer"] for row in int8)
-        print(f"{split}: {right} of {len(int8)} right", flush=True)
+        counted = [row for row in answers if row["stage"] == args.stage]
+        right = sum(row["label"] == row["answer"] for row in counted)
+        print(f"{split}: {right} of {len(counted)} right", flush=True)
         return answers
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        answers = [row for rows in pool.map(fold, splits) for row in rows]
-    rows = tables(answers, "int8", chosen_on)
-    print(accuracy_table(rows))
-    fp32 = tables(answers, "student")[0]
-    note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} % (macro)."
-    n_chosen = sum(row["stage"] == "int8" and row["speaker"] in chosen_on for row in answers)
-    if n_chosen:
-        note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
-    words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
-    words += [word for setting in args.set for word in ("--set", setting)]
-    words += ["--chosen-on", *args.chosen_on] if args.chosen_on else []
+        folds = dict(zip(splits, pool.map(fold, splits), strict=True))
+    answers = [row for rows in folds.values() for row in rows]
+    rows, by_fold = tables(answers, args.stage, chosen_on), over_folds(folds, args.stage)
+    confusion = pooled_confusion(answers, args.stage, config.data.labels)
+    print(accuracy_table([*rows, *by_fold["rows"]]))
+    print(f"over {len(folds)} folds: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")
+    print(f"standard deviation {100 * by_fold['accuracy_sd']:.2f} points")
+    print(confusion_table(confusion, config.data.labels))
+    report.plot_confusion(confusion, config.data.labels, run_dir / "confusion.png")
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
         "title": args.title or f"{args.protocol}, {', '.join(config.data.fold_sources or config.data.sources)}",
-        "command": shlex.join(words),
+        "command": _command(args),
         "commit": source_commit(),
         "seeds": [config.seed],
         "rows": rows,
-        "note": note,
+        "folds": by_fold,
+        "confusion": {"labels": list(config.data.labels), "counts": confusion.tolist()},
+        "note": _note(args.stage, answers, chosen_on),
     }
     if args.results:
         write_json(args.results, result)
     print_json(json.loads(json.dumps(result)))
     return 0
+
+
+def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str]) -> str:
+    if stage == "int8":
+        fp32 = tables(answers, "student")[0]
+        note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} % (macro)."
+    else:
+        note = "The fp32 student, neither pruned nor quantised."
+    n_chosen = sum(row["stage"] == stage and row["speaker"] in chosen_on for row in answers)
+    if n_chosen:
+        note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
+    return note
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What gives the same figures again."""
+    words = ["python", "-m", "edgedigit.crossval", args.protocol, *(["--config", args.config] if args.config else [])]
+    words += [] if args.stage == "int8" else ["--stage", args.stage]
+    words += ["--model", args.model] if args.model else []
+    words += [word for setting in args.set for word in ("--set", setting)]
+    words += ["--teachers-from", str(args.teachers_from)] if args.teachers_from else []
+    words += ["--chosen-on", *args.chosen_on] if args.chosen_on else []
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

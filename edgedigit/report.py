@@ -1,4 +1,4 @@
-"""Write the measured figures of README.md and MODEL_CARD.md from result files, and draw training runs.
+"""Write the measured figures of the documents from result files, and draw training runs.
 
     python -m edgedigit.report            # rewrite every generated block
     python -m edgedigit.report --check    # exit code 1 if a block no longer matches its result files
@@ -19,7 +19,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from edgedigit.cli import ArgumentParser, run_main
 from edgedigit.errors import InputError, MissingDependencyError
 from edgedigit.metrics import accuracy_row
 
-DOCUMENTS = ("README.md", "MODEL_CARD.md")
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md")
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
@@ -274,6 +274,48 @@ def plot_confusion(matrix: np.ndarray, labels: Sequence[str], png_path: str | Pa
     axes.set(xlabel="answer", ylabel="truth", xticks=range(n), yticks=range(n), xticklabels=labels, yticklabels=labels)
     if max(map(len, labels)) > 3:
         axes.tick_params(axis="x", rotation=90)
+    _save(figure, png_path)
+
+
+def plot_importances(importances: Mapping[str, float], png_path: str | Path) -> None:
+    """Draw how much each setting of a search mattered: bars of shares, the greatest on top.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    names = sorted(importances, key=importances.get)
+    figure = _figure(6.4, 1.0 + 0.35 * len(names))
+    axes = figure.subplots()
+    bars = axes.barh(names, [importances[name] for name in names])
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set(xlabel="importance, share of all", xlim=(0, 1.1 * max(importances.values())))
+    _save(figure, png_path)
+
+
+def plot_search(trials: Sequence[dict], measured: str, maximise: bool, png_path: str | Path) -> None:
+    """Draw what the trials of a search reached, in their order, and the best so far.
+
+    Args:
+        trials: with `number`, `state` ("complete" or "pruned") and `value`.
+        measured: what the value is.
+        maximise: whether a greater one is better.
+        png_path: where to write the picture.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    figure = _figure(6.4, 3.6)
+    axes = figure.subplots()
+    for state, marker in (("complete", "o"), ("pruned", "x")):
+        points = [(trial["number"], trial["value"]) for trial in trials if trial["state"] == state]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, label=state if state == "complete" else "stopped early")
+    finished = [trial for trial in trials if trial["state"] == "complete"]
+    best = (np.maximum if maximise else np.minimum).accumulate([trial["value"] for trial in finished])
+    axes.step([trial["number"] for trial in finished], best, where="post", label="best so far")
+    axes.set(xlabel="trial", ylabel=measured)
+    axes.grid(alpha=0.3)
+    axes.legend()
     _save(figure, png_path)
 
 

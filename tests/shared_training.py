@@ -7,11 +7,14 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tiny_training import LABELS, N_SAMPLES, make_trainer, small_model, tones
+from tiny_training import GENTLE, LABELS, N_SAMPLES, make_trainer, small_model, tones
 
 from edgedigit.cli import run_main
+from edgedigit.compress.prune import fold
+from edgedigit.config import DistillConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.train import distributed
 from edgedigit.train.trainer import Ensemble
@@ -30,6 +33,10 @@ def main(argv):
         teacher = Ensemble([small_model(seed=9)], "fp32") if settings.pop("distilled", False) else None
         held = as_arrays(tones(17, seed=1), LABELS, N_SAMPLES)
         model = small_model(settings.pop("model", "student_dscnn"), **settings.pop("kwargs", {}))
+        settings["augment"] = replace(GENTLE, copies=settings.pop("copies", 0))
+        settings["distill"] = DistillConfig(feature_weight=settings.pop("feature_weight", 0.0))
+        if settings.get("quantized"):
+            model = fold(model).requires_grad_(True)
         trainer = make_trainer(folder, validation=held, teacher=teacher, model=model, progress=progress, **settings)
         trainer.resume()
         trained = trainer.run()

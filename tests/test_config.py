@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from edgedigit.config import Config, DataConfig, apply_overrides, from_dict, load_config, to_dict
+from edgedigit.config import (
+    Config,
+    DataConfig,
+    apply_overrides,
+    differences,
+    from_dict,
+    load_config,
+    to_dict,
+    with_setting,
+)
 from edgedigit.errors import ConfigError
 
 WEIGHTS = (1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
@@ -67,6 +76,81 @@ def test_plain_values_and_back():
     plain = to_dict(config)
     assert json.loads(json.dumps(plain)) == plain
     assert from_dict(plain) == config
+
+
+@pytest.mark.parametrize(
+    "text, name, kwargs, label",
+    [
+        ("ds_cnn", "ds_cnn", {}, "ds_cnn"),
+        ("bc_resnet:tau=3", "bc_resnet", {"tau": 3}, "bc_resnet-tau3"),
+        (
+            "resnet_se:frontend.kind=mfcc,frontend.n_mfcc=13,dropout=0.1",
+            "resnet_se",
+            {"frontend": {"kind": "mfcc", "n_mfcc": 13}, "dropout": 0.1},
+            "resnet_se-frontend.kindmfcc-frontend.n_mfcc13-dropout0.1",
+        ),
+        (
+            "resnet_se:widths=[8,8],dropout=0",
+            "resnet_se",
+            {"widths": [8, 8], "dropout": 0},
+            "resnet_se-widths-8-8-dropout0",
+        ),
+        (
+            "resnet_se:frontend={kind: mfcc, n_mfcc: 13}",
+            "resnet_se",
+            {"frontend": {"kind": "mfcc", "n_mfcc": 13}},
+            None,
+        ),
+    ],
+)
+def test_a_text_stands_for_a_model(tmp_path, text, name, kwargs, label):
+    """In a file, in an override, as the student and among the teachers; to config.json and back."""
+    configs = [
+        load_config(written(tmp_path, json.dumps({"student": text, "teachers": [text]}), "models.json")),
+        load_config(
+            None, [f"student={text}" if "{" not in text else f"student={text!r}", f"teachers={json.dumps([text])}"]
+        ),
+    ]
+    for config in configs:
+        for model in (config.student, config.teachers[0]):
+            assert (model.name, model.kwargs) == (name, kwargs)
+            assert label is None or model.label == label
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("bc_resnet:tau", "option 'tau' has no value; write it as KEY=VALUE"),
+        ("bc_resnet:=3", "option '=3' has no value"),
+        ("resnet_se:widths=[8", "the value of 'widths' is not valid YAML"),
+    ],
+)
+def test_a_text_that_stands_for_no_model_is_one_line(text, words):
+    with pytest.raises(ConfigError) as raised:
+        from_dict({"student": text})
+    assert words in str(raised.value) and repr(text) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_options_are_changed_one_by_one_after_a_text():
+    text = "student=resnet_se:frontend.kind=mfcc,widths=[8,8]"
+    overrides = [text, "student.kwargs.frontend.n_mfcc=13", "student.kwargs.widths=[4,4]"]
+    student = load_config(None, overrides).student
+    assert student.kwargs == {"frontend": {"kind": "mfcc", "n_mfcc": 13}, "widths": [4, 4]}
+    assert student.label == load_config(None, [text]).student.label  # files keep their name
+    assert load_config(None, [*overrides, "student.label=mine"]).student.label == "mine"
+
+
+def test_another_model_has_none_of_the_options_of_the_one_before():
+    student = load_config(None, ["student=bc_resnet:tau=3", "student.name=kwt"]).student
+    assert (student.name, student.kwargs, student.label) == ("kwt", {}, "kwt")
+
+
+@pytest.mark.parametrize("label", ["a/b", "../up", "a b", "x:y"])
+def test_a_label_that_cannot_name_a_file_is_refused(label):
+    with pytest.raises(ConfigError, match="expected letters, digits"):
+        from_dict({"student": {"name": "ds_cnn", "label": label}})
 
 
 @pytest.mark.parametrize(
@@ -138,6 +222,9 @@ def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
         ("device=tpu", ["device is 'tpu'", "cpu, cuda"]),
         ("compress.final_epochs=0", ["final_epochs is 0"]),
         ("distill.temperature=0", ["temperature is 0", "more than 0"]),
+        ("distill.feature_weight=-1", ["feature_weight is -1", "0 or more"]),
+        ("distill.teacher_weights=[1, 2]", ["distill.teacher_weights has 2 values", "1 teachers"]),
+        ("compress.qat_epochs=-1", ["qat_epochs is -1", "0 or more"]),
         ("distill.alpha=1.1", ["alpha is 1.1", "0 to 1"]),
         ("augment.room_probability=1.5", ["augment.room_probability is 1.5", "0 to 1"]),
         ("augment.speed_range=1.0", ["augment.speed_range is 1.0", "below 1"]),
@@ -199,3 +286,32 @@ def test_overrides_start_from_the_given_configuration():
     changed = apply_overrides(base, ["data.seed=4"])
     assert changed == dataclasses.replace(base, data=DataConfig(split="all", seed=4))
     assert base.data.seed == 0
+
+
+def test_one_setting_is_changed_by_its_dotted_key():
+    changed = with_setting(Config(), "fit_student.lr", 0.25)
+    assert changed == dataclasses.replace(Config(), fit_student=dataclasses.replace(Config().fit_student, lr=0.25))
+    with pytest.raises(ConfigError, match="did you mean 'lr'"):
+        with_setting(Config(), "fit_student.lrr", 0.25)
+
+
+def test_one_option_of_a_front_end_leaves_the_others_alone():
+    config = load_config(None, ["student.kwargs={dropout: 0.2, frontend: {kind: mfcc, n_mels: 40}}"])
+    changed = with_setting(config, "student.kwargs.frontend.n_mels", 32)
+    assert changed.student.kwargs == {"dropout": 0.2, "frontend": {"kind": "mfcc", "n_mels": 32}}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["fit_student.lr=1", "augment.snr_db=[5, 20]", "teachers=[]"],
+        ["student=bc_resnet:tau=1", "data.labels=[0, 1]"],
+        ["student.kwargs.widths=[8, 12, 16]"],
+    ],
+)
+def test_differences_are_what_a_file_has_to_state(tmp_path, overrides):
+    config = load_config(None, overrides)
+    stated = differences(config)
+    assert set(stated) == {override.partition("=")[0].split(".")[0] for override in overrides}
+    assert load_config(written(tmp_path, json.dumps(stated))) == config

@@ -1,6 +1,9 @@
 """Tables over folds, and what the command line refuses before hours are spent."""
 
+import json
+
 import pytest
+from tiny_training import write_tones
 
 from edgedigit import crossval
 from edgedigit.cli import run_main
@@ -71,5 +74,69 @@ def test_a_fold_that_compresses_nothing_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(crossval.subprocess, "run", lambda *_, **__: Done)
     args = crossval.parse_args(["kfold:2"])
-    with pytest.raises(crossval.EdgedigitError, match="nothing was compressed"):
+    with pytest.raises(crossval.EdgedigitError, match=r"compressed\.json was not written"):
         crossval.run_fold("kfold:2:0", tmp_path, args)
+
+
+def test_each_fold_takes_the_teachers_of_the_same_fold_elsewhere(tmp_path):
+    args = crossval.parse_args(["kfold:2", "--teachers-from", str(tmp_path), "--set", "seed=1"])
+    settings = crossval._settings("kfold:2:1", tmp_path / "here" / "kfold-2-1", args)
+    assert settings == ["seed=1", "data.split=kfold:2:1", f"teachers_from={tmp_path / 'kfold-2-1'}"]
+
+
+def test_folds_count_alike_whatever_their_size():
+    folds = {"kfold:2:0": ANSWERS[:2], "kfold:2:1": ANSWERS[2:]}
+    over = crossval.over_folds(folds, "int8")
+    assert accuracies(over["rows"]) == {"fold kfold:2:0": (2, 1.0), "fold kfold:2:1": (2, 0.5)}
+    assert over["accuracy_mean"] == pytest.approx(0.75)
+    assert over["accuracy_sd"] == pytest.approx(0.5**1.5)  # of 1 and 0.5, divided by n - 1
+
+
+def test_confusion_is_pooled_over_folds_and_counts_one_stage():
+    assert crossval.pooled_confusion(ANSWERS, "int8", ("0", "1")).tolist() == [[2, 1], [0, 1]]
+    assert crossval.pooled_confusion(ANSWERS, "student", ("0", "1")).tolist() == [[0, 0], [1, 0]]
+
+
+def test_folds_is_short_for_kfold(capsys):
+    assert crossval.parse_args(["--folds", "5"]).protocol == "kfold:5"
+    for argv in ([], ["loso", "--folds", "5"]):
+        with pytest.raises(SystemExit) as stopped:
+            crossval.parse_args(argv)
+        assert stopped.value.code == 2 and "name one protocol" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_refused_before_any_fold(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_main(crossval.main, ["--folds", "2", "--model", "bc_resnt"]) == 2
+    assert "did you mean 'bc_resnet'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def tones(tmp_path):
+    return write_tones(tmp_path / "data" / "tones")
+
+
+def test_any_model_is_cross_validated_uncompressed_and_a_fold_cut_short_goes_on(tones, tmp_path, capfd):
+    """Two folds of one epoch each, really trained; then one of them is put back to where a kill leaves it."""
+    settings = ["data.labels=[0, 1]", f"data.sources=['folder:{tones}']", "data.validation_fraction=0"]
+    settings += ["fit_student.epochs=1", "fit_student.batch_size=8", "augment.enabled=false", "data.noises=''"]
+    argv = ["--folds=2", "--stage=student", "--model=ds_cnn:size=s", "--jobs=2", f"--run-dir={tmp_path / 'run'}"]
+    argv += [word for setting in settings for word in ("--set", setting)]
+    argv += [f"--data-dir={tones.parent}", f"--results={tmp_path / 'result.json'}"]
+    assert run_main(crossval.main, argv) == 0
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert result == json.loads((tmp_path / "result.json").read_text())
+    assert [row["n"] for row in result["folds"]["rows"]] == [8, 8]
+    assert result["rows"][1]["group"] == "all clips" and result["rows"][1]["n"] == 16
+    assert [sum(row) for row in result["confusion"]["counts"]] == [8, 8]
+    assert (tmp_path / "run" / "confusion.png").stat().st_size > 0
+    assert not list((tmp_path / "run").rglob("*.onnx"))  # nothing was compressed
+
+    first, second = (tmp_path / "run" / f"kfold-2-{fold}" for fold in range(2))
+    kept = (first / "output.txt").read_text()
+    (second / "student.json").unlink()
+    assert run_main(crossval.main, [*argv, "--resume"]) == 0
+    assert json.loads(capfd.readouterr().out.splitlines()[-1]) == result
+    assert (first / "output.txt").read_text() == kept
+    assert "already finished" in (second / "output.txt").read_text()

@@ -67,9 +67,11 @@ SGD = {"optimizer": "sgd", "schedule": "cosine"}
         (1e-5, SGD),
         (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
         (1e-5, {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]}),
+        (1e-5, {**SGD, "distilled": True, "copies": 1, "feature_weight": 2.0}),
+        (1e-2, {**SGD, "distilled": True, "quantized": True}),  # what rounding does to the last bit is a whole step
         (1e-2, {}),  # AdamW makes whole steps of gradients that are rounding alone
     ],
-    ids=["student", "teacher", "distilled", "adamw"],
+    ids=["student", "teacher", "distilled", "embeddings", "quantized", "adamw"],
 )
 def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
     """Batch norm, dropout, masks, mixup and all: the same curves but for rounding, the same random numbers."""

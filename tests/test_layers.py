@@ -19,8 +19,10 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "crossval", "evaluate", "peers", "word_stream"),
+    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("crossval", "tune"),
     ("bench",),
+    ("compare",),
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 TRAINING_ONLY = {"torch", "torch_pruning", "onnx", "onnxsim", "scipy", "matplotlib", "yaml", "pyroomacoustics"}

@@ -146,7 +146,7 @@ def test_folding_leaves_the_original_and_can_be_stored(tmp_path):
     before = count_parameters(model)
     folded = fold(model)
     assert count_parameters(model) == before
-    save_checkpoint(tmp_path / "f.pt", {"model": describe(folded, folded=True), "state": folded.state_dict()})
+    save_checkpoint(tmp_path / "f.pt", {"model": describe(folded), "state": folded.state_dict()})
     assert torch.equal(build_model(load_checkpoint(tmp_path / "f.pt"))(clips()), folded(clips()))
 
 

@@ -1,6 +1,7 @@
 """The field's reference architectures: as large as their papers say, and able to learn and to ship."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -106,6 +107,15 @@ def test_each_file_states_what_is_measured(name, n_params, macs):
     stated = sys.modules[f"edgedigit.models.{name}"].__doc__
     assert f" {n_params:,} " in stated
     assert f" {macs:,} " in stated
+
+
+def test_the_table_of_published_sizes_is_the_measured_one():
+    stated = (Path(__file__).resolve().parents[1] / "docs" / "architectures.md").read_text(encoding="utf-8")
+    for name, options, n_labels, n_params, _, published in PUBLISHED:
+        text = ",".join(f"{key}={value}" for key, value in options.items())
+        assert f"| `{name}:{text}` | {published:,} | {n_params:,} | {n_labels} |" in stated
+    for size, n_params, _, kilobytes, _ in HELLO_EDGE:
+        assert f"| `ds_cnn:size={size}` | {kilobytes} | {kilobytes} | {n_params:,} |" in stated
 
 
 def test_tc_resnet_with_the_statistics_of_its_norms_is_what_the_paper_counts():

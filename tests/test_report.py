@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from edgedigit.errors import InputError
-from edgedigit.report import main, plot_confusion, plot_curves, read_log, render_block, update_document
+from edgedigit.report import (
+    main,
+    plot_confusion,
+    plot_curves,
+    plot_importances,
+    plot_search,
+    read_log,
+    render_block,
+    update_document,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -219,3 +228,11 @@ def test_a_confusion_matrix_is_drawn_also_with_an_empty_row(tmp_path):
 def test_a_confusion_matrix_must_fit_its_labels(tmp_path):
     with pytest.raises(InputError, match="3 labels"):
         plot_confusion(np.eye(2), ["a", "b", "c"], tmp_path / "confusion.png")
+
+
+def test_a_search_is_drawn(tmp_path):
+    trials = [{"number": i, "state": state, "value": i / 10} for i, state in enumerate(["complete", "pruned"] * 3)]
+    plot_search(trials, "accuracy", True, tmp_path / "history.png")
+    plot_importances({"fit_student.lr": 0.9, "augment.time_masks": 0.1}, tmp_path / "importance.png")
+    for name in ("history.png", "importance.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -126,9 +126,31 @@ def test_flags_become_settings():
     assert (config.distill.temperature, config.distill.alpha, config.seed) == (2.0, 0.5, 9)
 
 
+def test_models_are_named_with_their_options():
+    train = script("train_distill")
+    from edgedigit.config import load_config
+
+    def config(*argv):
+        return load_config(None, train.overrides(train.parse_args(argv)))
+
+    given = config(
+        "--teachers", "resnet_se:frontend.kind=mfcc", "resnet_se:widths=[8,8,8,8]", "--student", "ds_cnn:width=16"
+    )
+    assert [teacher.kwargs for teacher in given.teachers] == [{"frontend": {"kind": "mfcc"}}, {"widths": [8, 8, 8, 8]}]
+    assert [teacher.label for teacher in given.teachers] == ["resnet_se-frontend.kindmfcc", "resnet_se-widths-8-8-8-8"]
+    assert (given.student.name, given.student.kwargs) == ("ds_cnn", {"width": 16})
+    alone = config("--model", "bc_resnet:tau=3")
+    assert (alone.student.label, alone.teachers) == ("bc_resnet-tau3", ())
+    assert config("--teachers").teachers == ()
+
+
 @pytest.mark.parametrize(
     "argv, words",
     [
+        (["--teachers", "resnet_se", "resnet_se"], "give each its own label"),
+        (["--teachers", "resnet_se:width"], "option 'width' has no value"),
+        (["--student", "resnet_se:wdths=[8]"], "wdths"),
+        (["--model", "kwt", "--teachers", "resnet_se"], "--model trains one alone"),
         (["--set", "fit_studnt.epochs=3"], "did you mean 'fit_student'"),
         (["--set", "student.name=studnt_dscnn"], "did you mean 'student_dscnn'"),
         (["--set", "data.split=somehow"], "split 'somehow' is unknown"),
@@ -139,6 +161,7 @@ def test_flags_become_settings():
             "give each its own label",
         ),  # would share its checkpoints with the teacher
         (["--set", "student_precision=fp16"], "fp16 is for device cuda, got device cpu"),
+        (["--teachers-from", "nowhere"], "nowhere/selection-resnet_se.best.pt is missing"),
         (["--epochs", "0"], "epochs is 0, expected 1 or more"),
         (["--temperature", "0"], "temperature is 0.0, expected more than 0"),
         (["--config", "missing.yaml"], "missing.yaml cannot be read"),

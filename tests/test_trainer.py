@@ -1,5 +1,6 @@
 """Losses, schedule, selection of the best epoch, and training that is interrupted and goes on."""
 
+import dataclasses
 import json
 import math
 import pickle
@@ -8,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from tiny_training import LABELS, N_SAMPLES, make_trainer, small_model, tones, trained_model
+from tiny_training import GENTLE, LABELS, N_SAMPLES, make_trainer, small_model, tones, trained_model
 from torch import nn
 
 from edgedigit import config as configuration
@@ -212,6 +213,71 @@ def test_distillation_learns_from_the_teacher_alone():
     assert (predict_logits(student, waveforms).argmax(axis=1) == targets).mean() >= 0.9
 
 
+class Counting(nn.Module):
+    """A teacher that counts how often it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher, self.asked = Ensemble([small_model(seed=9)], "fp32"), 0
+
+    def forward(self, *args):
+        self.asked += 1
+        return self.teacher(*args)
+
+
+class Forgetful(dict):
+    def __setitem__(self, key, value):
+        pass
+
+
+def copied(copies, enabled=True):
+    return dataclasses.replace(GENTLE, copies=copies, enabled=enabled)
+
+
+def batches_of(trainer, epoch):
+    trainer.epoch = epoch
+    return [[part.clone() for part in batch[:3]] for batch in trainer._prepared()]
+
+
+def test_batches_come_again_after_so_many_epochs():
+    trainer = make_trainer(epochs=6, augment=copied(2), teacher=Counting())
+    zero, one, two, three = (batches_of(trainer, epoch) for epoch in range(4))
+    for first, again, other in zip(zero, two, one, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not torch.equal(first[0], other[0])
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(one, three, strict=True))
+    plain = make_trainer(epochs=6, teacher=Counting())
+    assert not torch.equal(batches_of(plain, 0)[0][0], batches_of(plain, 2)[0][0])
+
+
+def test_teachers_are_asked_once_about_batches_that_come_again():
+    trainer = make_trainer(epochs=6, augment=copied(2), teacher=Counting())
+    trainer.run()
+    assert trainer.teacher.asked == 2 * len(trainer.batches)
+    every_time = make_trainer(epochs=6, teacher=Counting())
+    every_time.run()
+    assert every_time.teacher.asked == 6 * len(every_time.batches)
+
+
+@pytest.mark.parametrize("copies, kept", [(0, []), (1, [0]), (2, [0, 1]), (4, [0]), (5, []), (9, [])])
+def test_only_batches_that_come_again_are_kept(copies, kept):
+    trainer = make_trainer(epochs=5, augment=copied(copies))
+    trainer.run()
+    assert sorted(trainer.kept) == kept
+
+
+@pytest.mark.parametrize("augment", [copied(2), copied(1), copied(1, enabled=False)])
+def test_keeping_batches_changes_no_bit(augment):
+    found, asked = [], []
+    for memory in ({}, Forgetful()):
+        trainer = make_trainer(epochs=4, augment=augment, teacher=Counting())
+        trainer.kept = memory
+        found.append(trainer.run().state_dict())
+        asked.append(trainer.teacher.asked)
+    assert same_weights(*found)
+    assert asked[0] < asked[1]
+
+
 def test_same_seed_same_weights():
     first, again = (make_trainer(epochs=2).run().state_dict() for _ in range(2))
     assert same_weights(first, again)
@@ -231,6 +297,9 @@ PLATEAU = {"schedule": "plateau", "decay_epochs": 1, "decay_factor": 0.5, "lr": 
         (False, False, {"schedule": "step", "decay_epochs": 1}),
         (False, True, PLATEAU),
         (False, False, PLATEAU),
+        (True, False, {"augment": dataclasses.replace(GENTLE, copies=1)}),
+        (True, True, {"augment": dataclasses.replace(GENTLE, copies=2)}),  # cut in an epoch that came again
+        (False, False, {"augment": dataclasses.replace(GENTLE, enabled=False, copies=1)}),
         (True, True, {"precision": "bf16", "loss": "focal", "class_weights": "balanced"}),
     ],
 )
@@ -510,3 +579,30 @@ def test_temperature_is_recovered(true_temperature):
     scores = rng.normal(0, 2, (20_000, 10))
     targets = (softmax(scores).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     assert fit_temperature(true_temperature * scores, targets) == pytest.approx(true_temperature, rel=0.05)
+
+
+def test_observers_see_every_epoch_as_the_log_has_it(tmp_path):
+    seen = []
+    make_trainer(tmp_path, epochs=2, validation=validation(), observers=[seen.append]).run()
+    assert seen == read_log(tmp_path)
+    assert [record["epoch"] for record in seen] == [1, 2]
+
+
+def test_an_observer_ends_a_training_whose_last_epoch_is_kept(tmp_path):
+    def enough(record):
+        if record["epoch"] == 2:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration, match="enough"):
+        make_trainer(tmp_path, epochs=5, observers=[enough]).run()
+    assert load_checkpoint(tmp_path / "tiny.last.pt")["epoch"] == 2
+
+
+def test_macro_counts_every_label_alike(monkeypatch):
+    """Of three lows and one high all are answered low."""
+    waveforms, targets = as_arrays([r for r in tones(6) if r.label == "low"] + tones(2)[1:], LABELS, N_SAMPLES)
+    always_low = np.tile(np.float32([1, 0]), (len(targets), 1))
+    monkeypatch.setattr("edgedigit.train.trainer.predict_logits", lambda model, part: always_low[: len(part)])
+    seen = []
+    make_trainer(epochs=1, validation=(waveforms, targets), observers=[seen.append]).run()
+    assert (seen[0]["validation_accuracy"], seen[0]["validation_macro"]) == (0.75, 0.5)

@@ -1,6 +1,7 @@
 """A task that is learnt in a second: which of two tones, by models of a thousand parameters."""
 
 import numpy as np
+import soundfile
 
 from edgedigit.config import AugmentConfig, FitConfig
 from edgedigit.data.dataset import TrainingBatches
@@ -29,6 +30,22 @@ def tones(n, seed=0):
             Recording(waveform.astype(np.float32), SAMPLE_RATE, label, f"tones:{i % 4}", "tones", f"tones/{seed}/{i}")
         )
     return recordings
+
+
+def write_tones(folder):
+    """A corpus `folder:PATH` of two digits, each a tone, by four speakers with two recordings of each."""
+    folder.mkdir(parents=True)
+    time_s = np.arange(2400) / SAMPLE_RATE
+    lines = ["file,label,speaker,source"]
+    for digit, frequency_hz in enumerate(TONE_HZ.values()):
+        for pitch, speaker in enumerate(("ann", "bob", "cid", "dan")):
+            for take in range(2):
+                name = f"{digit}_{speaker}_{take}.wav"
+                wave = 0.3 * np.sin(2 * np.pi * (frequency_hz + 20 * pitch) * time_s)
+                soundfile.write(folder / name, wave, SAMPLE_RATE)
+                lines.append(f"{name},{digit},{speaker},tones")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder
 
 
 def small_model(name="student_dscnn", seed=0, **kwargs):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit import config as configuration
-from edgedigit.compress.prune import folded_parameters, parameter_targets, prune_to
+from edgedigit.compress.prune import fold, folded_parameters, parameter_targets, prune_to
 from edgedigit.compress.quantize import calibration_indices
-from edgedigit.config import Config, FitConfig
+from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel
@@ -26,9 +26,9 @@ SUMMARY_FILE = "compressed.json"
 KEPT_OF_CORRECT = 0.99  # the rejection threshold lets this share of right answers through
 
 
-def pruned_phase(track: str) -> str:
+def pruned_phase(compress: CompressConfig, track: str) -> str:
     """Name of the last fine-tuning: its best checkpoint is the pruned student."""
-    return f"{track}-pruned"
+    return f"{track}-qat" if compress.qat_epochs else f"{track}-pruned"
 
 
 def prune_track(
@@ -40,34 +40,46 @@ def prune_track(
     say: Callable[[str], None] = print,
     bars: bool = True,
 ) -> WaveformModel:
-    """Prune a track's student in equal steps, recovering by distillation after each.
+    """Prune a track's student in equal steps, recovering by distillation after each; then train it for eight bits.
 
-    With a target sparsity of 0 the student is taken as it is, so that it can be quantised alone.
+    With a target sparsity of 0 the student is taken as it is, so that it can be quantised alone. With `qat_epochs` the
+    pruned net, branches folded, is fine-tuned once more with INT8's roundings.
 
     Returns:
-        The pruned student, also in `<track>-pruned.best.pt`.
+        The pruned student, also in `<track>-pruned.best.pt` or, with `qat_epochs`, `<track>-qat.best.pt`.
     """
     compress = config.compress
+    before = CompressConfig()  # what pruning does not depend on, so that eight bits can be tried on a pruned net
+    pruning = replace(config, compress=replace(compress, qat_epochs=before.qat_epochs, qat_lr=before.qat_lr))
     model = load_student(config, run_dir, track.name)
+    teacher = load_teachers(config, run_dir, track.name)
+    recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
+    phase = pruned_phase(pruning.compress, track.name)
     if compress.target_sparsity == 0:
         values = {
             "model": describe(model),
             "state": model.state_dict(),
-            "config": configuration.training_settings(config),
+            "config": configuration.training_settings(pruning),
         }
-        save_checkpoint(run_dir / f"{pruned_phase(track.name)}.best.pt", values)
-        return model
-    teacher = load_teachers(config, run_dir, track.name)
-    targets = parameter_targets(folded_parameters(model), compress.target_sparsity, compress.pruning_steps)
-    recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
-    for step, max_params in enumerate(targets, start=1):
-        model = prune_to(model, max_params, compress.round_to)
-        phase = f"{track.name}-prune{step}"
-        model = _recover(config, material, track, model, teacher, recovery, phase, step, run_dir, resume, bars)
-        say(f"  {phase}: {folded_parameters(model)} parameters, channels {model.network.channels}")
-    final = replace(recovery, epochs=compress.final_epochs)
-    phase = pruned_phase(track.name)
-    return _recover(config, material, track, model, teacher, final, phase, len(targets) + 1, run_dir, resume, bars)
+        save_checkpoint(run_dir / f"{phase}.best.pt", values)
+    else:
+        targets = parameter_targets(folded_parameters(model), compress.target_sparsity, compress.pruning_steps)
+        for step, max_params in enumerate(targets, start=1):
+            model = prune_to(model, max_params, compress.round_to)
+            name = f"{track.name}-prune{step}"
+            model = _recover(pruning, material, track, model, teacher, recovery, name, step, run_dir, resume, bars)
+            say(f"  {name}: {folded_parameters(model)} parameters, channels {model.network.channels}")
+        final = replace(recovery, epochs=compress.final_epochs)
+        last = len(targets) + 1
+        model = _recover(pruning, material, track, model, teacher, final, phase, last, run_dir, resume, bars)
+    if compress.qat_epochs:
+        rounding = replace(recovery, lr=compress.qat_lr, epochs=compress.qat_epochs)
+        phase, last = pruned_phase(compress, track.name), compress.pruning_steps + 2
+        model = _recover(
+            config, material, track, fold(model), teacher, rounding, phase, last, run_dir, resume, bars, True
+        )
+        say(f"  {phase}: {compress.qat_epochs} epochs with INT8's roundings")
+    return model
 
 
 def _recover(
@@ -82,6 +94,7 @@ def _recover(
     run_dir: Path,
     resume: bool,
     bars: bool,
+    quantized: bool = False,
 ) -> WaveformModel:
     """Fine-tune after pruning; all epochs, the averaged weights of the last."""
     set_up_torch(config.seed + seed_offset, config.threads, config.device)
@@ -99,15 +112,16 @@ def _recover(
         phase=phase,
         resolved=configuration.training_settings(config),
         progress=progress_bar(bars, phase),
+        quantized=quantized,
     )
     if resume:
         trainer.resume()
     return trainer.run()
 
 
-def load_pruned(run_dir: Path, track: str) -> WaveformModel:
+def load_pruned(compress: CompressConfig, run_dir: Path, track: str) -> WaveformModel:
     """The pruned student of a track."""
-    return build_model(load_checkpoint(run_dir / f"{pruned_phase(track)}.best.pt"))
+    return build_model(load_checkpoint(run_dir / f"{pruned_phase(compress, track)}.best.pt"))
 
 
 def load_summary(run_dir: Path) -> dict:

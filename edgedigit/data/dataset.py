@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,11 @@ def balanced_weights(recordings: Sequence[Recording]) -> np.ndarray:
         share_of_speaker = np.sqrt(count) / speaker_weight[key]
         weights[i] = source_weight[key] / label_weight[r.label] * share_of_speaker / count
     return weights / weights.sum()
+
+
+def fingerprint(recordings: Sequence[Recording]) -> str:
+    """Which recordings these are, whatever their order: a digest of their names."""
+    return hashlib.sha256("\n".join(sorted(recording.name for recording in recordings)).encode()).hexdigest()
 
 
 class TrainingBatches:

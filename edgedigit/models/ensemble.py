@@ -36,6 +36,8 @@ class WeightedEnsemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.log_weights = nn.Parameter(torch.zeros(len(members)))  # their softmax weighs; equal at first
 
+    folded = False  # whether members' training-time branches are single convolutions
+
     def forward(self, features: Tensor) -> Tensor:
         waveform = features.flatten(1)  # (B, T)
         answers = []
@@ -51,6 +53,7 @@ class WeightedEnsemble(nn.Module):
         for member in self.members:
             if hasattr(member.network, "fold"):
                 member.network.fold()
+        self.folded = True
         return self
 
 

@@ -134,6 +134,8 @@ class StudentDSCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels[-1], n_labels)
 
+    folded = False  # whether the training-time branches are single convolutions
+
     @property
     def channels(self) -> list[int]:
         """Present widths, as the constructor takes them."""
@@ -152,6 +154,7 @@ class StudentDSCNN(nn.Module):
         for block in self.blocks:
             if isinstance(block.depthwise, DepthwiseConv):
                 block.depthwise = block.depthwise.fold()
+        self.folded = True
         return self
 
 

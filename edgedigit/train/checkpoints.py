@@ -52,6 +52,6 @@ def build_model(checkpoint: dict) -> WaveformModel:
     return model.eval()
 
 
-def describe(model: WaveformModel, folded: bool = False) -> dict:
+def describe(model: WaveformModel) -> dict:
     """The `model` entry of a checkpoint."""
-    return {**model.description(), "folded": folded}
+    return {**model.description(), "folded": getattr(model.network, "folded", False)}

@@ -114,6 +114,14 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
+def highest(value: Tensor) -> Tensor:
+    """Highest of each value over the processes, without gradient."""
+    value = value.detach().clone()
+    if n_processes() > 1:
+        distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return value
+
+
 def in_shares(compute: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
     """`compute(rows)`, where every process computes a part and all get the whole."""
     if n_processes() == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,3 +65,17 @@ def distillation(
     )
     hard = cross_entropy(logits, targets, label_smoothing, class_weights, focal_gamma)
     return alpha * temperature**2 * soft + (1 - alpha) * hard
+
+
+def feature_matching(guesses: Sequence[Tensor], embeddings: Sequence[Tensor]) -> Tensor:
+    """Mean of 1 - cosine between what the student guesses and what each teacher has: half the squared distance of
+    the two at length 1.
+
+    Args:
+        guesses: (B, width) for each teacher.
+        embeddings: (B, width) of the teachers, in the same order.
+
+    Source: Romero et al. 2015 (FitNets), here with embeddings of length 1, whose scale says nothing about the digit.
+    """
+    pairs = zip(guesses, embeddings, strict=True)
+    return torch.stack([(1 - F.cosine_similarity(guess, known, dim=1)).mean() for guess, known in pairs]).mean()

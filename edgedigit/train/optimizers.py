@@ -12,12 +12,11 @@ from edgedigit.config import FitConfig
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> Optimizer:
-    """AdamW, or SGD with Nesterov momentum; weight decay on matrices and kernels only, not on norms and biases."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW, or SGD with Nesterov momentum; weight decay on matrices and kernels only: norms, biases, positions, no."""
+    groups = [{"params": [], "weight_decay": config.weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, parameter in model.named_parameters():
+        decays = parameter.ndim > 1 and name.endswith("weight")
+        groups[0 if decays else 1]["params"].append(parameter)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=config.lr)

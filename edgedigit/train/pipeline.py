@@ -13,19 +13,23 @@ from tqdm import tqdm
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
-from edgedigit.data.dataset import TrainingBatches, as_arrays
+from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
 from edgedigit.data.recording import SIMULATED, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
-from edgedigit.train.checkpoints import build_model, load_checkpoint
+from edgedigit.train import distributed
+from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.hints import classifiers
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 CONFIG_FILE = "config.json"
+STUDENT_FILE = "student.json"  # summary of a finished training
+STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,34 @@ def load_material(config: Config, data_dir: str | Path | None, progress: bool = 
     Raises:
         DataError: if recordings are missing, or a recording or speaker crosses the split.
     """
-    data = config.data
+    return divide(config.data, *read_recordings(config.data, data_dir, progress))
+
+
+def read_recordings(
+    data: DataConfig, data_dir: str | Path | None, progress: bool = True
+) -> tuple[list[Recording], list[np.ndarray]]:
+    """Recordings of all sources, and recorded noises.
+
+    Raises:
+        DataError: if recordings are missing.
+    """
     recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress)
+    return recordings, _load_noises(data, data_dir)
+
+
+def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarray]) -> Material:
+    """Divide recordings as a configuration says.
+
+    Raises:
+        DataError: if a recording or speaker crosses the split.
+    """
     split = split_of(data, recordings, data.validation_fraction)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
     else:
         tracks = (Track(FINAL, train, validation),)
-    return Material(tracks, test, _load_noises(data, data_dir))
+    return Material(tracks, test, noises)
 
 
 def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
@@ -98,14 +121,16 @@ def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
         raise  # noises that were asked for by name
 
 
-def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
-    """Create the run folder and store the resolved configuration in it.
+def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Track]) -> None:
+    """Create the run folder, store the resolved configuration in it, and the teachers that another run has trained.
 
     Raises:
         ConfigError: if the folder already holds a run and `resume` is not given, or holds another's; or if a
-            model cannot be built or the device lacks a precision, which is better known before anything is trained.
+            model cannot be built, the device lacks a precision or the teachers of another run may have heard who
+            is held out here, which is better known before anything is trained.
+        ModelError: if those teachers are missing or have not been trained to their end.
     """
-    _check_models(config)
+    check_models(config)
     check_device(config.device)
     for precision in (config.precision, config.student_precision):
         autocast_type(precision, config.device)
@@ -118,10 +143,55 @@ def prepare_run(config: Config, run_dir: Path, resume: bool) -> None:
                 f"{run_dir} was started with other settings (see {path}); resume with the same ones "
                 "or choose another --run-dir"
             )
+    elif config.teachers_from:
+        take_teachers(config, run_dir, tracks)
     write_json(path, configuration.to_dict(config))
 
 
-def _check_models(config: Config) -> None:
+def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Copy the teachers of `config.teachers_from`, each from the first folder that has it, as teacher or as student.
+
+    With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
+    `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
+
+    Raises:
+        ConfigError: if a teacher is of another kind, or was trained on other recordings.
+        ModelError: if a teacher is missing or has not been trained to its end.
+    """
+    folders = [Path(folder) for folder in _as_tuple(config.teachers_from)]
+    taken = {}
+    for track in tracks:
+        for teacher in config.teachers:
+            phase = f"{track.name}-{teacher.label}"
+            folder = next((f for f in folders if (f / f"{phase}.best.pt").exists()), folders[0])
+            saved = load_checkpoint(folder / f"{phase}.best.pt")
+            if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
+                raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
+            if saved["model"] != describe(make_model(config, teacher)):
+                raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
+            theirs, ours = (
+                configuration.to_dict(one.data) for one in (configuration.from_dict(saved["config"]), config)
+            )
+            differing = [f"data.{key}" for key in ours if theirs[key] != ours[key]]
+            # The same settings name other recordings in another --data-dir. Older checkpoints do not say which.
+            recordings = fingerprint(track.train)
+            if saved.get("recordings", recordings) != recordings:
+                differing.append("the recordings themselves")
+            if differing:
+                raise ConfigError(
+                    f"{folder}: {phase} was trained with other {', '.join(differing)} and may have heard who is held "
+                    "out here; leave teachers_from empty to train teachers for this run"
+                )
+            taken[phase] = {**saved, "done": True}
+    for phase, saved in taken.items():
+        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+
+
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def check_models(config: Config) -> None:
     """Raise ConfigError unless every model can be built and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
@@ -131,7 +201,10 @@ def _check_models(config: Config) -> None:
         )
     window = config.data.signal
     for model in models:
-        spec = make_model(config, model).spec
+        built = make_model(config, model)
+        if config.teachers and config.distill.feature_weight:
+            classifiers(built)
+        spec = built.spec
         if spec.signal != window:
             taken = spec.signal
             raise ConfigError(
@@ -175,18 +248,21 @@ def train_all(
     Returns:
         The student of each track, by the track's name.
     """
+    if config.teachers_from:
+        distributed.wait_for_all()  # for the first process to have taken them
     students = {}
     epochs_run: dict[str, int] = {}
     for track in material.tracks:
         say(f"[{track.name}] {len(track.train)} training and {len(track.validation)} validation recordings")
-        teachers = []
-        for teacher in config.teachers:
-            fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
-            model, epochs_run[teacher.label] = _train_one(
-                config, track, teacher, fit, None, material, run_dir, resume, say, bars
-            )
-            teachers.append(model)
-        ensemble = Ensemble(teachers, config.precision) if teachers else None
+        if config.teachers_from:
+            say(f"  teachers from {', '.join(_as_tuple(config.teachers_from))}")
+        else:
+            for teacher in config.teachers:
+                fit = _as_long_as_selected(config.fit_teacher, epochs_run.get(teacher.label))
+                _, epochs_run[teacher.label] = _train_one(
+                    config, track, teacher, fit, None, material, run_dir, resume, say, bars
+                )
+        ensemble = load_teachers(config, run_dir, track.name)
         fit = _as_long_as_selected(config.fit_student, epochs_run.get(config.student.label))
         students[track.name], epochs_run[config.student.label] = _train_one(
             config, track, config.student, fit, ensemble, material, run_dir, resume, say, bars
@@ -199,7 +275,7 @@ def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     teachers = [
         build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
     ]
-    return Ensemble(teachers, config.precision) if teachers else None
+    return Ensemble(teachers, config.precision, config.distill.teacher_weights) if teachers else None
 
 
 def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
@@ -242,6 +318,40 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     return as_arrays(track.validation, config.data.labels, config.data.signal.n_samples)
 
 
+def make_trainer(
+    config: Config,
+    track: Track,
+    described: ModelConfig,
+    fit: FitConfig,
+    teacher: Ensemble | None,
+    noises: list[np.ndarray],
+    **options,
+) -> Trainer:
+    """A trainer of a freshly built model on a track, everything seeded by `config`.
+
+    Args:
+        described: which model; the student of `config` or one of its teachers.
+        fit: schedule and optimiser.
+        teacher: soft targets, or None.
+        options: of `Trainer`, such as `folder`, `progress` and `observers`.
+    """
+    set_up_torch(config.seed, config.threads, config.device)
+    return Trainer(
+        make_model(config, described),
+        make_batches(config, track, fit, noises, config.seed),
+        validation_arrays(config, track),
+        fit,
+        config.augment,
+        teacher,
+        config.distill,
+        precision=config.student_precision if described.label == config.student.label else config.precision,
+        device=config.device,
+        phase=f"{track.name}-{described.label}",
+        resolved=configuration.training_settings(config),
+        **options,
+    )
+
+
 def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
     """A tqdm bar that the trainer calls with (step, n_steps, text)."""
     bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
@@ -275,23 +385,8 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    set_up_torch(config.seed, config.threads, config.device)
-    model = make_model(config, described)
-    trainer = Trainer(
-        model,
-        make_batches(config, track, fit, material.noises, config.seed),
-        validation_arrays(config, track),
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision if described.label == config.student.label else config.precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
+    options = {"folder": run_dir, "progress": progress_bar(bars, phase)}
+    trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
     if resume and trainer.resume():
         say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
     trained = trainer.run()

@@ -118,3 +118,12 @@ def accuracy_table(rows: Sequence[dict]) -> str:
     return "\n".join(
         f"  {row['group']:<{width}}  {100 * row['accuracy']:6.2f} %  {interval(row):<14}  n={row['n']}" for row in rows
     )
+
+
+def confusion_table(matrix: np.ndarray, labels: Sequence[str]) -> str:
+    """A confusion matrix as aligned text: truth in rows, answers in columns, a dot where there is no clip."""
+    rows = [["", *labels]]
+    for label, counts in zip(labels, matrix.tolist(), strict=True):
+        rows.append([label, *(str(count) if count else "·" for count in counts)])
+    width = max(len(cell) for row in rows for cell in row)
+    return "\n".join("  " + " ".join(f"{cell:>{width}}" for cell in row) for row in rows)

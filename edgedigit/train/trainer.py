@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
-from edgedigit.data.dataset import TrainingBatches
+from edgedigit.data.dataset import TrainingBatches, fingerprint
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_for, autocast_type, check_device
+from edgedigit.train.fake_quantize import FakeQuantized
+from edgedigit.train.hints import Hinted, classifiers, embeddings_of
 from edgedigit.train.optimizers import make_optimizer, make_schedulers
 from edgedigit.train.scoring import predict_logits
 
@@ -31,12 +33,18 @@ MASKS = 3  # stream of random numbers; `edgedigit.data.dataset` holds the others
 
 
 class Ensemble(nn.Module):
-    """Teachers whose mean log-probabilities are the soft targets. Frozen, in evaluation mode."""
+    """Teachers whose mean log-probabilities are the soft targets. Frozen, in evaluation mode.
 
-    def __init__(self, teachers: Sequence[WaveformModel], precision: str):
+    Args:
+        precision: of their networks' arithmetic, see `devices.autocast_type`.
+        weights: of each teacher in the mean; empty weighs all alike.
+    """
+
+    def __init__(self, teachers: Sequence[WaveformModel], precision: str, weights: Sequence[float] = ()):
         super().__init__()
         self.teachers = nn.ModuleList(teachers).eval().requires_grad_(False)
         self.precision = precision
+        self.shares = [weight / sum(weights) for weight in weights] or [1 / len(teachers)] * len(teachers)
 
     @torch.no_grad()
     def forward(self, waveform: Tensor, known: Mapping[FrontendSpec, Tensor] | None = None) -> Tensor:
@@ -54,7 +62,8 @@ class Ensemble(nn.Module):
             self.precision, waveform.device.type
         ):  # networks only: a logarithm of 8 bits would be another feature
             logits = [teacher.network(features[teacher.spec]) for teacher in self.teachers]
-        return torch.stack([one.float().log_softmax(dim=1) for one in logits]).mean(dim=0)
+        answers = zip(self.shares, logits, strict=True)
+        return torch.stack([share * one.float().log_softmax(dim=1) for share, one in answers]).sum(dim=0)
 
 
 class Averager:
@@ -92,10 +101,14 @@ class Trainer:
         phase: name of this training in files and log.
         resolved: configuration that goes into the checkpoints.
         progress: called with (step, n_steps, text) or None.
+        quantized: train with the roundings of the INT8 export; the model's training-time branches must be folded.
+        observers: each is called by the first process with the record of every epoch, as `log.jsonl` has it, once its
+            checkpoint is written; what one raises ends the training.
 
     Raises:
         ConfigError: if the device is not there or does not have the precision, the weights do not fit the labels, or
-            several processes cannot share a batch.
+            several processes cannot share a batch; or if embeddings are to be matched and a model has none, or
+            the network cannot be traced for `quantized`.
     """
 
     def __init__(
@@ -105,7 +118,7 @@ class Trainer:
         validation: tuple[np.ndarray, np.ndarray] | None,
         config: FitConfig,
         augment: AugmentConfig,
-        teacher: nn.Module | None = None,
+        teacher: Ensemble | None = None,
         distill: DistillConfig | None = None,
         precision: str = "fp32",
         device: str = "cpu",
@@ -113,6 +126,8 @@ class Trainer:
         phase: str = "model",
         resolved: dict | None = None,
         progress=None,
+        quantized: bool = False,
+        observers: Sequence[Callable[[dict], None]] = (),
     ):
         check_device(device)
         self.model = model.to(device)
@@ -128,7 +143,21 @@ class Trainer:
         self.phase = phase
         self.resolved = resolved or {}
         self.progress = progress
-        self.optimizer = make_optimizer(model, config)
+        self.observers = observers
+        self.average = Averager(model, config.ema_decay)  # of the model alone, without what helps it train
+        network, self.helpers = model.network, {}  # what is trained or measured along, and resumed with the model
+        if quantized:
+            network = FakeQuantized(network).to(device)
+            self.helpers["ranges"] = network.ranges
+        self.hinting: list[nn.Module] = []  # layers whose inputs are the teachers' embeddings
+        if self.teacher is not None and self.distill.feature_weight:
+            self.hinting = [layer for one in self.teacher.teachers for layer in classifiers(one)]
+            widths = [layer.in_features for layer in self.hinting]
+            network = Hinted(network, classifiers(model), widths).to(device)
+            self.helpers["projections"] = network.projections
+        self.trained = nn.ModuleList([model, *self.helpers.values()])
+        self.network = distributed.parallel(network)
+        self.optimizer = make_optimizer(self.trained, config)
         self.n_steps = config.epochs * len(batches)
         self.scheduler, self.plateau = make_schedulers(self.optimizer, config, len(batches))
         # Gradients of half precision vanish unless the loss is scaled up; otherwise the scaler does nothing.
@@ -138,9 +167,8 @@ class Trainer:
             "class_weights": self._class_weights(),
             "focal_gamma": config.focal_gamma if config.loss == "focal" else 0.0,
         }
-        self.average = Averager(model, config.ema_decay)
         self.rows = distributed.share_of(batches.batch_size)
-        self.network = distributed.parallel(self.model.network)
+        self.trained_on = fingerprint(batches.recordings)
         self.kept: dict[int, list] = {}  # batches that come again, see `_prepared`
         self.epoch = 0
         self.step = 0
@@ -169,6 +197,8 @@ class Trainer:
             )
         self.model.load_state_dict(saved["raw_state"])
         self.average.model.load_state_dict(saved["state"])
+        for name, helper in self.helpers.items():
+            helper.load_state_dict(saved["helpers"][name])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
         self.scaler.load_state_dict(saved.get("scaler", {}))
@@ -210,6 +240,8 @@ class Trainer:
             if distributed.rank() == 0:
                 self._save(improved)
                 self._log(record)
+                for observe in self.observers:
+                    observe(record)
         distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
@@ -234,12 +266,15 @@ class Trainer:
                 )
         return total / len(self.batches)
 
-    def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Batches of this epoch: features (B, C, F, N), targets and soft targets (B, n_labels), the latter or None.
+    def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[Tensor]]]:
+        """Batches of this epoch: features (B, C, F, N), targets (B, n_labels), soft targets (B, n_labels) or None, and
+        teachers' embeddings (B, width) where they are matched.
 
-        Batches that come again are kept in memory: neither augmentation nor features nor teachers are computed twice.
+        Batches that come again are kept in memory, the rows of this process and as long as this object lives: neither
+        augmentation nor features nor teachers are computed twice. A resumed run computes them once more, to the same
+        bits.
         """
-        copy = self.batches.copy_of(self.epoch)
+        copy, copies = self.batches.copy_of(self.epoch), self.batches.augment.copies
         if copy in self.kept:
             self.batches.waited_s = 0.0
             yield from self.kept[copy]
@@ -249,12 +284,12 @@ class Trainer:
             waveforms, targets = (
                 torch.from_numpy(values[self.rows]).to(self.device) for values in (batch.waveforms, batch.targets)
             )
-            with torch.no_grad():
+            with torch.no_grad(), embeddings_of(self.hinting) as embeddings:
                 features = self.model.frontend(waveforms)
                 soft = None if self.teacher is None else self.teacher(waveforms, {self.model.spec: features})
-            if self.batches.augment.copies:
-                kept.append((features, targets, soft))
-            yield features, targets, soft
+            if copies and self.epoch + copies < self.config.epochs:
+                kept.append((features, targets, soft, embeddings))
+            yield features, targets, soft, embeddings
         if kept:
             self.kept[copy] = kept
 
@@ -279,19 +314,24 @@ class Trainer:
             raise ConfigError(f"class_weights has {len(weights)} values, expected one for each of {n_labels} labels")
         return torch.as_tensor(weights, dtype=torch.float32, device=self.device)
 
-    def _train_step(self, plain: Tensor, targets: Tensor, soft: Tensor | None) -> float:
+    def _train_step(self, plain: Tensor, targets: Tensor, soft: Tensor | None, embeddings: list[Tensor]) -> float:
         features = self._mask(plain)
         with autocast_for(self.precision, self.device):
-            logits = self.network(features).float()
+            answer = self.network(features)
+        logits, guesses = answer if self.hinting else (answer, [])
+        logits = logits.float()
         if soft is None:
             loss = losses.cross_entropy(logits, targets, **self.loss_options)
         else:
             distill = self.distill
             loss = losses.distillation(logits, soft, targets, distill.temperature, distill.alpha, **self.loss_options)
+        if guesses:
+            matching = losses.feature_matching([guess.float() for guess in guesses], embeddings)
+            loss = loss + self.distill.feature_weight * matching
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
@@ -322,11 +362,13 @@ class Trainer:
             return True
         waveforms, targets = self.validation
         logits = distributed.in_shares(lambda part: predict_logits(self.average.model, part), waveforms)
-        accuracy = float((logits.argmax(axis=1) == targets).mean())
+        right = logits.argmax(axis=1) == targets
+        accuracy = float(right.mean())
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
         loss = float(-log_likelihood.mean())
         record["validation_accuracy"], record["validation_loss"] = accuracy, loss
+        record["validation_macro"] = float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
         # Small validation sets jump from epoch to epoch: among epochs no worse than the best by more than a standard
         # error the last is kept, which the schedule has annealed furthest.
         peak = max(accuracy, self.best["peak"])
@@ -355,12 +397,14 @@ class Trainer:
             "epoch": self.epoch,
             "best": self.best,
             "config": self.resolved,
+            "recordings": self.trained_on,
         }
         if improved:
             save_checkpoint(self._path("best"), shared)
         whole = {
             **shared,
             "raw_state": self.model.state_dict(),
+            "helpers": {name: helper.state_dict() for name, helper in self.helpers.items()},
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),

@@ -1,0 +1,1 @@
+"""Architectures and recipes trained alike, compared by what was measured."""

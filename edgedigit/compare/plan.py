@@ -1,0 +1,133 @@
+"""What is to be compared: models, protocols and seeds, read from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from edgedigit import config as configuration
+from edgedigit.config import Config, ModelConfig, merged
+from edgedigit.crossval import fold_splits
+from edgedigit.errors import ConfigError
+
+RESULT_FILE, MODEL_FILE = "result.json", "model.onnx"  # of each training
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way of dividing recordings.
+
+    Attributes:
+        name: of its folders and of its column.
+        title: what the column says.
+        settings: nested differences from the recipe; `data.split` may be `loso`, which stands for a split a speaker.
+        headline: whether this is the accuracy that the plot and the recommendation look at.
+    """
+
+    name: str
+    title: str
+    settings: dict
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: a model on one split of a protocol, with one seed."""
+
+    label: str
+    protocol: str
+    split: str
+    seed: int
+    settings: dict  # nested differences from the defaults, all of them
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is to be trained, read from a YAML file."""
+
+    title: str
+    protocols: tuple[Protocol, ...]
+    tasks: tuple[Task, ...]
+
+    @property
+    def headline(self) -> Protocol:
+        """The protocol that models are ranked by."""
+        return next((p for p in self.protocols if p.headline), self.protocols[-1])
+
+
+def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[str] = ()) -> Plan:
+    """Read a comparison.
+
+    The file has `title`, `recipe` (differences from the defaults), `protocols` (by name: `title`, `settings`,
+    `headline`), `models` and, where more than seed 0 is wanted, `seeds`. A model is a text such as
+    `bc_resnet:tau=3`, or a mapping of `model` to such a text with `settings` of its own, a `label` where two would
+    share one and, where not all are to be run, `protocols` or, for single folds, `splits`. It has no teachers unless
+    its settings name some.
+
+    Args:
+        models: texts; these alone instead of the file's.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a key or a setting is unknown.
+    """
+    import yaml
+
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    required = {"title", "recipe", "protocols", "models"}
+    _check_keys(path, stated, required | {"seeds"}, required)
+    protocols = []
+    for name, values in stated["protocols"].items():
+        _check_keys(f"{path}: protocol {name}", values, {"title", "settings", "headline"}, {"title", "settings"})
+        protocols.append(Protocol(name, **values))
+    if not isinstance(stated["models"], list):
+        raise ConfigError(f"{path}: models is {stated['models']!r}, expected a list")
+    entries = [{"model": entry} if isinstance(entry, str) else entry for entry in stated["models"]]
+    if models:
+        known = {entry["model"]: entry for entry in entries}
+        entries = [known.get(text, {"model": text}) for text in models]
+    tasks = []
+    for entry in entries:
+        _check_keys(f"{path}: model", entry, {"model", "label", "settings", "protocols", "splits"}, {"model"})
+        model = ModelConfig.from_text(entry["model"])
+        label = entry.get("label", model.label)
+        for protocol in protocols:
+            if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
+                continue
+            alone = {"teachers": [], "student": {**asdict(model), "label": label}}
+            settings = merged(merged(merged(stated["recipe"], protocol.settings), alone), entry.get("settings", {}))
+            for split in _splits(configuration.from_dict(settings), data_dir):
+                for seed in stated.get("seeds", [0]) if split in entry.get("splits", [split]) else ():
+                    folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}{f'-seed{seed}' * bool(seed)}"
+                    whole = merged(settings, {"data": {"split": split}, "seed": seed})
+                    tasks.append(Task(label, protocol.name, split, seed, whole, folder))
+    return Plan(stated["title"], tuple(protocols), tuple(tasks))
+
+
+def _check_keys(where, values, known: set, required: set | None = None) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} holds {type(values).__name__}, expected keys and values")
+    unknown, missing = sorted(set(values) - known), sorted((known if required is None else required) - set(values))
+    if unknown or missing:
+        raise ConfigError(
+            f"{where}: {'unknown ' + ', '.join(unknown) if unknown else 'missing ' + ', '.join(missing)}; "
+            f"expected {', '.join(sorted(known))}"
+        )
+
+
+@cache
+def _loso_splits(sources: tuple[str, ...], data_dir: str | None) -> tuple[str, ...]:
+    config = configuration.from_dict({"data": {"sources": list(sources)}})
+    return tuple(fold_splits("loso", config, data_dir))
+
+
+def _splits(config: Config, data_dir: str | None) -> tuple[str, ...]:
+    """`loso` stands for all of its folds, any other split for itself."""
+    return _loso_splits(config.data.sources, data_dir) if config.data.split == "loso" else (config.data.split,)

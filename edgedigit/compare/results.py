@@ -1,0 +1,178 @@
+"""What was measured, as rows, a table and a plot."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgedigit.bench import machine_facts
+from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
+from edgedigit.errors import ConfigError
+from edgedigit.metrics import accuracy_row
+
+
+def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[dict]:
+    """One row a model that has been trained: sizes, cost of training, and per protocol its pooled accuracy.
+
+    Raises:
+        ConfigError: if nothing has been trained.
+    """
+    rows = []
+    for label in dict.fromkeys(task.label for task in tasks):
+        own = [task for task in tasks if task.label == label]
+        found = [
+            (task, json.loads((task.folder / RESULT_FILE).read_text(encoding="utf-8")))
+            for task in own
+            if (task.folder / RESULT_FILE).exists()
+        ]
+        if not found:
+            continue
+        first = found[0][1]
+        row = {"model": label, "n_params": first["n_params"], "macs": first["macs"], "accuracy": {}}
+        for protocol in protocols:
+            results = [result for task, result in found if task.protocol == protocol.name]
+            if not results:
+                continue
+            planned = {task.split for task in own if task.protocol == protocol.name}
+            row["accuracy"][protocol.name] = {
+                **_over_seeds(protocol.title, results),
+                "splits": sorted({result["split"] for result in results}),
+                "n_splits_planned": len(planned),
+                "unseen_speakers": all(result["unseen_speakers"] for result in results),
+            }
+        row["epochs"] = sorted({result["epochs"] for _, result in found})
+        row["minutes_per_training"] = sum(result["seconds"] for _, result in found) / 60 / len(found)
+        row["device"] = ", ".join(sorted({result["device"] for _, result in found}))
+        row["commits"] = sorted({str(result["commit"]) for _, result in found})
+        row["file"] = str(found[0][0].folder / MODEL_FILE)
+        row["size_bytes"] = Path(row["file"]).stat().st_size
+        rows.append(row)
+    if not rows:
+        raise ConfigError("nothing has been trained yet; leave --read-only out")
+    return rows
+
+
+def _over_seeds(title: str, results: Sequence[dict]) -> dict:
+    """Accuracy over all splits, the mean of the seeds, with the interval of one: a seed tests no further clips.
+
+    Where seeds have run different splits, only those that every seed has run count.
+    """
+    seeds = sorted({result["seed"] for result in results})
+    shared = set.intersection(*({r["split"] for r in results if r["seed"] == seed} for seed in seeds))
+    counted = [result for result in results if result["split"] in shared]
+    n = sum(result["accuracy"]["n"] for result in counted) // len(seeds)
+    right = [sum(r["accuracy"]["n_correct"] for r in counted if r["seed"] == seed) for seed in seeds]
+    row = accuracy_row(title, round(sum(right) / len(right)), n)
+    if len(seeds) > 1:
+        row |= {"seeds": seeds, "by_seed": [r / n for r in right], "deviation": statistics.stdev(r / n for r in right)}
+    return row
+
+
+def text_table(rows: Sequence[dict], protocols: Sequence[Protocol]) -> str:
+    """The comparison as aligned text."""
+    header = ["model", "parameters", "M MACs", "kB", "p50 / p99 ms", *(f"{p.title} %" for p in protocols), "min"]
+    lines = [header]
+    for row in rows:
+        latency = row["latency"]
+        lines.append(
+            [
+                row["model"],
+                f"{row['n_params']:,}",
+                f"{row['macs'] / 1e6:.2f}",
+                f"{row['size_bytes'] / 1000:.0f}",
+                f"{latency['latency_ms_p50']:.3f} / {latency['latency_ms_p99']:.3f}",
+                *(accuracy_cell(row["accuracy"].get(protocol.name)) for protocol in protocols),
+                f"{row['minutes_per_training']:.1f}",
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    aligned = [
+        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))] for line in lines
+    ]
+    return "\n".join("  ".join(line) for line in aligned)
+
+
+def accuracy_cell(accuracy: dict | None) -> str:
+    """Accuracy, interval, deviation between seeds and, where folds are missing, how many there are."""
+    if accuracy is None:
+        return "–"
+    text = "{:.2f} [{:.1f}, {:.1f}]".format(*(100 * accuracy[k] for k in ("accuracy", "accuracy_low", "accuracy_high")))
+    if "deviation" in accuracy:
+        text += f" ± {100 * accuracy['deviation']:.2f}"
+    n_run, n_planned = len(accuracy["splits"]), accuracy["n_splits_planned"]
+    return text if n_run == n_planned else f"{text} {n_run} of {n_planned} folds"
+
+
+def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
+    """Accuracy against latency with 95 % intervals, and the front of those that no other beats in both."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    known = [row for row in rows if headline.name in row["accuracy"]]
+    points = sorted(
+        (row["latency"]["latency_ms_p50"], 100 * row["accuracy"][headline.name]["accuracy"], row) for row in known
+    )
+    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
+    front, level = [], -math.inf
+    for latency_ms, accuracy, row in points:
+        interval = row["accuracy"][headline.name]
+        below, above = accuracy - 100 * interval["accuracy_low"], 100 * interval["accuracy_high"] - accuracy
+        on_front = accuracy > level
+        if on_front:
+            front.append((latency_ms, accuracy))
+            level = accuracy
+        colour = "tab:blue" if on_front else "tab:gray"
+        axes.errorbar(latency_ms, accuracy, [[below], [above]], fmt="o", color=colour, capsize=2, lw=0.8)
+        axes.annotate(row["model"], (latency_ms, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
+    axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
+    axes.grid(alpha=0.3, which="both")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict:
+    """The comparison as a file of `docs/results`, which README's tables are made from."""
+    table = []
+    for row in rows:
+        head = row["accuracy"].get(plan.headline.name)
+        others = {
+            protocol.title: accuracy_cell(row["accuracy"].get(protocol.name))
+            for protocol in plan.protocols
+            if protocol is not plan.headline
+        }
+        if head is None:
+            continue
+        table.append(
+            {
+                "group": row["model"],
+                **{key: head[key] for key in ("n", "n_correct")},
+                **({"± between seeds": round(100 * head["deviation"], 2)} if "deviation" in head else {}),
+                **others,
+                "parameters": row["n_params"],
+                "M MACs": round(row["macs"] / 1e6, 2),
+                "kB": round(row["size_bytes"] / 1000),
+                "p50 ms": round(row["latency"]["latency_ms_p50"], 3),
+                "p99 ms": round(row["latency"]["latency_ms_p99"], 3),
+                "epochs": " or ".join(map(str, row["epochs"])),
+                "minutes per training": round(row["minutes_per_training"], 1),
+            }
+        )
+    machine = machine_facts()
+    commits = sorted({commit for row in rows for commit in row["commits"]})
+    return {
+        "name": name,
+        "title": plan.title,
+        "command": command,
+        "commit": ", ".join(commits),
+        "seeds": sorted({task.seed for task in plan.tasks}),
+        "rows": table,
+        "note": f"Accuracy % is that of {plan.headline.title}. fp32 ONNX, one thread, {machine['cpu']}, onnxruntime "
+        f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each.",
+    }

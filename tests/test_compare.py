@@ -1,0 +1,206 @@
+"""Architectures trained alike, read again, ranked by what was measured."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+from tiny_training import tones
+
+from edgedigit import config as configuration
+from edgedigit.audio import SAMPLE_RATE
+from edgedigit.compare import __main__ as command
+from edgedigit.compare import plan as planning
+from edgedigit.compare import results, training
+from edgedigit.compare.recommend import recommend
+from edgedigit.errors import ConfigError
+from edgedigit.metrics import accuracy_row
+
+TINY = {"widths": [8, 12], "depths": [1, 1], "kernels": [5, 5]}
+
+
+def protocol(name="strangers", **more):
+    return {"title": name, "settings": {"data": {"sources": ["fsdd"], "split": "fsdd_official"}}, **more}
+
+
+def write_plan(folder, **changes):
+    plan = {"title": "Two", "recipe": {}, "protocols": {"strangers": protocol()}, "models": ["cnn_mini"], **changes}
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    return path
+
+
+def load(folder, only=(), **changes):
+    return planning.load_plan(write_plan(folder, **changes), folder / "runs", None, only)
+
+
+def row(model, accuracy, p50, n_params=1000, n=1000, p99=None, size_bytes=10_000):
+    counted = accuracy_row("strangers", round(accuracy * n), n)
+    latency = {"latency_ms_p50": p50, "latency_ms_p99": p99 or 2 * p50}
+    return {
+        "model": model,
+        "accuracy": {"strangers": counted},
+        "latency": latency,
+        "n_params": n_params,
+        "size_bytes": size_bytes,
+    }
+
+
+ROWS = [
+    row("big", 0.97, 8.0, n_params=2_000_000, size_bytes=8_000_000),
+    row("lean", 0.965, 2.0, n_params=200_000),
+    row("small", 0.95, 0.4, n_params=60_000),
+    row("smaller", 0.948, 0.3, n_params=70_000),
+    row("quick", 0.93, 0.05, n_params=5_000),
+    row("poor", 0.70, 0.01, n_params=1_000),
+]
+
+
+@pytest.mark.parametrize(
+    "use_case, model",
+    [("accuracy", "big"), ("speed", "quick"), ("balanced", "quick"), ("production", "smaller"), ("research", "lean")],
+)
+def test_each_use_has_its_model(use_case, model):
+    chosen, why = recommend(ROWS, use_case, "strangers")
+    assert chosen["model"] == model
+    assert why
+
+
+def test_a_model_whose_latency_breaks_the_budget_is_not_for_production():
+    late = [row("late", 0.99, 14.0, p99=16.0), row("punctual", 0.9, 14.0, p99=14.5)]
+    assert recommend(late, "production", "strangers")[0]["model"] == "punctual"
+    with pytest.raises(ConfigError, match="keeps 90,000 parameters"):
+        recommend(late[:1], "production", "strangers")
+
+
+def test_without_the_accuracy_that_counts_nothing_is_recommended():
+    with pytest.raises(ConfigError, match="train first"):
+        recommend(ROWS, "accuracy", "elsewhere")
+
+
+def test_settings_of_recipe_protocol_and_model_are_laid_over_each_other(tmp_path):
+    entry = {"model": "bc_resnet:tau=2", "settings": {"fit_student": {"lr": 0.1}}}
+    recipe = {"fit_student": {"epochs": 3, "lr": 0.5}}
+    plan = load(tmp_path, recipe=recipe, models=["cnn_mini", entry], seeds=[0, 7])
+    assert [(task.label, task.seed) for task in plan.tasks] == [
+        ("cnn_mini", 0), ("cnn_mini", 7), ("bc_resnet-tau2", 0), ("bc_resnet-tau2", 7)
+    ]  # fmt: skip
+    assert len({task.folder for task in plan.tasks}) == 4
+    config = configuration.from_dict(plan.tasks[3].settings)
+    assert (config.fit_student.epochs, config.fit_student.lr, config.seed, config.teachers) == (3, 0.1, 7, ())
+    assert (config.student.name, config.student.kwargs) == ("bc_resnet", {"tau": 2})
+
+
+def test_a_model_named_on_the_command_line_keeps_the_settings_of_the_file(tmp_path):
+    entry = {"model": "cnn_lite", "settings": {"fit_student": {"lr": 0.1}}}
+    plan = load(tmp_path, only=("cnn_lite", "mlp_mfcc"))
+    assert [task.label for task in plan.tasks] == ["cnn_lite", "mlp_mfcc"]
+    path = write_plan(tmp_path, models=["cnn_mini", entry])
+    (task,) = planning.load_plan(path, tmp_path, None, ["cnn_lite"]).tasks
+    assert task.settings["fit_student"] == {"lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"recipy": {}}, "unknown recipy"),
+        ({"models": [{"modell": "cnn_mini"}]}, "unknown modell"),
+        ({"recipe": {"fit_student": {"epoch": 3}}}, "did you mean 'epochs'"),
+        ({"protocols": {"strangers": {"title": "x"}}}, "missing settings"),
+        ({"models": "cnn_mini"}, "expected a list"),
+    ],
+)
+def test_mistakes_in_the_file_cost_one_line(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def result(split, n_correct, seed=0, n=100):
+    return {"split": split, "seed": seed, "accuracy": accuracy_row(split, n_correct, n)}
+
+
+def test_folds_are_pooled_and_seeds_averaged():
+    pooled = results._over_seeds("loso", [result("a", 90), result("b", 80)])
+    assert (pooled["n"], pooled["n_correct"]) == (200, 170)
+    assert "deviation" not in pooled
+    seeds = results._over_seeds("loso", [result("a", 90), result("a", 94, seed=1), result("a", 92, seed=2)])
+    assert (seeds["n"], seeds["n_correct"]) == (100, 92)
+    assert seeds["deviation"] == pytest.approx(0.02)
+
+
+def test_a_fold_that_not_every_seed_has_run_does_not_count():
+    uneven = results._over_seeds("loso", [result("a", 90), result("b", 10), result("a", 94, seed=1)])
+    assert (uneven["n"], uneven["n_correct"]) == (100, 92)
+
+
+def test_missing_folds_are_said(tmp_path):
+    cell = accuracy_row("x", 90, 100) | {"splits": ["a"], "n_splits_planned": 6}
+    assert results.accuracy_cell(cell).endswith("1 of 6 folds")
+    assert results.accuracy_cell(None) == "–"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Tones in the layout of a plain folder."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("corpus")
+    lines = ["file,label,speaker,source"]
+    for i, recording in enumerate(tones(32)):
+        soundfile.write(folder / f"{i}.wav", recording.waveform, SAMPLE_RATE)
+        lines.append(f"{i}.wav,{recording.label},{recording.speaker},tones")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """Arguments of a comparison of two models that has been run, and its folder."""
+    folder = tmp_path_factory.mktemp("compared")
+    data = {"sources": [f"folder:{corpus}"], "labels": ["low", "high"], "noises": "", "split": "kfold:2:0"}
+    plan = write_plan(
+        folder,
+        recipe={"data": {"validation_fraction": 0}, "fit_student": {"epochs": 2, "lr": 0.01, "batch_size": 8}},
+        protocols={"strangers": protocol(settings={"data": data})},
+        models=["cnn_mini", {"model": "student_dscnn", "settings": {"student": {"kwargs": TINY}}}],
+    )
+    words = ["--config", str(plan), "--run-dir", str(folder / "runs"), "--results", str(folder / "compared.json")]
+    assert command.main(words) == 0
+    return words, folder
+
+
+def test_a_comparison_ends_with_a_table_a_plot_and_a_recommendation(trained, capsys):
+    words, folder = trained
+    assert command.main([*words, "--read-only", "--use-case", "speed"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert json.loads(printed[-1])["recommended"] in ("cnn_mini", "student_dscnn")
+    assert printed[0].startswith("model")
+    assert (folder / "runs" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((folder / "compared.json").read_text())
+    assert {line["group"] for line in written["rows"]} == {"cnn_mini", "student_dscnn"}
+    for line in json.loads(printed[-1])["models"]:
+        assert line["accuracy"]["strangers"]["unseen_speakers"]
+
+
+def test_what_is_finished_is_not_trained_again(trained, monkeypatch, capsys):
+    words, _ = trained
+    monkeypatch.setattr(training, "run_task", lambda *_: pytest.fail("trained again"))
+    assert command.main(words) == 0
+    assert "2 trainings, 2 of them finished" in capsys.readouterr().out
+
+
+def test_results_are_read_where_nothing_was_trained_only_as_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="nothing has been trained"):
+        command.main(["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path / "no"), "--read-only"])
+
+
+def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path):
+    folder = trained[1]
+    plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
+    task = plan.tasks[0]
+    (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
+    other = replace(task, settings=configuration.merged(task.settings, {"fit_student": {"epochs": 3}}))
+    with pytest.raises(ConfigError, match="other settings"):
+        training.run_task(other, None)
+    (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
