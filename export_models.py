@@ -91,7 +91,9 @@ def main(argv=None) -> int:
             if material.test:
                 test_clips, _ = as_arrays(material.test, config.data.labels, model.spec.n_samples)
                 predictions = run(path, test_clips).argmax(axis=1)
-                entry["accuracy"] = scoring.accuracy_rows("test", material.test, predictions, config.data.labels)[0]
+                entry["accuracy"] = scoring.accuracy_rows(
+                    "test" + material.origin, material.test, predictions, config.data.labels
+                )[0]
             files.append(entry)
 
         # 4. Latency, in one run and in turn; INT8 is the default where it is faster and has passed its gate.
@@ -99,7 +101,7 @@ def main(argv=None) -> int:
         results |= {"int8_speedup": compressed["int8_speedup"], "int8_loss": compressed["int8_loss"]}
         results |= {"int8_loss_n": len(material.tracks[0].validation), "files": files}
         if args.benchmark:
-            for entry, latency in zip(files, time_artifacts(list(paths.values())), strict=True):
+            for entry, latency in zip(files, time_artifacts(list(paths.values()), model.spec.signal), strict=True):
                 entry["latency"] = latency
             median = {entry["kind"]: entry["latency"]["latency_ms_p50"] for entry in files}
             faster = "int8" if compressed["int8_passed"] and median["int8"] < median["fp32"] else "fp32"
@@ -129,21 +131,20 @@ def main(argv=None) -> int:
 
 
 def parity_clips(material, track, config):
-    """Up to `PARITY_CLIPS` recordings as arrays, and how many of them a person spoke: synthetic ones fill up only."""
+    """Up to `PARITY_CLIPS` recordings as arrays, and how many of them a person made: artificial ones fill up only."""
     import numpy as np
 
     from edgedigit.data.dataset import as_arrays
-    from edgedigit.data.recording import SYNTH
-    from edgedigit.spec import FrontendSpec
+    from edgedigit.data.recording import ARTIFICIAL
 
     everything = [*material.test, *track.validation, *track.train]
-    real = [r for r in everything if r.source != SYNTH]
+    real = [r for r in everything if r.source not in ARTIFICIAL]
     chosen = [real[row] for row in np.random.default_rng(config.seed).permutation(len(real))[:PARITY_CLIPS]]
     n_real = len(chosen)
     if n_real < MIN_REAL_CLIPS:
-        print(f"parity rests on {n_real} real clips, {MIN_REAL_CLIPS} are usual; synthetic ones fill up")
-        chosen += [r for r in everything if r.source == SYNTH][: MIN_REAL_CLIPS - n_real]
-    waveforms, _ = as_arrays(chosen, config.data.labels, FrontendSpec().n_samples)
+        print(f"parity rests on {n_real} real clips, {MIN_REAL_CLIPS} are usual; artificial ones fill up")
+        chosen += [r for r in everything if r.source in ARTIFICIAL][: MIN_REAL_CLIPS - n_real]
+    waveforms, _ = as_arrays(chosen, config.data.labels, config.data.signal.n_samples)
     return waveforms, n_real
 
 

@@ -1,8 +1,9 @@
-"""Recognise spoken digits in files, folders, standard input or from the microphone, without torch.
+"""Recognise spoken digits in files, folders, standard input or from the microphone, or words in EMG, without torch.
 
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
 python infer.py --mic                             speak; Ctrl-C ends
+python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, channels), one word each
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
-from edgedigit.errors import AudioError, DeviceError, InputError
+from edgedigit.errors import AudioError, DeviceError, EmgError, InputError
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
 
@@ -52,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edgedigit.runtime import Recognizer
 
     recognizer = Recognizer(args.model, args.threads)
+    signal = recognizer.info.signal
+    if signal.kind == "emg" and (args.mic or not args.inputs):
+        raise InputError(
+            f"{recognizer.path.name} takes EMG, {signal.n_channels} channels at {signal.sample_rate} Hz, and no sound; "
+            "name .npy or .csv files of it"
+        )
 
     # 2. Words, from the microphone or from recordings.
     report = Report(args)
@@ -132,26 +139,30 @@ class Report:
 
 def recognize_recordings(recognizer, inputs: Iterable[str], report: Report) -> None:
     """Each recording of `inputs`; one that cannot be used costs its own line only."""
-    for source in recordings(inputs, report):
+    is_emg = recognizer.info.signal.kind == "emg"
+    for source in recordings(inputs, report, is_emg):
         report.n_inputs += 1
         try:
-            recognize_recording(recognizer, source, report)
-        except AudioError as error:
+            (recognize_emg if is_emg else recognize_recording)(recognizer, source, report)
+        except (AudioError, EmgError) as error:
             report.failure(error)
 
 
-def recordings(inputs: Iterable[str], report: Report) -> Iterator[str]:
-    """Files named by `inputs`; folders are searched for audio files."""
+def recordings(inputs: Iterable[str], report: Report, is_emg: bool) -> Iterator[str]:
+    """Files named by `inputs`; folders are searched for audio files, or those of EMG."""
     from edgedigit.audio import AUDIO_SUFFIXES
+    from edgedigit.emg import EMG_SUFFIXES
 
+    suffixes, kind = (EMG_SUFFIXES, "EMG") if is_emg else (AUDIO_SUFFIXES, "audio")
     for name in inputs:
         if not Path(name).is_dir():
             yield name
             continue
-        found = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        found = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in suffixes)
+        found = [path for path in found if path.name != "manifest.csv"]
         if not found:
             report.n_inputs += 1
-            report.failure(InputError(f"{name} holds no audio files ({', '.join(AUDIO_SUFFIXES)})"))
+            report.failure(InputError(f"{name} holds no {kind} files ({', '.join(suffixes)})"))
         yield from map(str, found)
 
 
@@ -178,6 +189,15 @@ def recognize_recording(recognizer, source: str, report: Report) -> None:
         report.word(name, event.prediction, event.start_s, event.end_s, event.prediction.latency_ms)
     if not words:
         report.silence(name, duration_s)
+
+
+def recognize_emg(recognizer, source: str, report: Report) -> None:
+    """A recording of EMG is one word, in the window where it moves most."""
+    from edgedigit.emg import read_emg
+
+    samples = read_emg(source).T
+    prediction = recognizer.predict(samples)
+    report.word(source, prediction, 0.0, len(samples) / recognizer.info.sample_rate, prediction.latency_ms)
 
 
 def listen(recognizer, device: str | None, report: Report) -> None:

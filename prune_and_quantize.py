@@ -78,7 +78,9 @@ def main(argv=None) -> int:
         finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated, track.train))
         for stage in ("pruned", "int8"):
             finish_onnx(files[stage], pruned.spec, model_facts(config, pruned, calibration, track.train))
-        for (stage, path), latency in zip(files.items(), time_artifacts(list(files.values())), strict=True):
+        for (stage, path), latency in zip(
+            files.items(), time_artifacts(list(files.values()), config.data.signal), strict=True
+        ):
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}
             row |= {"macs": count_macs(model), "size_bytes": path.stat().st_size, "latency": latency, "accuracy": []}

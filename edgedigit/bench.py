@@ -33,6 +33,7 @@ from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime._paths import RESULTS, artifacts_dir
 from edgedigit.runtime.timing import time_calls
+from edgedigit.spec import Signal
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE, Clip, StreamScore, build_stream, play, score
 
 BUDGET_INFERENCE_MS = 15.0  # of the 99th percentile
@@ -118,18 +119,19 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def example_waveform(n_samples: int = 8000) -> np.ndarray:
-    """An input (1, n_samples) for timing; what the models compute does not depend on its content."""
-    return np.random.default_rng(0).normal(0, 0.1, (1, n_samples)).astype(np.float32)
+def example_waveform(signal: Signal | None = None) -> np.ndarray:
+    """An input (1, *signal.shape), of audio for None, to time; what models compute does not depend on its content."""
+    shape = (signal or Signal()).shape
+    return np.random.default_rng(0).normal(0, 0.1, (1, *shape)).astype(np.float32)
 
 
-def time_artifacts(paths: Sequence[str | Path], n_runs: int = 1000) -> list[dict]:
-    """Time waveform -> probabilities of ONNX and TorchScript files in turn, batch 1, one thread.
+def time_artifacts(paths: Sequence[str | Path], signal: Signal | None = None, n_runs: int = 1000) -> list[dict]:
+    """Time signal -> probabilities of ONNX and TorchScript files in turn, batch 1, one thread; None: audio.
 
     Returns:
         One `metrics.latency_summary` (ms) for each.
     """
-    waveform = example_waveform()
+    waveform = example_waveform(signal)
     with one_torch_thread():
         models = [load_model(path) for path in paths]
         return time_calls([lambda model=model: model(waveform) for model in models], n_runs)
@@ -289,7 +291,7 @@ def run_inference(paths: Sequence[Path], budget_ms: float, n_runs: int) -> list[
     budget = {"budget_ms": budget_ms, "budget_quantile": "p99"}
     return [
         {"name": f"{path.name}: waveform to probabilities", **latency, **budget}
-        for path, latency in zip(paths, time_artifacts(paths, n_runs), strict=True)
+        for path, latency in zip(paths, time_artifacts(paths, n_runs=n_runs), strict=True)
     ]
 
 

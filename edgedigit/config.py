@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgedigit.errors import ConfigError
 from edgedigit.labels import DIGITS
+from edgedigit.spec import Signal
 
 
 def _at_least(limit, **values):
@@ -42,6 +43,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
 LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
+FOLD_UNITS = ("speaker", "session", "recording")
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,19 @@ class DataConfig:
     """Which recordings, and how they are divided."""
 
     sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
-    noises: str = "folder:noise"  # recorded noise for augmentation; used where it exists, "" for none
+    signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
+    noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
     labels: tuple[str, ...] = DIGITS
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
+    fold_by: str = "speaker"  # what kfold deals and never divides; or session, or recording: of people who also train
     validation_fraction: float = 0.2  # of the training speakers; 0 trains on all and selects nothing
     refit: bool = True  # after selection, train again on training + validation speakers
     seed: int = 0  # deals speakers to folds and to validation
 
     def __post_init__(self):
         _at_least(0, seed=self.seed)
+        _one_of(FOLD_UNITS, fold_by=self.fold_by)
         _share(validation_fraction=self.validation_fraction)
 
 
@@ -110,6 +115,23 @@ class AugmentConfig:
                 raise ConfigError(f"{name} is {[low, high]}, expected the lower bound first")
         if not self.mixup_alpha > 0:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected more than 0")
+
+
+@dataclass(frozen=True)
+class EmgAugmentConfig:
+    """Strength of each augmentation of EMG; `augment.enabled` and `augment.copies` hold for it too."""
+
+    gain_db: float = 3.0  # of each channel: skin and gel conduct as they do
+    shift_ms: float = 40.0  # earlier or later
+    snr_db: tuple[float, float] = (10.0, 40.0)  # of white noise, against the sample-to-sample movement of the channel
+    channel_dropout: float = 0.1  # probability that one electrode has come off
+
+    def __post_init__(self):
+        _at_least(0, gain_db=self.gain_db, shift_ms=self.shift_ms)
+        if not 0 <= self.channel_dropout <= 1:
+            raise ConfigError(f"emg_augment.channel_dropout is {self.channel_dropout}, expected 0 to 1")
+        if not self.snr_db[0] <= self.snr_db[1]:
+            raise ConfigError(f"emg_augment.snr_db is {list(self.snr_db)}, expected the lower bound first")
 
 
 @dataclass(frozen=True)
@@ -260,6 +282,7 @@ class Config:
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
+    emg_augment: EmgAugmentConfig = EmgAugmentConfig()
     teachers: tuple[ModelConfig, ...] = (ModelConfig("resnet_se"),)
     teachers_from: str | tuple[str, ...] = ()  # folders of runs whose trained teachers are taken as they are; () trains
     student: ModelConfig = ModelConfig("student_dscnn")

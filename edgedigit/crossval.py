@@ -28,12 +28,13 @@ from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
-from edgedigit.data.splits import make_split
+from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.figures import confusion_figure, save_png
+from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
-from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE, STUDENT_FILE, check_models, load_run_config
+from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE, STUDENT_FILE, check_models, load_run_config, split_of
 from edgedigit.train.scoring import accuracy_table, confusion_table, read_answers
 
 STAGES = {  # what is counted: the file that says a fold is finished, and that of its answers
@@ -51,7 +52,8 @@ def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
     """
     kind, _, count = protocol.partition(":")
     if kind == "loso" and not count:
-        recordings = load_recordings(config.data.sources, data_dir, labels=config.data.labels)
+        data = config.data
+        recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal)
         speakers = sorted({r.speaker for r in recordings if r.source == "fsdd"})
         if not speakers:
             raise ConfigError(
@@ -98,7 +100,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                     )
         if not finished.exists():  # a crash ends with the code of a gate
             raise EdgedigitError(f"fold {split}: {finished.name} was not written; see {run_dir / 'output.txt'}")
-    return [row for row in read_answers(answers) if row["part"] == "test"]
+    return [row for row in read_answers(answers) if row["part"].split(",")[0] == "test"]
 
 
 def _settings(split: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
@@ -165,13 +167,15 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     counted = [row for row in answers if row["stage"] == stage]
 
     labels = sorted({row["label"] for row in counted})
-    digits = [_row(f"digit {label}", [r for r in counted if r["label"] == label]) for label in labels]
+    kind = "digit" if set(labels) <= set(DIGITS) else "label"
+    simulated = ", simulated" if any(row["source"] == SIMULATED for row in counted) else ""
+    digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
-    rows = [macro_row("macro over digits", digits), _row("all clips", counted)]
+    rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row(f"all clips{simulated}", counted)]
     kept = [row for row in counted if row["speaker"] not in chosen_on]
     if len(kept) < len(counted):
         by_digit = [_row("", [r for r in kept if r["label"] == label]) for label in labels]
-        rows.append(macro_row("macro over digits, speakers that no choice was made on", by_digit))
+        rows.append(macro_row(f"macro over {kind}s{simulated}, speakers that no choice was made on", by_digit))
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
@@ -185,8 +189,8 @@ def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> se
     if not settings:
         return set()
     data = apply_overrides(config, settings, only=("data",)).data
-    recordings = load_recordings(data.sources, data_dir, labels=data.labels)
-    split = make_split(recordings, data.split, 0.0, data.seed, data.fold_sources)
+    recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal)
+    split = split_of(data, recordings, 0.0)
     return {recordings[index].speaker for index in split.test}
 
 

@@ -15,6 +15,10 @@ class AudioError(InputError):
     """An audio file or array cannot be read as speech: missing, empty, not audio, not finite."""
 
 
+class EmgError(InputError):
+    """A recording of surface EMG cannot be read: missing, empty, not (time, channels), not finite."""
+
+
 class DataError(InputError):
     """A data set is missing or its files are not laid out as expected."""
 

@@ -18,7 +18,9 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import DataError
+from edgedigit.labels import DIGITS
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, expected_calibration_error
 from edgedigit.runtime import Recognizer
@@ -41,17 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     recognizer = Recognizer(args.model)
     labels = recognizer.info.labels
-    recordings = load_recordings(args.sources, args.data_dir, labels=labels, progress=True)
+    recordings = load_recordings(
+        args.sources, args.data_dir, labels=labels, signal=recognizer.info.signal, progress=True
+    )
     recordings = [r for r in recordings if args.part in (None, r.split)]
     if not recordings:
         raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
-    rows = accuracy_rows("all clips", recordings, predictions, labels)
+    simulated = ", simulated" if any(r.source == SIMULATED for r in recordings) else ""
+    rows = accuracy_rows("all clips" + simulated, recordings, predictions, labels)
     right = predictions == targets
     rows += [
-        accuracy_row(f"digit {labels[i]}", int(right[targets == i].sum()), int((targets == i).sum()))
+        accuracy_row(
+            f"{'digit' if labels[i] in DIGITS else 'label'} {labels[i]}",
+            int(right[targets == i].sum()),
+            int((targets == i).sum()),
+        )
         for i in np.unique(targets)
     ]
     print(accuracy_table(rows))

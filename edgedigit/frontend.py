@@ -1,4 +1,4 @@
-"""The features of `edgedigit.features` as an exportable module: strided convolutions, no STFT operator."""
+"""The features of `edgedigit.features` and `edgedigit.emg_features` as an exportable module: convolutions, no STFT."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgedigit import features
+from edgedigit import emg_features, features
 from edgedigit.spec import FrontendSpec
 
 
 class Frontend(nn.Module):
-    """Waveform (B, T) to features (B, C, F, N), equal to `edgedigit.features.compute`.
+    """A window (B, *spec.signal.shape) to features (B, C, F, N), equal to `features.compute`, of EMG `emg_features`'s.
 
     The DFT is one strided convolution whose filters are windowed cosines and sines; mel filters are a
-    1x1 convolution over the squared outputs. Every weight is a buffer: nothing here is trained.
+    1x1 convolution over the squared outputs. The filters of EMG are a convolution with their impulse response.
+    Every weight is a buffer: nothing here is trained.
     """
 
     def __init__(self, spec: FrontendSpec):
@@ -31,6 +32,12 @@ class Frontend(nn.Module):
         self.register_buffer("dft", _tensor(dft)[:, None, :], persistent=False)
         if spec.kind == "spectrogram":
             return
+        if spec.kind == "emg":
+            response = emg_features.impulse_response(spec)[::-1].copy()  # a convolution here is a correlation
+            self.register_buffer("impulse", _tensor(response)[None, None], persistent=False)
+            bands = emg_features.band_filters(spec)
+            self.register_buffer("bands", _tensor(np.concatenate([bands, bands], axis=1))[:, :, None], persistent=False)
+            return
         mel = features.mel_filters(spec)
         self.register_buffer("mel", _tensor(np.concatenate([mel, mel], axis=1))[:, :, None], persistent=False)
         if spec.kind == "mfcc":
@@ -40,6 +47,8 @@ class Frontend(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         spec = self.spec
+        if spec.kind == "emg":
+            return self._emg(waveform)
         x = torch.cat([waveform[:, :1], waveform[:, 1:] - spec.preemphasis * waveform[:, :-1]], dim=1)
         if spec.level_normalize:
             # Written with 1 added, not the floor's square: optimisers of the exported graph drop sums with 1e-10.
@@ -63,6 +72,24 @@ class Frontend(nn.Module):
             padded = F.pad(stack[-1], (spec.delta_width, spec.delta_width), mode="replicate")
             stack.append(F.conv1d(padded, self.delta, groups=spec.n_mfcc))
         return torch.stack(stack, dim=1)  # (B, 1 + n_deltas, n_mfcc, N)
+
+    def _emg(self, emg: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, F, N); channels are rows of the batch until the end."""
+        spec = self.spec
+        rest = emg[:, :, :1]  # before the window, the electrodes are taken to have rested here
+        x = F.pad((emg - rest).flatten(0, 1)[:, None], (self.impulse.shape[2] - 1, 0))
+        x = F.conv1d(x, self.impulse)  # (B * C, 1, T)
+        padding = (spec.n_frames - 1) * spec.hop_length + spec.win_length - spec.n_samples
+        x = F.pad(x, (0, padding))
+        spectrum = F.conv1d(x, self.dft, stride=spec.hop_length)
+        bands = torch.log(F.conv1d(spectrum * spectrum, self.bands) + spec.power_floor)  # (B * C, n_bands, N)
+        first = x - F.pad(x[:, :, :-1], (1, 0))
+        second = first - F.pad(first[:, :, :-1], (1, 0))
+        size = torch.cat([x, first, second], dim=1).abs()  # (B * C, 3, T)
+        means = F.avg_pool1d(size, spec.win_length, spec.hop_length)
+        peak = F.max_pool1d(size[:, :1], spec.win_length, spec.hop_length)
+        levels = torch.log(torch.cat([means, peak], dim=1) + spec.power_floor**0.5)
+        return torch.cat([bands, levels], dim=1).unflatten(0, (-1, spec.n_channels))
 
     def _log(self, power: Tensor) -> Tensor:
         if self.spec.power_floor > features.EPSILON:  # one operator less in the exported graph

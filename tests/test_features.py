@@ -8,7 +8,7 @@ import torch
 from edgedigit import features
 from edgedigit.errors import ConfigError
 from edgedigit.frontend import Frontend
-from edgedigit.spec import KINDS, LOG_MEL_64X32, MFCC_13X32, SPECTROGRAM_513X32, FrontendSpec
+from edgedigit.spec import LOG_MEL_64X32, MFCC_13X32, SPECTROGRAM_513X32, FrontendSpec
 
 SPECS = {
     "log_mel 40": FrontendSpec(),
@@ -64,7 +64,7 @@ def test_module_equals_numpy(spec):
 
 
 @pytest.mark.parametrize("gain_db", [-20, 20])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["log_mel", "mfcc", "spectrogram", "raw"])
 def test_recording_gain_does_not_change_features(kind, gain_db):
     spec = FrontendSpec(kind=kind, n_mels=26)
     waveform = speechlike()

@@ -17,7 +17,7 @@ from edgedigit.errors import ConfigError
 from edgedigit.models import count_parameters, create_model, list_models
 from edgedigit.models.mlp_mfcc import statistics
 from edgedigit.models.transformer import SelfAttention
-from edgedigit.spec import LOG_MEL_64X32, MFCC_13X32, SPECTROGRAM_513X32
+from edgedigit.spec import LOG_MEL_64X32, MFCC_13X32, SPECTROGRAM_513X32, FrontendSpec
 from edgedigit.train.trainer import Ensemble
 
 REFERENCES = ("bc_resnet", "ds_cnn", "kwt", "matchboxnet", "tc_resnet")  # tables of sizes, see test_models_reference.py
@@ -37,6 +37,18 @@ def clips(n=4, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 0.1, (n, 8000)).astype(np.float32))
 
 
+def two_of_a_kind(model, n):
+    """Windows (n, ...) that differ by label, and labels: tones, or EMG in one half of the band or the other."""
+    if model.spec.signal.kind == "audio":
+        return as_arrays(tones(n), LABELS, 8000)
+    spec = model.spec
+    labels = np.arange(n) % 2
+    frequency_hz = np.where(labels, 300, 80) * np.random.default_rng(0).uniform(0.9, 1.1, (spec.n_channels, n))
+    time_s = np.arange(spec.n_samples) / spec.sample_rate
+    waves = 50 * np.sin(2 * np.pi * frequency_hz.T[:, :, None] * time_s)
+    return waves.astype(np.float32), labels
+
+
 def input_in_words(spec):
     size = " x ".join(str(length) for length in spec.shape if length > 1)
     kinds = {
@@ -44,6 +56,7 @@ def input_in_words(spec):
         "mfcc": "MFCC {}",
         "spectrogram": "spectrogram {}",
         "raw": "waveform of {} samples",
+        "emg": "EMG {}",
     }
     return kinds[spec.kind].format(size)
 
@@ -84,11 +97,12 @@ def test_every_file_names_its_source(name):
         ("effnet", (1, 64, 32)),
         ("transformer", (1, 64, 32)),
         ("ensemble", (1, 1, 8000)),
+        ("st_transformer_emg", (8, 16, 7)),
     ],
 )
 def test_inputs(name, shape):
     model = seeded(name)
-    assert model.spec.shape == shape == model.frontend(clips(1)).shape[1:]
+    assert model.spec.shape == shape == model.frontend(torch.zeros(1, *model.spec.signal.shape)).shape[1:]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +130,8 @@ def test_no_model_is_another_under_a_second_name():
 
 @every_model
 def test_a_few_steps_lower_the_loss(name):
-    waveforms, targets = as_arrays(tones(16), LABELS, 8000)
-    waveforms, targets = torch.from_numpy(waveforms), torch.from_numpy(targets)
     model = seeded(name, len(LABELS)).train()
+    waveforms, targets = map(torch.from_numpy, two_of_a_kind(model, 16))
     with torch.no_grad():
         features = model.frontend(waveforms)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -149,8 +162,8 @@ def test_every_model_exports_and_answers_as_torch(name, tmp_path):
     from edgedigit.export.onnx_file import export_onnx, finish_onnx
 
     model = seeded(name).train()
-    waveforms, _ = as_arrays(tones(12), LABELS, 8000)
-    waveforms[0, 4000:] = 0
+    waveforms, _ = two_of_a_kind(model, 12)
+    waveforms[0, ..., waveforms.shape[-1] // 2 :] = 0
     with torch.no_grad():
         for _ in range(3):
             model(torch.from_numpy(waveforms))  # norms other than their first statistics
@@ -160,7 +173,7 @@ def test_every_model_exports_and_answers_as_torch(name, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for n in (1, 12):
         expected = exportable(torch.from_numpy(waveforms[:n])).numpy()
-        (got,) = session.run(None, {"waveform": waveforms[:n]})
+        (got,) = session.run(None, {model.spec.signal.input_name: waveforms[:n]})
         assert np.abs(got - expected).max() <= 1e-3
 
 
@@ -211,6 +224,31 @@ def test_layers_of_the_masked_net_start_with_the_variance_that_rectifiers_need()
         n_inputs = conv.weight[0].numel()
         assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / n_inputs), rel=0.2)
         assert not conv.bias.any()
+
+
+def test_the_spatiotemporal_transformer_tells_electrodes_apart_by_what_it_learnt_of_each():
+    model = seeded("st_transformer_emg", width=32, n_features=16, depth=1).eval()
+    features = torch.randn(2, *model.spec.shape)
+    turned = features.flip(1)
+    assert not torch.allclose(model.network(turned), model.network(features), rtol=1e-3)
+    with torch.no_grad():
+        model.network.electrode.zero_()
+    torch.testing.assert_close(model.network(turned), model.network(features), rtol=1e-4, atol=1e-4)
+
+
+def test_the_spatiotemporal_transformer_is_of_the_size_that_it_was_asked_for():
+    network = seeded("st_transformer_emg").network
+    assert network.embed_window.in_features == 128
+    assert [layer.attention.n_heads for layer in network.time] == [8] * 6
+    assert {layer.attention.output.out_features for layer in network.time} == {256}
+    assert {layer.dropout.p for layer in network.time} == {0.1}
+
+
+def test_the_spatiotemporal_transformer_refuses_sound():
+    with pytest.raises(ConfigError, match=r"takes EMG.*data.signal.kind"):
+        create_model("st_transformer_emg", frontend=FrontendSpec().to_dict())
+    with pytest.raises(ConfigError, match="width is 36, expected an even multiple of n_heads"):
+        create_model("st_transformer_emg", width=36)
 
 
 @pytest.mark.parametrize("name", ["cnn4_mel_audiomnist", "transformer"])

@@ -16,7 +16,6 @@ from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError
 from edgedigit.models import WaveformModel
-from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
 from edgedigit.train.observers import Observer
@@ -153,5 +152,5 @@ def calibration_clips(config: Config, track: Track) -> tuple[np.ndarray, list[st
     """Waveforms (n, n_samples) that INT8 ranges are taken from, and the names of their recordings."""
     rows = calibration_indices(track.train, config.compress.calibration_clips, config.seed)
     chosen = [track.train[row] for row in rows]
-    waveforms, _ = as_arrays(chosen, config.data.labels, FrontendSpec().n_samples)
+    waveforms, _ = as_arrays(chosen, config.data.labels, config.data.signal.n_samples)
     return waveforms, [recording.name for recording in chosen]

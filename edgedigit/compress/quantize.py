@@ -56,9 +56,9 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
     Weights are symmetric per channel, activations asymmetric per tensor with ranges seen on `waveforms`.
 
     Args:
-        source: fp32 ONNX file with input `waveform`.
+        source: fp32 ONNX file of one input.
         target: file to write.
-        waveforms: (n, n_samples) calibration clips.
+        waveforms: (n, n_samples) calibration clips, of EMG (n, channels, n_samples).
 
     Raises:
         ModelError: if the network cannot be told from the features in the graph.
@@ -72,13 +72,15 @@ def quantize(source: Path, target: Path, waveforms: np.ndarray) -> None:
         shape_inference,
     )
 
+    (input_name,) = (value.name for value in onnx.load(source).graph.input)
+
     class Reader(CalibrationDataReader):
         def __init__(self):
             self.rows = iter(np.array_split(waveforms, max(1, len(waveforms) // 32)))
 
         def get_next(self):
             rows = next(self.rows, None)
-            return None if rows is None else {"waveform": rows}
+            return None if rows is None else {input_name: rows}
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"

@@ -6,34 +6,36 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.data import audiomnist, folder, fsdd, speech_commands, synth
+from edgedigit.data import audiomnist, emg_folder, emg_simulated, folder, fsdd, speech_commands, synth
 from edgedigit.data.download import find_data_dir, locate
-from edgedigit.data.recording import SYNTH, Recording, read_entries, with_labels
+from edgedigit.data.recording import SIMULATED, SYNTH, Recording, read_entries, with_labels
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS
+from edgedigit.spec import Signal
 
 __all__ = ["SOURCES", "Recording", "find_data_dir", "load_recordings"]
 
 CORPORA = {module.CORPUS.name: module for module in (fsdd, audiomnist, speech_commands)}
 SOURCES = (*CORPORA, "synth", "synth:N", "folder:PATH")
+EMG_SOURCES = ("emg:PATH", SIMULATED, f"{SIMULATED}:N")
 
 
 def load_recordings(
     sources: Sequence[str],
     data_dir: Path | str | None = None,
     labels: Sequence[str] | None = DIGITS,
-    sample_rate: int = 8000,
+    signal: Signal | None = None,
     progress: bool = False,
     download: bool = True,
 ) -> list[Recording]:
     """Load recordings from one or more sources.
 
     Args:
-        sources: any of `SOURCES`. PATH is a folder (or a CSV manifest), absolute or below the data directory; N is
-            how many clips of each word are synthesised.
+        sources: any of `SOURCES`, of EMG any of `EMG_SOURCES`. PATH is a folder (or, of audio, a CSV manifest),
+            absolute or below the data directory; N is how many clips of each word are synthesised or simulated.
         data_dir: holds the corpora; None means $EDGEDIGIT_DATA, else the user's cache.
         labels: what to keep; None keeps every label.
-        sample_rate: Hz; everything is resampled to it.
+        signal: what the recordings are of; None is the default, to whose rate audio is resampled.
         progress: show bars.
         download: fetch a corpus that is not on disk.
 
@@ -44,13 +46,15 @@ def load_recordings(
         ConfigError: if a source is unknown.
         DataError: if a corpus is missing, wrongly laid out, listed twice, or holds none of `labels`.
         AudioError: if a file is not audio.
+        EmgError: if a file is not EMG.
     """
+    signal = signal or Signal()
     if isinstance(sources, str):
         raise ConfigError(f"sources is the text {sources!r}, expected a list such as [{sources!r}]")
     root = find_data_dir(data_dir)
     recordings = []
     for source in sources:
-        loaded = _load(source, root, labels, sample_rate, progress, download)
+        loaded = _load(source, root, labels, signal, progress, download)
         if not loaded:
             raise DataError(f"source {source} holds no recording of {', '.join(labels or ('any word',))}; check labels")
         recordings += loaded
@@ -61,9 +65,20 @@ def load_recordings(
 
 
 def _load(
-    source: str, root: Path, labels: Sequence[str] | None, sample_rate: int, progress: bool, download: bool
+    source: str, root: Path, labels: Sequence[str] | None, signal: Signal, progress: bool, download: bool
 ) -> list[Recording]:
     kind, _, argument = source.partition(":")
+    is_emg = kind in ("emg", SIMULATED)
+    if is_emg != (signal.kind == "emg"):
+        holds, known = ("EMG", SOURCES) if is_emg else ("audio", EMG_SOURCES)
+        if is_emg or kind in (*CORPORA, SYNTH, "folder"):
+            raise ConfigError(
+                f"source {source} holds {holds}, the signal is {signal.kind}; set data.signal.kind, "
+                f"or choose from {', '.join(known)}"
+            )
+    if is_emg:
+        return _load_emg(source, kind, argument, root, labels, signal, progress)
+    sample_rate = signal.sample_rate
     if source == SYNTH or (kind == SYNTH and argument.isdecimal()):
         words = DIGITS if labels is None else labels
         return synth.load(words, int(argument or synth.N_PER_WORD), sample_rate=sample_rate, progress=progress)
@@ -73,5 +88,22 @@ def _load(
         path = Path(argument).expanduser()
         entries = folder.entries(root / path if (root / path).exists() else path)  # below the data, else below here
     else:
-        raise ConfigError(f"source {source!r} is unknown; choose from {', '.join(SOURCES)}")
+        raise ConfigError(f"source {source!r} is unknown; choose from {', '.join((*SOURCES, *EMG_SOURCES))}")
     return read_entries(with_labels(entries, labels), sample_rate, progress)
+
+
+def _load_emg(
+    source: str,
+    kind: str,
+    argument: str,
+    root: Path,
+    labels: Sequence[str] | None,
+    signal: Signal,
+    progress: bool,
+) -> list[Recording]:
+    if kind == "emg" and argument:
+        path = Path(argument).expanduser()
+        return emg_folder.load(root / path if (root / path).exists() else path, labels, signal, progress)
+    if kind == SIMULATED and labels is not None and (argument.isdecimal() or source == SIMULATED):
+        return emg_simulated.load(labels, int(argument or emg_simulated.N_PER_WORD), signal, progress=progress)
+    raise ConfigError(f"source {source!r} is unknown; choose from {', '.join(EMG_SOURCES)}")

@@ -303,6 +303,15 @@ class Augmenter:
         batch *= 10 ** (gain_db / 20)
         return np.clip(batch, -1.0, 1.0, out=batch)
 
+    def mix(
+        self, waveforms: np.ndarray, targets: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`mixup` as the configuration has it, of clips (B, T) and targets (B, n_labels)."""
+        config = self.config
+        if not config.enabled or config.mixup_probability == 0:
+            return waveforms, targets
+        return mixup(waveforms, targets, config.mixup_probability, config.mixup_alpha, rng)
+
     def _vary_voice(self, waveform, rng):
         config = self.config
         if rng.random() < config.speed_probability:

@@ -13,8 +13,10 @@ import numpy as np
 
 from edgedigit.audio import fix_length
 from edgedigit.config import AugmentConfig
-from edgedigit.data.augment import Augmenter, mixup
+from edgedigit.data.augment import Augmenter
+from edgedigit.data.emg_augment import EmgAugmenter
 from edgedigit.data.recording import Recording
+from edgedigit.emg import fit_window
 from edgedigit.errors import DataError
 
 ORDER, CLIPS = 1, 2  # streams of random numbers that must not meet: order of an epoch, augmentation of a batch
@@ -22,17 +24,22 @@ ORDER, CLIPS = 1, 2  # streams of random numbers that must not meet: order of an
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: waveforms (B, n_samples) and targets (B, n_labels), float32."""
+    """One training batch: waveforms (B, n_samples), of EMG (B, channels, n_samples), targets (B, n_labels), float32."""
 
     waveforms: np.ndarray
     targets: np.ndarray
 
 
 def as_arrays(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluation data, not augmented: waveforms (n, n_samples) float32 and label indices (n,) int64."""
-    waveforms = np.zeros((len(recordings), n_samples), np.float32)
+    """Evaluation data, not augmented: waveforms (n, n_samples) float32 and label indices (n,) int64.
+
+    Of EMG, waveforms are (n, channels, n_samples).
+    """
+    channels = recordings[0].waveform.shape[:-1] if recordings else ()
+    fit = fit_window if channels else fix_length
+    waveforms = np.zeros((len(recordings), *channels, n_samples), np.float32)
     for row, recording in zip(waveforms, recordings, strict=True):
-        row[:] = fix_length(recording.waveform, n_samples)
+        row[:] = fit(recording.waveform, n_samples)
     index = {label: i for i, label in enumerate(labels)}
     return waveforms, np.array([index[recording.label] for recording in recordings], np.int64)
 
@@ -82,6 +89,7 @@ class TrainingBatches:
         samples_per_epoch: clips drawn in an epoch; 0 is as many as there are recordings.
         noises: recorded noises, (T_i,) each.
         seed: of order and augmentation.
+        augmenter: of EMG; None: that of audio.
 
     Raises:
         DataError: if there are no recordings, or a label has none.
@@ -98,6 +106,7 @@ class TrainingBatches:
         samples_per_epoch: int = 0,
         noises: Sequence[np.ndarray] = (),
         seed: int = 0,
+        augmenter: EmgAugmenter | None = None,
     ):
         missing = sorted(set(labels) - {recording.label for recording in recordings})
         if missing:
@@ -117,7 +126,7 @@ class TrainingBatches:
         self.weights = balanced_weights(recordings) if several else None
         index = {label: i for i, label in enumerate(labels)}
         self.targets = np.eye(len(labels), dtype=np.float32)[[index[r.label] for r in recordings]]
-        self.augmenter = Augmenter(
+        self.augmenter = augmenter or Augmenter(
             augment, n_samples, sample_rate, noises, [recording.waveform for recording in recordings]
         )
 
@@ -156,9 +165,5 @@ class TrainingBatches:
     def _make(self, rows: np.ndarray, epoch: int, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, CLIPS, epoch, step])
         waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
-        targets = self.targets[rows]
-        if self.augment.enabled and self.augment.mixup_probability > 0:
-            waveforms, targets = mixup(
-                waveforms, targets, self.augment.mixup_probability, self.augment.mixup_alpha, rng
-            )
+        waveforms, targets = self.augmenter.mix(waveforms, self.targets[rows], rng)
         return Batch(waveforms.astype(np.float32, copy=False), targets.astype(np.float32, copy=False))

@@ -15,19 +15,25 @@ from edgedigit.labels import NON_DIGIT
 SYNTH = "synth"
 """Source of recordings that no person spoke; they train and never test."""
 
+SIMULATED = "emg_simulated"
+"""Source of EMG that no muscle made; every figure from it says so."""
+
+ARTIFICIAL = (SYNTH, SIMULATED)
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One spoken word.
+    """One word, spoken or mouthed.
 
     Attributes:
-        waveform: (T,) float32 in [-1, 1].
+        waveform: (T,) float32 in [-1, 1]; of EMG (channels, T) in microvolts or steps of the converter.
         sample_rate: Hz.
         label: "0" to "9" for digits, the word itself for any other.
         speaker: unique over all corpora, such as "fsdd:george".
         source: the corpus.
         name: unique over all corpora, such as "fsdd/0_george_0.wav".
         split: the corpus' own official split, "train", "validation" or "test"; empty where it has none.
+        session: unique over all corpora, between electrodes being put on and taken off; empty where nothing says.
     """
 
     waveform: np.ndarray
@@ -37,6 +43,7 @@ class Recording:
     source: str
     name: str
     split: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True)

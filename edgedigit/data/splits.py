@@ -72,10 +72,25 @@ def leave_one_speaker_out(recordings: Sequence[Recording], speaker: str) -> Spli
     )
 
 
+UNITS: dict[str, Callable[[Recording], str]] = {
+    "speaker": lambda recording: recording.speaker,
+    "session": lambda recording: recording.session,
+    "recording": lambda recording: recording.name,
+}
+"""What kfold deals, never divided."""
+
+
 def speaker_kfold(
-    recordings: Sequence[Recording], n_folds: int, fold: int, seed: int, sources: Sequence[str] = ()
+    recordings: Sequence[Recording],
+    n_folds: int,
+    fold: int,
+    seed: int,
+    sources: Sequence[str] = (),
+    by: str = "speaker",
 ) -> Split:
-    """Speaker-disjoint folds: the speakers of each source are dealt over the folds, evenly by recordings.
+    """Disjoint folds: the speakers of each source are dealt over the folds, evenly by recordings.
+
+    Or the sessions; or the recordings, evenly by label: then the speakers of the test train too.
 
     Synthetic voices always train. FSDD's official test recordings of training speakers are dropped, so that a model
     trained on a fold never met them.
@@ -86,31 +101,38 @@ def speaker_kfold(
         fold: which one tests, from 0.
         seed: of the deal.
         sources: whose speakers are dealt, the others always train; empty deals those of all.
+        by: one of `UNITS`.
 
     Raises:
-        ConfigError: if `n_folds` or `fold` is impossible.
-        DataError: if a source has no recordings, or there are fewer speakers than folds.
+        ConfigError: if `n_folds`, `fold` or `by` is impossible.
+        DataError: if a source has no recordings, there are fewer speakers than folds, or no sessions are known.
     """
     if n_folds < 2 or not 0 <= fold < n_folds:
         raise ConfigError(f"fold {fold} of {n_folds} is impossible; expected at least 2 folds, numbered from 0")
     if missing := sorted(set(sources) - {recording.source for recording in recordings}):
         raise DataError(f"no recording is of {', '.join(missing)}, whose speakers are to be dealt to folds")
+    if by not in UNITS:
+        raise ConfigError(f"folds are by {by!r}, expected one of {', '.join(UNITS)}")
+    unit = UNITS[by]
     dealt = [recording for recording in recordings if not sources or recording.source in sources]
-    fold_of = _deal(dealt, n_folds, seed)
+    if unknown := [recording.name for recording in dealt if not unit(recording)]:
+        raise DataError(f"{len(unknown)} recordings, such as {unknown[0]}, have no {by} to be dealt to folds by")
+    fold_of = _deal(dealt, n_folds, seed, by)
     if len(fold_of) < n_folds:
-        raise DataError(f"{n_folds} folds need as many speakers, got {len(fold_of)}; use fewer folds or add recordings")
+        raise DataError(f"{n_folds} folds need as many {by}s, got {len(fold_of)}; use fewer folds or add recordings")
     return _split(
-        _where(recordings, lambda recording: fold_of.get(recording.speaker) != fold and not _in_fsdd_test(recording)),
-        test=_where(recordings, lambda recording: fold_of.get(recording.speaker) == fold),
+        _where(recordings, lambda recording: fold_of.get(unit(recording)) != fold and not _in_fsdd_test(recording)),
+        test=_where(recordings, lambda recording: fold_of.get(unit(recording)) == fold),
     )
 
 
-def _deal(recordings: Sequence[Recording], n_folds: int, seed: int) -> dict[str, int]:
-    """Fold of each real speaker. Within a source, big speakers first, each to the fold with the fewest recordings."""
+def _deal(recordings: Sequence[Recording], n_folds: int, seed: int, by: str) -> dict[str, int]:
+    """Fold of each real speaker, or other unit. Within a source, big ones first, each to the fold with the fewest."""
     rng = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
     total = np.zeros(n_folds)
-    for counts in _real_speakers(recordings, range(len(recordings))).values():
+    group = (lambda r: f"{r.source}/{r.label}") if by == "recording" else (lambda r: r.source)
+    for counts in _real_units(recordings, range(len(recordings)), UNITS[by], group).values():
         speakers = [speaker for speaker in counts if speaker not in fold_of]  # a speaker may be in two sources
         rng.shuffle(speakers)
         in_source = np.zeros(n_folds)
@@ -124,11 +146,21 @@ def _deal(recordings: Sequence[Recording], n_folds: int, seed: int) -> dict[str,
 
 def _real_speakers(recordings: Sequence[Recording], indices: Iterable[int]) -> dict[str, Counter[str]]:
     """Recordings of each speaker in each source, synthetic voices left out; both sorted by name."""
+    return _real_units(recordings, indices, UNITS["speaker"], lambda recording: recording.source)
+
+
+def _real_units(
+    recordings: Sequence[Recording],
+    indices: Iterable[int],
+    unit: Callable[[Recording], str],
+    group: Callable[[Recording], str],
+) -> dict[str, Counter[str]]:
+    """Recordings of each unit in each group, as `_real_speakers`."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     chosen = [recordings[index] for index in indices]
-    for recording in sorted(chosen, key=lambda recording: (recording.source, recording.speaker)):
+    for recording in sorted(chosen, key=lambda recording: (group(recording), unit(recording))):
         if recording.source != SYNTH:
-            counts[recording.source][recording.speaker] += 1
+            counts[group(recording)][unit(recording)] += 1
     return counts
 
 
@@ -292,9 +324,10 @@ SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist")
 """Schemes whose test speakers are never heard in training."""
 
 
-def is_speaker_disjoint(scheme: str) -> bool:
+def is_speaker_disjoint(scheme: str, fold_by: str = "speaker") -> bool:
     """Whether accuracy under `scheme` is for unseen speakers."""
-    return scheme.partition(":")[0] in SPEAKER_DISJOINT
+    kind = scheme.partition(":")[0]
+    return kind in SPEAKER_DISJOINT and (kind != "kfold" or fold_by == "speaker")
 
 
 def make_split(
@@ -303,6 +336,7 @@ def make_split(
     validation_fraction: float,
     seed: int,
     fold_sources: Sequence[str] = (),
+    fold_by: str = "speaker",
 ) -> Split:
     """Split by a scheme written as text, cut validation where the scheme brings none, and check that nothing crosses.
 
@@ -312,26 +346,27 @@ def make_split(
         validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
         seed: of folds and validation.
         fold_sources: whose speakers kfold deals; empty deals those of all.
+        fold_by: what kfold deals, one of `UNITS`.
 
     Raises:
         ConfigError: if the scheme is unknown or its numbers are.
         DataError: if the recordings cannot be split that way.
     """
-    split = _apply(recordings, scheme, seed, fold_sources)
+    split = _apply(recordings, scheme, seed, fold_sources, fold_by)
     if not split.validation.size:
         split = Split(*cut_validation(recordings, split.train, validation_fraction, seed), split.test)
-    check_disjoint(recordings, split, is_speaker_disjoint(scheme))
+    check_disjoint(recordings, split, is_speaker_disjoint(scheme, fold_by))
     return split
 
 
-def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources: Sequence[str]) -> Split:
+def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources: Sequence[str], fold_by: str) -> Split:
     match scheme.split(":"):
         case ["fsdd_official"]:
             return fsdd_official(recordings)
         case ["loso", *speaker] if speaker:
             return leave_one_speaker_out(recordings, ":".join(speaker))
         case ["kfold", n_folds, fold] if n_folds.isdecimal() and fold.isdecimal():
-            return speaker_kfold(recordings, int(n_folds), int(fold), seed, fold_sources)
+            return speaker_kfold(recordings, int(n_folds), int(fold), seed, fold_sources, fold_by)
         case ["audiomnist", fold] if fold.isdecimal():
             return audiomnist_fold(recordings, int(fold))
         case ["official"]:

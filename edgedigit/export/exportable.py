@@ -1,4 +1,4 @@
-"""What every export format holds: waveform in, calibrated probabilities out."""
+"""What every export format holds: a window of the signal in, calibrated probabilities out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgedigit.models import WaveformModel
 
 
 class Exportable(nn.Module):
-    """Waveform (B, n_samples) to probabilities (B, n_labels): folded model, temperature, softmax."""
+    """A window (B, *signal.shape) to probabilities (B, n_labels): folded model, temperature, softmax."""
 
     def __init__(self, model: WaveformModel, temperature: float):
         super().__init__()
@@ -24,4 +24,4 @@ class Exportable(nn.Module):
     def example(self, batch: int = 2) -> Tensor:
         """An input of the right shape."""
         generator = torch.Generator().manual_seed(0)
-        return 0.1 * torch.randn(batch, self.model.spec.n_samples, generator=generator)
+        return 0.1 * torch.randn(batch, *self.model.spec.signal.shape, generator=generator)

@@ -24,14 +24,18 @@ def model_facts(config: Config, model: WaveformModel, calibration: dict, recordi
         recordings: what the model was trained on.
 
     Returns:
-        Plain values: labels, sample_rate (Hz), n_samples, version, thresholds, training_data, licence, frontend.
+        Plain values: labels, sample_rate (Hz), n_samples, version, thresholds, training_data, licence, frontend; and
+        signal, where it is not audio.
     """
+    signal = model.spec.signal
+    thresholds = {"reject_below": calibration["reject_below"]}
+    thresholds |= {"vad": asdict(VadOptions())} if signal.kind == "audio" else {}
     return {
         "labels": list(config.data.labels),
         "sample_rate": model.spec.sample_rate,
         "n_samples": model.spec.n_samples,
         "version": __version__,
-        "thresholds": {"reject_below": calibration["reject_below"], "vad": asdict(VadOptions())},
+        "thresholds": thresholds,
         "temperature": calibration["temperature"],
         "training_data": {
             "split": config.data.split,
@@ -39,4 +43,5 @@ def model_facts(config: Config, model: WaveformModel, calibration: dict, recordi
         },
         "licence": LICENCE,
         "frontend": model.spec.to_dict(),
+        **({"signal": asdict(signal)} if signal.kind != "audio" else {}),
     }

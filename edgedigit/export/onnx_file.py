@@ -23,7 +23,7 @@ OPSET = 18  # what torch's exporter writes natively
 
 
 def export_onnx(model: Exportable, path: Path) -> None:
-    """Write `waveform` (B, n_samples) -> `probabilities` (B, n_labels), any B, no external data.
+    """Write the signal's input (B, *signal.shape) -> `probabilities` (B, n_labels), any B, no external data.
 
     Raises:
         ModelError: if simplification changes what the graph computes.
@@ -39,7 +39,7 @@ def export_onnx(model: Exportable, path: Path) -> None:
             (model.example(),),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["waveform"],
+            input_names=[model.model.spec.signal.input_name],
             output_names=["probabilities"],
             dynamic_shapes=({0: batch},),
             external_data=False,

@@ -15,6 +15,7 @@ from edgedigit.models import (  # noqa: F401  (importing registers them)
     matchboxnet,
     mlp_mfcc,
     resnet_se,
+    st_transformer_emg,
     student_dscnn,
     tc_resnet,
     transformer,

@@ -1,4 +1,4 @@
-"""One ONNX file in, digits out: waveform to probabilities with ONNX Runtime, without torch."""
+"""One ONNX file in, labels out: a window of audio or EMG to probabilities with ONNX Runtime, without torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import BinaryIO
 import numpy as np
 
 from edgedigit.audio import check_waveform, fix_length, read_audio, resample
-from edgedigit.errors import AudioError, InputError, MissingDependencyError, ModelError
+from edgedigit.emg import check_emg, fit_window, read_emg
+from edgedigit.errors import AudioError, ConfigError, EmgError, InputError, MissingDependencyError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import manifest_path, verify_manifest
 from edgedigit.runtime._paths import default_model
+from edgedigit.spec import Signal
 
-INPUT, OUTPUT = "waveform", "probabilities"
+OUTPUT = "probabilities"
 SILENCE_RMS = 1e-5  # -100 dBFS over the window, below what 16 bits can hold: nothing was recorded
 MAX_THREADS = 64
 MAX_BATCH = 256  # clips in one run of the session, so that a folder of any size needs bounded memory
@@ -57,6 +59,7 @@ class ModelInfo:
     version: str
     thresholds: dict  # {"reject_below": probability, "vad": {name of a VadOptions field: value}}
     metadata: dict[str, str]  # everything, as stored
+    signal: Signal  # what the model takes; audio, where the file does not say
 
 
 class Recognizer:
@@ -72,7 +75,8 @@ class Recognizer:
 
     Raises:
         ModelError: if the file is missing, damaged, differs from its manifest or breaks the contract (input
-            `waveform` float32 (B, n_samples), output `probabilities` float32 (B, n_labels), metadata).
+            `waveform` float32 (B, n_samples), of EMG `emg` float32 (B, channels, n_samples), output `probabilities`
+            float32 (B, n_labels), metadata).
         MissingDependencyError: if onnxruntime is not installed.
 
     Example:
@@ -102,35 +106,56 @@ class Recognizer:
         Args:
             audio: a path, a binary file, or a mono array (T,) of float in [-1, 1] or int16; or a list of these.
                 A clip longer than the model's window is cut to the loudest window; for several words use
-                `StreamingRecognizer`.
-            sample_rate: Hz, of arrays; None: the model's. Files know their own.
+                `StreamingRecognizer`. For a model of EMG: a `.npy` or `.csv` file, or an array, (time, channels), at
+                the model's rate and in the units it was trained on.
+            sample_rate: Hz, of arrays; None: the model's. Files know their own, those of EMG have the model's.
 
         Returns:
             One `Prediction`, or for a list a list of them.
 
         Raises:
-            AudioError: if a clip cannot be used.
+            AudioError, EmgError: if a clip cannot be used.
         """
         single = not isinstance(audio, (list, tuple))
-        clips = []
-        for item in [audio] if single else audio:
-            if isinstance(item, np.ndarray):
-                clips.append((check_waveform(item), sample_rate or self.info.sample_rate))
-            elif isinstance(item, (str, os.PathLike)) or hasattr(item, "read"):
-                clips.append(read_audio(item))
-            else:
-                raise AudioError(f"got {type(item).__name__}, expected a path, a binary file or a numpy array")
+        read = self._read_emg if self.info.signal.kind == "emg" else self._read_audio
+        clips = [read(item, sample_rate or self.info.sample_rate) for item in ([audio] if single else audio)]
         predictions = []
         for first in range(0, len(clips), MAX_BATCH):
             predictions += self._predict_batch(clips[first : first + MAX_BATCH])
         return predictions[0] if single else predictions
+
+    def _read_audio(self, item: Audio, sample_rate: int) -> tuple[np.ndarray, int]:
+        """Mono samples (T,) and their rate."""
+        if isinstance(item, np.ndarray):
+            return check_waveform(item), sample_rate
+        if isinstance(item, (str, os.PathLike)) or hasattr(item, "read"):
+            return read_audio(item)
+        raise AudioError(f"got {type(item).__name__}, expected a path, a binary file or a numpy array")
+
+    def _read_emg(self, item: Audio, sample_rate: int) -> tuple[np.ndarray, int]:
+        """Samples (channels, T) and their rate, which must be the model's."""
+        if not isinstance(item, (str, os.PathLike, np.ndarray)):
+            raise EmgError(f"got {type(item).__name__}, expected the path of a .npy or .csv file, or a numpy array")
+        emg = check_emg(item) if isinstance(item, np.ndarray) else read_emg(item)
+        signal = self.info.signal
+        name = "EMG" if isinstance(item, np.ndarray) else str(item)
+        if len(emg) != signal.n_channels:
+            raise EmgError(f"{name} has {len(emg)} channels, {self.path.name} takes {signal.n_channels}")
+        if sample_rate != signal.sample_rate:
+            raise EmgError(
+                f"{name} is at {sample_rate} Hz, {self.path.name} takes {signal.sample_rate} Hz; resample it"
+            )
+        return emg, sample_rate
 
     def _predict_batch(self, clips: list[tuple[np.ndarray, int]]) -> list[Prediction]:
         start = time.perf_counter()
         windows = np.stack([self.window(waveform, rate) for waveform, rate in clips])
         rows = self.probabilities(windows)
         latency_ms = (time.perf_counter() - start) * 1000 / len(clips)
-        silent = np.sqrt(np.mean(windows**2, axis=1)) < SILENCE_RMS
+        if self.info.signal.kind == "emg":  # no electrode moved: nothing was connected
+            silent = (np.ptp(windows, axis=2) == 0).all(axis=1)
+        else:
+            silent = np.sqrt(np.mean(windows**2, axis=1)) < SILENCE_RMS
         return [self._prediction(row, nothing, latency_ms) for row, nothing in zip(rows, silent, strict=True)]
 
     def _prediction(self, row: np.ndarray, silent: bool, latency_ms: float) -> Prediction:
@@ -145,7 +170,9 @@ class Recognizer:
         )
 
     def window(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Fit a mono clip into the model's window: (T,) at `sample_rate` Hz -> (n_samples,)."""
+        """Fit a mono clip into the model's window: (T,) at `sample_rate` Hz -> (n_samples,); EMG keeps its channels."""
+        if self.info.signal.kind == "emg":
+            return fit_window(waveform, self.info.n_samples)
         waveform = resample(waveform, sample_rate, self.info.sample_rate)
         return fix_length(waveform, self.info.n_samples, sample_rate=self.info.sample_rate)
 
@@ -153,20 +180,24 @@ class Recognizer:
         """Run the network alone.
 
         Args:
-            waveforms: (B, n_samples) at the model's sample rate.
+            waveforms: (B, n_samples) at the model's sample rate, of EMG (B, channels, n_samples).
 
         Returns:
             (B, n_labels) float32, rows sum to 1, columns in the order of `info.labels`.
 
         Raises:
-            AudioError: if the shape is not (B, n_samples), or the answer is not finite.
+            AudioError, EmgError: if the shape is another, or the answer is not finite.
         """
+        signal = self.info.signal
+        error = EmgError if signal.kind == "emg" else AudioError
         waveforms = np.ascontiguousarray(waveforms, dtype=np.float32)
-        if waveforms.ndim != 2 or waveforms.shape[1] != self.info.n_samples:
-            raise AudioError(f"waveforms have shape {waveforms.shape}, expected (B, {self.info.n_samples})")
-        (rows,) = self._session.run([OUTPUT], {INPUT: waveforms})
+        if waveforms.shape[1:] != signal.shape:
+            expected = ", ".join(map(str, signal.shape))
+            raise error(f"waveforms have shape {waveforms.shape}, expected (B, {expected})")
+        (rows,) = self._session.run([OUTPUT], {signal.input_name: waveforms})
         if not np.isfinite(rows).all():
-            raise AudioError(f"{self.path.name} gave no finite answer; scale the samples to [-1, 1]")
+            scale = "[-1, 1]" if signal.kind == "audio" else "microvolts"
+            raise error(f"{self.path.name} gave no finite answer; scale the samples to {scale}")
         return rows
 
 
@@ -191,14 +222,21 @@ def _open_session(path: Path, threads: int):
 
 def _read_info(path: Path, session) -> ModelInfo:
     """Check the contract of the model file and read its metadata."""
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        signal = Signal(**json.loads(metadata["signal"])) if "signal" in metadata else None
+    except (ValueError, TypeError, ConfigError) as error:
+        raise ModelError(
+            f"{path}: its signal is malformed ({error}); use a model that export_models.py wrote"
+        ) from None
+    name = (signal or Signal()).input_name
     inputs = [(value.name, value.type) for value in session.get_inputs()]
     outputs = [(value.name, value.type) for value in session.get_outputs()]
-    if inputs != [(INPUT, "tensor(float)")] or outputs != [(OUTPUT, "tensor(float)")]:
+    if inputs != [(name, "tensor(float)")] or outputs != [(OUTPUT, "tensor(float)")]:
         raise ModelError(
-            f"{path} has inputs {inputs} and outputs {outputs}, expected one input {INPUT!r} and one output "
+            f"{path} has inputs {inputs} and outputs {outputs}, expected one input {name!r} and one output "
             f"{OUTPUT!r}, both float32; use a model that export_models.py wrote"
         )
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
     try:
         info = ModelInfo(
             labels=tuple(json.loads(metadata["labels"])),
@@ -207,14 +245,17 @@ def _read_info(path: Path, session) -> ModelInfo:
             version=metadata["version"],
             thresholds=json.loads(metadata["thresholds"]),
             metadata=metadata,
+            signal=signal or Signal(sample_rate=int(metadata["sample_rate"]), n_samples=int(metadata["n_samples"])),
         )
         float(info.thresholds.get("reject_below", 0.0))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(
             f"{path}: metadata is missing or malformed ({error!r}); use a model that export_models.py wrote"
         ) from None
     shapes = session.get_inputs()[0].shape, session.get_outputs()[0].shape
-    for shape, expected in zip(shapes, (info.n_samples, len(info.labels)), strict=True):
-        if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != expected):
-            raise ModelError(f"{path} has a tensor of shape {shape}, but its metadata says (B, {expected})")
+    for shape, expected in zip(shapes, (info.signal.shape, (len(info.labels),)), strict=True):
+        fixed = zip(shape[1:], expected, strict=False)
+        if len(shape) != 1 + len(expected) or any(isinstance(a, int) and a != b for a, b in fixed):
+            wanted = ", ".join(map(str, expected))
+            raise ModelError(f"{path} has a tensor of shape {shape}, but its metadata says (B, {wanted})")
     return info

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgedigit.audio import check_waveform
+from edgedigit.errors import ModelError
 from edgedigit.runtime.predictor import Prediction, Recognizer
 from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
@@ -72,6 +73,7 @@ class StreamingRecognizer:
 
     Raises:
         ConfigError: if the model's thresholds are unknown or cannot work.
+        ModelError: if the model takes something else than audio.
 
     Example:
         >>> stream = StreamingRecognizer(Recognizer(), sample_rate=48000)
@@ -87,6 +89,8 @@ class StreamingRecognizer:
         sample_rate: int = 8000,
         activity: VoiceActivity | None = None,
     ):
+        if recognizer.info.signal.kind != "audio":
+            raise ModelError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; streams are of audio alone")
         self.recognizer = recognizer
         self.options = options or VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
         self._rate = recognizer.info.sample_rate

@@ -14,12 +14,12 @@ from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
-from edgedigit.data.recording import Recording
-from edgedigit.data.splits import make_split
+from edgedigit.data.emg_augment import EmgAugmenter
+from edgedigit.data.recording import SIMULATED, Recording
+from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
-from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, set_up_torch
@@ -59,7 +59,13 @@ class Material:
         first, last = self.tracks[0], self.tracks[-1]
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
-        return [(title, first.name, first.validation), ("test", last.name, self.test)]
+        return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+
+    @property
+    def origin(self) -> str:
+        """What the name of every figure has to end with: nothing, where people made the recordings."""
+        measured = [*self.tracks[0].validation, *self.test]
+        return ", simulated" if any(r.source == SIMULATED for r in measured) else ""
 
 
 def load_material(
@@ -84,9 +90,10 @@ def read_recordings(
     Raises:
         DataError: if recordings are missing.
     """
-    rate = FrontendSpec().sample_rate
-    recordings = load_recordings(data.sources, data_dir, data.labels, rate, progress, download)
-    return recordings, _load_noises(data.noises, data_dir, rate)
+    recordings = load_recordings(
+        data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress, download=download
+    )
+    return recordings, _load_noises(data, data_dir)
 
 
 def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarray]) -> Material:
@@ -95,7 +102,7 @@ def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarra
     Raises:
         DataError: if a recording or speaker crosses the split.
     """
-    split = make_split(recordings, data.split, data.validation_fraction, data.seed, data.fold_sources)
+    split = split_of(data, recordings, data.validation_fraction)
     train, validation, test = ([recordings[i] for i in part] for part in (split.train, split.validation, split.test))
     if validation and data.refit:
         tracks = (Track(SELECTION, train, validation), Track(FINAL, train + validation, []))
@@ -104,12 +111,18 @@ def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarra
     return Material(tracks, test, noises)
 
 
-def _load_noises(source: str, data_dir, sample_rate: int) -> list[np.ndarray]:
-    """Recorded noises where they are at hand; without them augmentation makes its own."""
-    if not source:
+def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
+    """The split that a configuration names."""
+    return make_split(recordings, data.split, validation_fraction, data.seed, data.fold_sources, data.fold_by)
+
+
+def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
+    """Recorded noises where they are at hand; without them augmentation makes its own. None for EMG."""
+    source = data.noises
+    if not source or data.signal.kind != "audio":
         return []
     try:
-        return [r.waveform for r in load_recordings([source], data_dir, labels=None, sample_rate=sample_rate)]
+        return [r.waveform for r in load_recordings([source], data_dir, labels=None, signal=data.signal)]
     except DataError:
         if source == DataConfig().noises:
             return []
@@ -162,7 +175,7 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
             saved = load_checkpoint(folder / f"{phase}.best.pt")
             if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
                 raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
-            if saved["model"] != describe(create_model(teacher.name, len(config.data.labels), **teacher.kwargs)):
+            if saved["model"] != describe(make_model(config, teacher)):
                 raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
             theirs, ours = (
                 configuration.to_dict(one.data) for one in (configuration.from_dict(saved["config"]), config)
@@ -194,17 +207,25 @@ def check_models(config: Config) -> None:
         raise ConfigError(
             f"teachers and student are {', '.join(labels)}; checkpoints are named so, so give each its own label"
         )
-    window = FrontendSpec()
+    window = config.data.signal
     for model in models:
-        built = create_model(model.name, len(config.data.labels), **model.kwargs)
+        built = make_model(config, model)
         if config.teachers and config.distill.feature_weight:
             classifiers(built)
         spec = built.spec
-        if (spec.sample_rate, spec.n_samples) != (window.sample_rate, window.n_samples):
+        if spec.signal != window:
+            taken = spec.signal
             raise ConfigError(
-                f"{model.name} takes {spec.n_samples} samples at {spec.sample_rate} Hz; recordings are prepared as "
-                f"{window.n_samples} at {window.sample_rate} Hz, so leave frontend.n_samples and sample_rate alone"
+                f"{model.name} takes {taken.kind} of {taken.n_samples} samples at {taken.sample_rate} Hz, channels "
+                f"{taken.n_channels}; recordings are prepared as {window.kind} of {window.n_samples} at "
+                f"{window.sample_rate} Hz, channels {window.n_channels}: set these in data.signal, not in frontend"
             )
+
+
+def make_model(config: Config, described: ModelConfig) -> WaveformModel:
+    """A fresh model for the signal of a configuration, whose own front end settings go before."""
+    frontend = {**config.data.signal.frontend(), **described.kwargs.get("frontend", {})}
+    return create_model(described.name, len(config.data.labels), **{**described.kwargs, "frontend": frontend})
 
 
 def load_run_config(run_dir: Path) -> Config:
@@ -280,17 +301,22 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
 
 def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:
     """Augmented batches of a track's training recordings."""
-    spec = FrontendSpec()
+    signal = config.data.signal
+    augmenter = None
+    if signal.kind == "emg":
+        enabled = config.augment.enabled
+        augmenter = EmgAugmenter(config.emg_augment, signal.n_samples, signal.sample_rate, enabled)
     return TrainingBatches(
         track.train,
         config.data.labels,
         config.augment,
-        spec.n_samples,
-        spec.sample_rate,
+        signal.n_samples,
+        signal.sample_rate,
         fit.batch_size,
         fit.samples_per_epoch,
         noises,
         seed,
+        augmenter,
     )
 
 
@@ -298,7 +324,7 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     """Waveforms (n, n_samples) and targets (n,) of a track's validation, or None."""
     if not track.validation:
         return None
-    return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
+    return as_arrays(track.validation, config.data.labels, config.data.signal.n_samples)
 
 
 def make_trainer(
@@ -320,7 +346,7 @@ def make_trainer(
     """
     set_up_torch(config.seed, config.threads, config.device)
     return Trainer(
-        create_model(described.name, len(config.data.labels), **described.kwargs),
+        make_model(config, described),
         make_batches(config, track, fit, noises, config.seed),
         validation_arrays(config, track),
         fit,

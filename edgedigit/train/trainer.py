@@ -343,9 +343,9 @@ class Trainer:
         return distributed.mean(loss).item()
 
     def _mask(self, features: Tensor) -> Tensor:
-        """SpecAugment on everything but the waveform."""
+        """SpecAugment on everything but the waveform and EMG, whose windows are few and have augmentation of their own."""
         augment, spec = self.augment, self.model.spec
-        if not augment.enabled or spec.kind == "raw":
+        if not augment.enabled or spec.kind in ("raw", "emg"):
             return features
         keep = spec_augment(
             (self.batches.batch_size, *features.shape[1:]),
