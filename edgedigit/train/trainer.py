@@ -343,7 +343,7 @@ class Trainer:
         return distributed.mean(loss).item()
 
     def _mask(self, features: Tensor) -> Tensor:
-        """SpecAugment on everything but the waveform and EMG, whose windows are few and have augmentation of their own."""
+        """SpecAugment on all but waveforms and EMG, whose windows are few and have augmentation of their own."""
         augment, spec = self.augment, self.model.spec
         if not augment.enabled or spec.kind in ("raw", "emg"):
             return features
