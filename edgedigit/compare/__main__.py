@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 3. One table, latencies measured in one run.
     rows = read_results(plan.tasks, plan.protocols)
-    for row, latency in zip(rows, time_artifacts([row["file"] for row in rows], LATENCY_RUNS), strict=True):
+    for row, latency in zip(rows, time_artifacts([row["file"] for row in rows], n_runs=LATENCY_RUNS), strict=True):
         row["latency"] = latency
     rows.sort(key=lambda row: row["latency"]["latency_ms_p50"])
     print(text_table(rows, plan.protocols))
