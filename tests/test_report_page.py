@@ -202,18 +202,23 @@ def test_a_run_that_still_trains_shows_its_curves(tmp_path):
     assert "Training has not finished: curves only" in text
     assert "final-student_dscnn after epoch 2" in text
     assert len(page.all("figure")) == 4 and not page.all("table")
-    assert len(list((tmp_path / "page" / "run").glob("*.png"))) == 4
+    assert len(list((tmp_path / "page").glob("*.png"))) == 4
 
 
 def test_several_runs_stand_in_one_table(tmp_path):
     runs = [finished(tmp_path / "a"), finished(tmp_path / "b", wrong=4), begun(tmp_path / "c")]
     text = page_of(tmp_path, *runs)
-    rows = {(row[0], row[1]): row for row in cells(Page(text), "What each run made")[1:]}
-    assert rows["a", "test,"][4:7] == ["40", "95.00", "83.50–98.62"]
-    assert rows["b", "test,"][4:6] == ["40", "90.00"]
-    assert rows["b", "test,"][-8:] == ["1,200", "0.00", "6.0", "0.250", "/", "0.400", "5", "1"]
-    assert "not" in rows["c", "not"]
+    page = Page(text)
+    accuracies = cells(page, "Accuracy of each run's product")[1:]
+    assert ["a", "test,", "seen", "speakers", "95.00", "83.50–98.62", "40"] in accuracies
+    assert ["b", "test,", "seen", "speakers", "90.00", "76.95–96.04", "40"] in accuracies
+    assert ["c", "not", "measured", "yet", "–", "–", "–"] in accuracies
+    products = {row[0]: row for row in cells(page, "The products")[1:]}
+    assert products["b"][1:] == ["pruned,", "INT8", "1,200", "0.00", "6.0", "0.25", "/", "0.40", "5", "1"]
+    assert products["c"][-2:] == ["2", "0"]  # half a minute so far
     assert "not all measured on" in text
+    pictures = {path.parent.name for path in tmp_path.glob("page/*/final-loss.png")}
+    assert pictures == {"1-a", "2-b", "3-c"}
 
 
 def test_runs_on_the_same_recordings_are_said_to_compare(tmp_path):

@@ -101,8 +101,10 @@ def write_page(folders: Sequence[str | Path], out: Path, data_dir: str | None = 
     runs = [read_run(folder) for folder in folders]
     if not any(run.phases for run in runs):
         raise InputError(f"{', '.join(map(str, folders))}: no epoch has been logged yet; wait for the first")
-    png_dir = out.with_suffix("")
-    sections = [_section(run, f"run{i}", png_dir, data_dir, n_clips) for i, run in enumerate(runs, start=1)]
+    sections = []
+    for i, run in enumerate(runs, start=1):
+        folder = out.with_suffix("") if len(runs) == 1 else out.with_suffix("") / f"{i}-{run.name}"
+        sections.append(_section(run, f"run{i}", folder, data_dir, n_clips))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -126,31 +128,28 @@ def write_page(folders: Sequence[str | Path], out: Path, data_dir: str | None = 
 
 
 def comparison(sections: Sequence[Section]) -> list[dict]:
-    """One row for each run and part: `name anchor part accuracy n_params macs size_bytes latency epochs minutes`."""
+    """One row for each run: `name anchor stage parts n_params macs size_bytes latency epochs minutes`."""
     rows = []
     for section in sections:
         run = section.run
         product = next((stage for stage in reversed(section.stages) if stage["stage"] == run.stage), {})
         student = f"-{run.config.student.label}"
-        shared = {
-            "name": run.name,
-            "anchor": section.anchor,
-            "stage": STAGES[run.stage],
-            "n_params": product.get("n_params"),
-            "macs": product.get("macs"),
-            "size_bytes": product.get("size_bytes"),
-            "latency": product.get("latency"),
-            "epochs": max((len(log) for phase, log in run.phases.items() if phase.endswith(student)), default=0),
-            "minutes": _minutes(run),
-        }
-        measured = [{"part": part.title, "accuracy": part.all} for part in section.parts]
-        rows += [{**shared, **one} for one in measured or [{"part": "", "accuracy": None}]]
+        rows.append(
+            {
+                "name": run.name,
+                "anchor": section.anchor,
+                "stage": STAGES[run.stage],
+                "parts": section.parts,
+                **{key: product.get(key) for key in ("n_params", "macs", "size_bytes", "latency")},
+                "epochs": max((len(log) for phase, log in run.phases.items() if phase.endswith(student)), default=0),
+                "minutes": _minutes(run),
+            }
+        )
     return rows
 
 
-def _section(run: Run, anchor: str, png_dir: Path, data_dir: str | None, n_clips: int) -> Section:
+def _section(run: Run, anchor: str, folder: Path, data_dir: str | None, n_clips: int) -> Section:
     section = Section(run, anchor, _facts(run))
-    folder = png_dir / run.name
 
     def picture(figure, name: str, caption: str, about: str = "") -> Picture:
         save_png(figure, folder / f"{name}.png")
