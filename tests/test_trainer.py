@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgedigit.train import losses
 from edgedigit.train.checkpoints import load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type
 from edgedigit.train.optimizers import make_optimizer, make_schedulers, one_cycle
+from edgedigit.train.pipeline import progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
 from edgedigit.train.trainer import Ensemble, Trainer
 
@@ -559,6 +561,17 @@ def test_an_epoch_of_no_time_is_logged(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "_train_epoch", lambda self: 0.0)
     make_trainer(tmp_path, epochs=1).run()
     assert read_log(tmp_path)[0]["seconds"] < 0.005
+
+
+def test_an_error_does_not_stand_behind_an_unfinished_bar(capsys):
+    with pytest.raises(KeyboardInterrupt), progress_bar(True, "tiny") as progress:
+        time.sleep(0.6)  # bars are not drawn more often
+        progress(3, 8, "loss 1.0 50 clips/s 0:00:07 left")
+        raise KeyboardInterrupt
+    *_, shown, erased, end = capsys.readouterr().err.split("\r")
+    assert "3/8, loss 1.0 50 clips/s 0:00:07 left" in shown
+    assert shown.count("0:00") == 1
+    assert erased.strip() == end == ""
 
 
 def test_averaged_weights_follow_the_trained_ones():

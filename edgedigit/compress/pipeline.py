@@ -86,24 +86,25 @@ def _recover(
 ) -> WaveformModel:
     """Fine-tune after pruning; all epochs, the averaged weights of the last."""
     set_up_torch(config.seed + seed_offset, config.threads, config.device)
-    trainer = Trainer(
-        model.requires_grad_(True),
-        make_batches(config, track, fit, material.noises, config.seed + 1000 * seed_offset),
-        None,
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
-    if resume:
-        trainer.resume()
-    return trainer.run()
+    with progress_bar(bars, phase) as progress:
+        trainer = Trainer(
+            model.requires_grad_(True),
+            make_batches(config, track, fit, material.noises, config.seed + 1000 * seed_offset),
+            None,
+            fit,
+            config.augment,
+            teacher,
+            config.distill,
+            precision=config.student_precision,
+            device=config.device,
+            folder=run_dir,
+            phase=phase,
+            resolved=configuration.training_settings(config),
+            progress=progress,
+        )
+        if resume:
+            trainer.resume()
+        return trainer.run()
 
 
 def load_pruned(run_dir: Path, track: str) -> WaveformModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -288,18 +289,19 @@ def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndar
     return as_arrays(track.validation, config.data.labels, FrontendSpec().n_samples)
 
 
-def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
-    """A tqdm bar that the trainer calls with (step, n_steps, text)."""
-    bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
+@contextmanager
+def progress_bar(bars: bool, name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A tqdm bar that the trainer calls with (step, n_steps, text); gone after the block, which may raise."""
+    # Without tqdm's own estimate, which counts neither validation nor what a resumed run had done before.
+    layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+    with tqdm(total=0, desc=name, disable=not bars, leave=False, mininterval=0.5, delay=0.5, bar_format=layout) as bar:
 
-    def show(step: int, n_steps: int, text: str) -> None:
-        bar.total = n_steps
-        bar.set_postfix_str(text, refresh=False)
-        bar.update(step - bar.n)
-        if step >= n_steps:
-            bar.close()
+        def show(step: int, n_steps: int, text: str) -> None:
+            bar.total = n_steps
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(step - bar.n)
 
-    return show
+        yield show
 
 
 def _as_long_as_selected(fit: FitConfig, epochs: int | None) -> FitConfig:
@@ -323,24 +325,25 @@ def _train_one(
     phase = f"{track.name}-{described.label}"
     set_up_torch(config.seed, config.threads, config.device)
     model = create_model(described.name, len(config.data.labels), **described.kwargs)
-    trainer = Trainer(
-        model,
-        make_batches(config, track, fit, material.noises, config.seed),
-        validation_arrays(config, track),
-        fit,
-        config.augment,
-        teacher,
-        config.distill,
-        precision=config.student_precision if described.label == config.student.label else config.precision,
-        device=config.device,
-        folder=run_dir,
-        phase=phase,
-        resolved=configuration.training_settings(config),
-        progress=progress_bar(bars, phase),
-    )
-    if resume and trainer.resume():
-        say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
-    trained = trainer.run()
+    with progress_bar(bars, phase) as progress:
+        trainer = Trainer(
+            model,
+            make_batches(config, track, fit, material.noises, config.seed),
+            validation_arrays(config, track),
+            fit,
+            config.augment,
+            teacher,
+            config.distill,
+            precision=config.student_precision if described.label == config.student.label else config.precision,
+            device=config.device,
+            folder=run_dir,
+            phase=phase,
+            resolved=configuration.training_settings(config),
+            progress=progress,
+        )
+        if resume and trainer.resume():
+            say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
+        trained = trainer.run()
     best = trainer.best
     if best["accuracy"] is None:
         say(f"  {phase}: {trainer.epoch} epochs")
