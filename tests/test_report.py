@@ -65,6 +65,7 @@ def root(tmp_path):
     block = "<!-- generated:results:fsdd_official -->\nold\n<!-- /generated -->"
     (tmp_path / "README.md").write_text(f"# Title\n\n{block}\n\nby hand\n", encoding="utf-8")
     (tmp_path / "MODEL_CARD.md").write_text("# Card\n", encoding="utf-8")
+    (tmp_path / "docs").mkdir(exist_ok=True)
     (tmp_path / "docs" / "architectures.md").write_text("# Nets\n", encoding="utf-8")
     write(tmp_path / "docs" / "results" / "fsdd_official.json", RESULTS)
     return tmp_path

@@ -94,7 +94,7 @@ def trained(tmp_path_factory):
     data_dir = tones_of_digits(folder / "data")
     config = apply_overrides(Config(), SETTINGS)
     material = pipeline.load_material(config, data_dir, progress=False)
-    pipeline.prepare_run(config, folder / "run", resume=False)
+    pipeline.prepare_run(config, folder / "run", False, material.tracks)
     pipeline.train_all(config, material, folder / "run", say=str, bars=False)
     write_json(folder / "run" / "student.json", {"accuracy": []})
     return folder / "run", data_dir

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgedigit.train import losses
 from edgedigit.train.checkpoints import load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type
 from edgedigit.train.optimizers import make_optimizer, make_schedulers, one_cycle
+from edgedigit.train.pipeline import progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
 from edgedigit.train.trainer import Ensemble, Trainer
 
@@ -561,6 +563,17 @@ def test_an_epoch_of_no_time_is_logged(tmp_path, monkeypatch):
     assert read_log(tmp_path)[0]["seconds"] < 0.005
 
 
+def test_an_error_does_not_stand_behind_an_unfinished_bar(capsys):
+    with pytest.raises(KeyboardInterrupt), progress_bar(True, "tiny") as progress:
+        time.sleep(0.6)  # bars are not drawn more often
+        progress(3, 8, "loss 1.0 50 clips/s 0:00:07 left")
+        raise KeyboardInterrupt
+    *_, shown, erased, end = capsys.readouterr().err.split("\r")
+    assert "3/8, loss 1.0 50 clips/s 0:00:07 left" in shown
+    assert shown.count("0:00") == 1
+    assert erased.strip() == end == ""
+
+
 def test_averaged_weights_follow_the_trained_ones():
     trainer = make_trainer(epochs=2, ema_decay=0.0)
     averaged = trainer.run().state_dict()
@@ -587,20 +600,28 @@ def test_temperature_is_recovered(true_temperature):
     assert fit_temperature(true_temperature * scores, targets) == pytest.approx(true_temperature, rel=0.05)
 
 
+class Onlooker:
+    """An observer that keeps the records and gives up after an epoch."""
+
+    def __init__(self, last_epoch=None):
+        self.seen, self.last_epoch = [], last_epoch
+
+    def epoch_ended(self, record, validated):
+        self.seen.append(record)
+        if record["epoch"] == self.last_epoch:
+            raise StopIteration("enough")
+
+
 def test_observers_see_every_epoch_as_the_log_has_it(tmp_path):
-    seen = []
-    make_trainer(tmp_path, epochs=2, validation=validation(), observers=[seen.append]).run()
-    assert seen == read_log(tmp_path)
-    assert [record["epoch"] for record in seen] == [1, 2]
+    onlooker = Onlooker()
+    make_trainer(tmp_path, epochs=2, validation=validation(), observers=[onlooker]).run()
+    assert onlooker.seen == read_log(tmp_path)
+    assert [record["epoch"] for record in onlooker.seen] == [1, 2]
 
 
 def test_an_observer_ends_a_training_whose_last_epoch_is_kept(tmp_path):
-    def enough(record):
-        if record["epoch"] == 2:
-            raise StopIteration("enough")
-
     with pytest.raises(StopIteration, match="enough"):
-        make_trainer(tmp_path, epochs=5, observers=[enough]).run()
+        make_trainer(tmp_path, epochs=5, observers=[Onlooker(last_epoch=2)]).run()
     assert load_checkpoint(tmp_path / "tiny.last.pt")["epoch"] == 2
 
 
@@ -609,6 +630,7 @@ def test_macro_counts_every_label_alike(monkeypatch):
     waveforms, targets = as_arrays([r for r in tones(6) if r.label == "low"] + tones(2)[1:], LABELS, N_SAMPLES)
     always_low = np.tile(np.float32([1, 0]), (len(targets), 1))
     monkeypatch.setattr("edgedigit.train.trainer.predict_logits", lambda model, part: always_low[: len(part)])
-    seen = []
-    make_trainer(epochs=1, validation=(waveforms, targets), observers=[seen.append]).run()
-    assert (seen[0]["validation_accuracy"], seen[0]["validation_macro"]) == (0.75, 0.5)
+    onlooker = Onlooker()
+    make_trainer(epochs=1, validation=(waveforms, targets), observers=[onlooker]).run()
+    (record,) = onlooker.seen
+    assert (record["validation_accuracy"], record["validation_macro"]) == (0.75, 0.5)

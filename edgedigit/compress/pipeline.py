@@ -61,26 +61,27 @@ def prune_track(
     def recover(model: WaveformModel, fit: FitConfig, phase: str, step: int, quantized: bool = False) -> WaveformModel:
         """Fine-tune; all epochs, the averaged weights of the last."""
         set_up_torch(config.seed + step, config.threads, config.device)
-        trainer = Trainer(
-            model.requires_grad_(True),
-            make_batches(config, track, fit, material.noises, config.seed + 1000 * step),
-            None,
-            fit,
-            config.augment,
-            teacher,
-            config.distill,
-            precision=config.student_precision,
-            device=config.device,
-            folder=run_dir,
-            phase=phase,
-            resolved=configuration.training_settings(config if quantized else pruning),
-            progress=progress_bar(bars, phase),
-            quantized=quantized,
-            observers=observers,
-        )
-        if resume:
-            trainer.resume()
-        return trainer.run()
+        with progress_bar(bars, phase) as progress:
+            trainer = Trainer(
+                model.requires_grad_(True),
+                make_batches(config, track, fit, material.noises, config.seed + 1000 * step),
+                None,
+                fit,
+                config.augment,
+                teacher,
+                config.distill,
+                precision=config.student_precision,
+                device=config.device,
+                folder=run_dir,
+                phase=phase,
+                resolved=configuration.training_settings(config if quantized else pruning),
+                progress=progress,
+                quantized=quantized,
+                observers=observers,
+            )
+            if resume:
+                trainer.resume()
+            return trainer.run()
 
     if compress.target_sparsity == 0:
         values = {

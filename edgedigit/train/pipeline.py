@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -361,18 +362,19 @@ def make_trainer(
     )
 
 
-def progress_bar(bars: bool, name: str) -> Callable[[int, int, str], None]:
-    """A tqdm bar that the trainer calls with (step, n_steps, text)."""
-    bar = tqdm(total=0, desc=name, unit="step", disable=not bars, leave=False, mininterval=0.5)
+@contextmanager
+def progress_bar(bars: bool, name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A tqdm bar that the trainer calls with (step, n_steps, text); gone after the block, which may raise."""
+    # Without tqdm's own estimate, which counts neither validation nor what a resumed run had done before.
+    layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+    with tqdm(total=0, desc=name, disable=not bars, leave=False, mininterval=0.5, delay=0.5, bar_format=layout) as bar:
 
-    def show(step: int, n_steps: int, text: str) -> None:
-        bar.total = n_steps
-        bar.set_postfix_str(text, refresh=False)
-        bar.update(step - bar.n)
-        if step >= n_steps:
-            bar.close()
+        def show(step: int, n_steps: int, text: str) -> None:
+            bar.total = n_steps
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(step - bar.n)
 
-    return show
+        yield show
 
 
 def _as_long_as_selected(fit: FitConfig, epochs: int | None) -> FitConfig:
@@ -395,11 +397,12 @@ def _train_one(
 ) -> tuple[WaveformModel, int]:
     """Train or resume one model; returns it and the epochs it ran."""
     phase = f"{track.name}-{described.label}"
-    options = {"folder": run_dir, "progress": progress_bar(bars, phase), "observers": observers}
-    trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
-    if resume and trainer.resume():
-        say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
-    trained = trainer.run()
+    with progress_bar(bars, phase) as progress:
+        options = {"folder": run_dir, "progress": progress, "observers": observers}
+        trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
+        if resume and trainer.resume():
+            say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
+        trained = trainer.run()
     best = trainer.best
     if best["accuracy"] is None:
         say(f"  {phase}: {trainer.epoch} epochs")
