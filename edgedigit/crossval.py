@@ -3,6 +3,7 @@
     python -m edgedigit.crossval loso --config configs/fsdd_loso.yaml --results docs/results/fsdd_loso.json
     python -m edgedigit.crossval kfold:5 --config configs/shipped.yaml --results docs/results/strangers.json
     python -m edgedigit.crossval --folds 5 --stage student --model bc_resnet:tau=1 --jobs 2
+    python -m edgedigit.crossval --folds 5 --config configs/emg.yaml --set data.fold_by=session
 
 Every fold runs train_distill.py and, unless --stage is student, prune_and_quantize.py in a folder of its own and is
 evaluated once, at the end, on speakers that it never met. A fold that is finished is kept and one that was cut short
@@ -153,7 +154,13 @@ def pooled_confusion(answers: Sequence[dict], stage: str, labels: Sequence[str])
 
 
 def _row(group: str, answers: Sequence[dict]) -> dict:
-    return accuracy_row(group, sum(row["label"] == row["answer"] for row in answers), len(answers))
+    right = sum(row["label"] == row["answer"] for row in answers)
+    return accuracy_row(group + _origin(answers), right, len(answers))
+
+
+def _origin(answers: Sequence[dict]) -> str:
+    """What the name of a figure has to end with: nothing, where people made the recordings."""
+    return ", simulated" if any(row["source"] == SIMULATED for row in answers) else ""
 
 
 def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
@@ -168,10 +175,10 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
 
     labels = sorted({row["label"] for row in counted})
     kind = "digit" if set(labels) <= set(DIGITS) else "label"
-    simulated = ", simulated" if any(row["source"] == SIMULATED for row in counted) else ""
+    simulated = _origin(counted)
     digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
-    rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row(f"all clips{simulated}", counted)]
+    rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row("all clips", counted)]
     kept = [row for row in counted if row["speaker"] not in chosen_on]
     if len(kept) < len(counted):
         by_digit = [_row("", [r for r in kept if r["label"] == label]) for label in labels]
@@ -258,9 +265,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"standard deviation {100 * by_fold['accuracy_sd']:.2f} points")
     print(confusion_table(confusion, config.data.labels))
     save_png(confusion_figure(confusion, config.data.labels), run_dir / "confusion.png")
+    by = "" if config.data.fold_by == "speaker" else f" by {config.data.fold_by}"
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
-        "title": args.title or f"{args.protocol}, {', '.join(config.data.fold_sources or config.data.sources)}",
+        "title": args.title or f"{args.protocol}{by}, {', '.join(config.data.fold_sources or config.data.sources)}",
         "command": _command(args),
         "commit": source_commit(),
         "seeds": [config.seed],

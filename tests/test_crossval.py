@@ -41,6 +41,13 @@ def test_tables_put_the_macro_first_and_count_one_stage():
     }
 
 
+def test_tables_of_what_was_simulated_say_so_in_every_row():
+    answers = [{**row, "source": "emg_simulated", "label": "UP"} for row in ANSWERS]
+    rows = crossval.tables(answers, "int8") + crossval.over_folds({"a": answers, "b": answers}, "int8")["rows"]
+    assert rows[0]["group"] == "macro over labels, simulated"
+    assert all(row["group"].endswith(", simulated") for row in rows)
+
+
 def test_a_second_macro_leaves_out_speakers_that_the_recipe_was_chosen_on():
     rows = crossval.tables(ANSWERS, "int8", chosen_on={"one:b"})
     assert accuracies(rows)["macro over digits, speakers that no choice was made on"] == (3, 1.0)

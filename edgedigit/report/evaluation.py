@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.compress.pipeline import load_pruned
+from edgedigit.compress.pipeline import load_pruned, pruned_phase
 from edgedigit.compress.prune import count_macs, folded_parameters
 from edgedigit.config import Config
 from edgedigit.data.dataset import as_arrays
@@ -15,7 +15,6 @@ from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.metrics import accuracy_row
 from edgedigit.models import WaveformModel
 from edgedigit.report.runs import Run
-from edgedigit.spec import FrontendSpec
 from edgedigit.train.checkpoints import build_model, load_checkpoint
 from edgedigit.train.pipeline import Material, load_material, load_student
 from edgedigit.train.scoring import predict_logits, predict_onnx
@@ -79,7 +78,7 @@ def answer_clips(run: Run, material: Material) -> list[Clip]:
     for part, track, recordings in material.evaluations():
         if not recordings:
             continue
-        waveforms, targets = as_arrays(recordings, labels, FrontendSpec().n_samples)
+        waveforms, targets = as_arrays(recordings, labels, run.config.data.signal.n_samples)
         if run.stage == "student":
             probabilities = _softmax(predict_logits(load_student(run.config, run.folder, track), waveforms))
         else:
@@ -109,9 +108,9 @@ def pruning_points(run: Run, material: Material) -> list[dict]:
     models: dict[str, WaveformModel] = {"student": load_student(run.config, run.folder, track.name)}
     for phase in run.fine_tuning(track.name):
         name = phase.removeprefix(f"{track.name}-")
-        if name != "pruned":
+        if phase != pruned_phase(run.compress, track.name):
             models[name.replace("prune", "step ")] = build_model(load_checkpoint(run.folder / f"{phase}.best.pt"))
-    models["fine-tuned"] = load_pruned(run.folder, track.name)
+    models["fine-tuned"] = load_pruned(run.compress, run.folder, track.name)
     rows = []
     for name, model in models.items():
         waveforms, targets = as_arrays(track.validation, labels, model.spec.n_samples)

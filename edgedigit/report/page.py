@@ -19,6 +19,7 @@ from edgedigit.report import plots
 from edgedigit.report.evaluation import Clip, answer_clips, hardest, load_evaluations, pruning_points
 from edgedigit.report.runs import STAGES, Run, accuracy_by, read_run
 from edgedigit.spec import FrontendSpec
+from edgedigit.train.pipeline import SIMULATED_PART
 
 TEMPLATE = "page.html.jinja"
 MAX_ROWS = 12  # of a table before the rest is folded away
@@ -202,7 +203,11 @@ def _section(run: Run, anchor: str, folder: Path, data_dir: str | None, n_clips:
 
 def _is_whole(row: dict) -> bool:
     """Whether a row of student.json is about a whole part, not one of its sources or speakers."""
-    return row["group"] in ("test", "validation, same speakers", "validation, unseen speakers")
+    return row["group"].removesuffix(SIMULATED_PART) in (
+        "test",
+        "validation, same speakers",
+        "validation, unseen speakers",
+    )
 
 
 def _part(run: Run, name: str, answers: Sequence[dict], clips: Sequence[Clip], folder: Path, n_clips: int) -> Part:
@@ -214,7 +219,7 @@ def _part(run: Run, name: str, answers: Sequence[dict], clips: Sequence[Clip], f
     save_png(confusion_figure(counts, labels), folder / f"confusion_{name.partition(',')[0]}.png")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     speakers = sorted(accuracy_by(rows, "speaker"), key=lambda row: (row["accuracy"], -row["n"]))
-    own = [clip for clip in clips if clip.part == name]
+    own = [clip for clip in clips if clip.part == name and run.config.data.signal.kind == "audio"]
     return Part(
         run.title(name),
         accuracy_by(rows, lambda row: "all clips")[0],

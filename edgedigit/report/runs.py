@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedigit.compress.pipeline import SUMMARY_FILE, pruned_phase
-from edgedigit.config import Config
+from edgedigit import config as configuration
+from edgedigit.compress.pipeline import SUMMARY_FILE
+from edgedigit.config import CompressConfig, Config
 from edgedigit.data.splits import is_speaker_disjoint
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.pipeline import FINAL, SELECTION, load_run_config
+from edgedigit.train.pipeline import FINAL, SELECTION, SIMULATED_PART, load_run_config
 from edgedigit.train.scoring import read_answers
 
 STUDENT_FILE, LOG_FILE, ANSWERS_FILE = "student.json", "log.jsonl", "answers.csv"
@@ -40,6 +42,13 @@ class Run:
     student: dict
     compressed: dict
     answers: list[dict]
+
+    @property
+    def compress(self) -> CompressConfig:
+        """How the student was compressed, which may have been changed after training."""
+        if not self.compressed:
+            return self.config.compress
+        return configuration.from_dict(self.compressed["compress"], CompressConfig)
 
     @property
     def stage(self) -> str:
@@ -73,7 +82,8 @@ class Run:
 
     def title(self, part: str) -> str:
         """Name of a part with what its speakers are to the model."""
-        return f"test, {self.test_speakers()}" if part == "test" else part
+        name, simulated, _ = part.partition(SIMULATED_PART)
+        return f"test, {self.test_speakers()}{simulated}" if name == "test" else part
 
 
 def read_run(folder: str | Path) -> Run:
@@ -153,7 +163,7 @@ def fine_tuning_curve(run: Run, track: str, key: str) -> tuple[list[tuple[float,
     steps: list[float] = []
     epoch = 0
     for phase in run.fine_tuning(track):
-        if phase != pruned_phase(track):
+        if re.fullmatch(rf"{track}-prune\d+", phase):
             steps.append(epoch + 0.5)
         for record in run.phases[phase]:
             epoch += 1

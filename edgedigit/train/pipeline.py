@@ -29,6 +29,7 @@ from edgedigit.train.observers import Observer
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
+SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
@@ -66,7 +67,7 @@ class Material:
     def origin(self) -> str:
         """What the name of every figure has to end with: nothing, where people made the recordings."""
         measured = [*self.tracks[0].validation, *self.test]
-        return ", simulated" if any(r.source == SIMULATED for r in measured) else ""
+        return SIMULATED_PART if any(r.source == SIMULATED for r in measured) else ""
 
 
 def load_material(
