@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title} {accuracy} %, "
         f"{best['latency']['latency_ms_p50']:.3f} ms, {best['n_params']:,} parameters"
     )
-    words = ["python", "-m", "edgedigit.compare", "--config", args.config]
+    words = ["python", "-m", "edgedigit.compare", "--config", args.config, "--run-dir", args.run_dir]
     result = result_of(rows, plan, shlex.join(words), Path(args.results or "architectures").stem)
     if args.results:
         write_json(args.results, result)

@@ -129,6 +129,9 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
         axes.annotate(row["model"], (latency_ms, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
     axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
     axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.margins(x=0.12)  # for the last name
     axes.grid(alpha=0.3, which="both")
     save_png(figure, path)
 
