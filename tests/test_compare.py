@@ -170,6 +170,7 @@ def trained(corpus, tmp_path_factory):
     return words, folder
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_with_a_table_a_plot_and_a_recommendation(trained, capsys):
     words, folder = trained
     assert command.main([*words, "--read-only", "--use-case", "speed"]) == 0
@@ -183,6 +184,7 @@ def test_a_comparison_ends_with_a_table_a_plot_and_a_recommendation(trained, cap
         assert line["accuracy"]["strangers"]["unseen_speakers"]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_trained_again(trained, monkeypatch, capsys):
     words, _ = trained
     monkeypatch.setattr(training, "run_task", lambda *_: pytest.fail("trained again"))
@@ -195,6 +197,7 @@ def test_results_are_read_where_nothing_was_trained_only_as_an_error(tmp_path):
         command.main(["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path / "no"), "--read-only"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path, finished):
     folder = trained[1]
@@ -209,6 +212,7 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path, finish
         (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
 
 
+@pytest.mark.slow
 def test_results_of_an_older_recipe_are_not_those_of_this_one(trained):
     folder = trained[1]
     plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)

@@ -124,6 +124,7 @@ def tones(tmp_path):
     return write_tones(tmp_path / "data" / "tones")
 
 
+@pytest.mark.slow
 def test_any_model_is_cross_validated_uncompressed_and_a_fold_cut_short_goes_on(tones, tmp_path, capfd):
     """Two folds of one epoch each, really trained; then one of them is put back to where a kill leaves it."""
     settings = ["data.labels=[0, 1]", f"data.sources=['folder:{tones}']", "data.validation_fraction=0"]

@@ -22,6 +22,8 @@ from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.spec import Signal
 from edgedigit.train.pipeline import load_material, make_model
 
+pytestmark = pytest.mark.slow  # four scripts, really trained
+
 ROOT = Path(__file__).resolve().parents[1]
 SIGNAL = Signal("emg", 1000, 512, 4)
 LABELS = ["UP", "DOWN", "REST"]

@@ -184,6 +184,7 @@ def test_a_batch_can_be_learnt(name, options):
     assert loss < 0.9 * np.log(4)  # labels are balanced, so without telling clips apart none is below log(4)
 
 
+@pytest.mark.slow
 @each_family
 def test_an_exported_file_answers_as_the_model_does(name, options, tmp_path):
     exportable = Exportable(seeded(name, **options), temperature=1.0)

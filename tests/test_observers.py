@@ -101,6 +101,7 @@ def test_tensorboard_shows_each_phase_over_its_epochs(tmp_path):
     assert pictures(phase) == {"validation/confusion": [1, 2, 3], "validation/clips": [1, 2, 3]}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_short_goes_on_without_doubled_steps(tmp_path):
     """Also from a checkpoint of an earlier epoch: what came after it is void."""
     pytest.importorskip("tensorboard")
@@ -154,6 +155,7 @@ def test_a_missing_package_is_named_with_what_brings_it(tmp_path, monkeypatch, n
         open_observers(tmp_path, LABELS, {}, **{name: True})
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_that_was_not_asked_for(tmp_path):
     """A whole training, with both packages made unimportable."""
     program = """
