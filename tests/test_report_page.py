@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -196,6 +197,13 @@ def test_whether_speakers_were_heard_in_training_stands_with_the_figures(tmp_pat
     assert any(text.lower().startswith(words) for tag, _, text in page.all("h3"))
 
 
+def test_folds_of_recordings_do_not_pass_for_folds_of_speakers(tmp_path):
+    run = read_run(finished(tmp_path / "run", "kfold:5:0"))
+    by_recording = replace(run.config, data=replace(run.config.data, fold_by="recording"))
+    assert run.test_speakers() == "unseen speakers"
+    assert replace(run, config=by_recording).test_speakers() == "seen speakers"
+
+
 def test_a_run_that_still_trains_shows_its_curves(tmp_path):
     text = page_of(tmp_path, begun(tmp_path / "run"))
     page = Page(text)
@@ -325,11 +333,31 @@ def test_what_cannot_be_shown_costs_one_line(tmp_path, capsys, words, message):
     assert message in line
 
 
-def test_a_damaged_summary_is_named(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("compressed.json", "{", "compressed.json cannot be read as JSON"),
+        ("compressed.json", "{}", "compressed.json has no list of stages"),
+        ("student.json", '{"accuracy": 3}', "student.json has no list of accuracy"),
+        ("answers.csv", "a,b\n1,2\n", "answers.csv does not hold the columns track, stage"),
+        (
+            "answers.csv",
+            "track,stage,part,name,label,speaker,source,answer\nfinal,int8,test,x,left,s,s,0\n",
+            "holds left, no label of this run",
+        ),
+        (
+            "answers.csv",
+            "track,stage,part,name,label,speaker,source,answer\nfinal,int8,te",
+            "answers.csv does not hold the columns",
+        ),
+    ],
+)
+def test_a_file_that_is_damaged_or_of_another_kind_is_named(tmp_path, capsys, name, text, words):
     folder = finished(tmp_path / "run")
-    (folder / "compressed.json").write_text("{")
+    (folder / name).write_text(text)
     assert run_main(main, [str(folder)]) == 2
-    assert "compressed.json cannot be read as JSON" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
 
 
 def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):

@@ -74,7 +74,7 @@ class Run:
 
     def test_speakers(self) -> str:
         """Whether training has heard the speakers of the test part, in words."""
-        if is_speaker_disjoint(self.config.data.split):
+        if is_speaker_disjoint(self.config.data.split, self.config.data.fold_by):
             return "unseen speakers"
         if self.config.data.split == "official":  # each corpus decides for itself
             return "speakers as each corpus divides them"
@@ -96,27 +96,32 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     config = load_run_config(folder)
     log = folder / LOG_FILE
-    answers = folder / ANSWERS_FILE
+    path = folder / ANSWERS_FILE
+    answers = read_answers(path) if path.exists() else []
+    unknown = {row[key] for row in answers for key in ("label", "answer")} - set(config.data.labels)
+    if unknown:
+        raise InputError(f"{path} holds {', '.join(sorted(unknown))}, no label of this run; it is of another one")
     return Run(
         folder,
         folder.resolve().name,
         config,
         read_log(log) if log.exists() else {},
-        _read_if_there(folder / STUDENT_FILE),
-        _read_if_there(folder / SUMMARY_FILE),
-        read_answers(answers) if answers.exists() else [],
+        _read_if_there(folder / STUDENT_FILE, "accuracy"),
+        _read_if_there(folder / SUMMARY_FILE, "stages"),
+        answers,
     )
 
 
-def _read_if_there(path: Path) -> dict:
+def _read_if_there(path: Path, rows: str) -> dict:
+    """What a script found at its end, with a list `rows`; empty before."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); run the script that writes it again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds a JSON {type(values).__name__}, expected what the scripts write")
+    if not (isinstance(values, dict) and isinstance(values.get(rows), list)):
+        raise InputError(f"{path} has no list of {rows}, expected what the scripts write; run the script again")
     return values
 
 

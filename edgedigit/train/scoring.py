@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgedigit.data.recording import Recording
+from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 
@@ -103,9 +104,17 @@ def write_answers(path: str | Path, rows: Sequence[tuple]) -> None:
 
 
 def read_answers(path: str | Path) -> list[dict]:
-    """Rows of a file that `write_answers` wrote, as dictionaries."""
+    """Rows of a file that `write_answers` wrote, as dictionaries.
+
+    Raises:
+        InputError: if it is another file, or cut off within a row.
+    """
     with open(path, newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
+        reader = csv.DictReader(handle)
+        rows = list(reader)
+    if tuple(reader.fieldnames or ()) != ANSWER_FIELDS or any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{path} does not hold the columns {', '.join(ANSWER_FIELDS)}; run the script that writes it")
+    return rows
 
 
 def accuracy_table(rows: Sequence[dict]) -> str:
