@@ -29,6 +29,7 @@ from edgedigit.config import Config, differences, load_config, to_dict, training
 from edgedigit.errors import ConfigError, EdgedigitError
 from edgedigit.figures import importances_figure, save_png, search_figure
 from edgedigit.manifest import source_commit, write_json
+from edgedigit.models import WaveformModel
 from edgedigit.search_space import Dimension, candidates, read_search
 from edgedigit.shared_study import PRUNERS, Watch, n_finished, open_study, signs_of_life, take_place
 from edgedigit.train.observers import Validated
@@ -79,7 +80,7 @@ class Search:
     space: Sequence[Dimension]
     objective: str
     material: Material | None = None
-    teachers: dict[str, Ensemble] = field(default_factory=dict)
+    teachers: dict[str, list[WaveformModel]] = field(default_factory=dict)
 
     def train(self, trial) -> float:
         """Train the student of one trial; the figure of the epoch that the trainer keeps.
@@ -109,16 +110,15 @@ class Search:
         """Teachers of a trial, trained once for all trials of this process in which nothing of theirs differs."""
         if not config.teachers:
             return None
-        theirs = ("augment", "teachers", "fit_teacher", "seed", "precision")
+        theirs = ("augment", "emg_augment", "teachers", "fit_teacher", "seed", "precision")
         key = json.dumps({name: value for name, value in to_dict(config).items() if name in theirs})
         if key not in self.teachers:
             track, noises = self.material.tracks[0], self.material.noises
-            trained = [
+            self.teachers[key] = [
                 make_trainer(config, track, teacher, config.fit_teacher, None, noises).run()
                 for teacher in config.teachers
             ]
-            self.teachers[key] = Ensemble(trained, config.precision)
-        return self.teachers[key]
+        return Ensemble(self.teachers[key], config.precision, config.distill.teacher_weights)
 
 
 def run_trial(search: Search, study, trial, grace_s: float) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -10,8 +11,9 @@ from tiny_training import write_tones
 
 from edgedigit import shared_study, tune
 from edgedigit.cli import run_main
-from edgedigit.config import Config, load_config
+from edgedigit.config import Config, ModelConfig, load_config, with_settings
 from edgedigit.errors import ConfigError, ModelError
+from edgedigit.models import create_model
 from edgedigit.search_space import Dimension, candidates, read_search
 from edgedigit.shared_study import Watch, n_finished, open_study, signs_of_life, take_place
 
@@ -239,6 +241,24 @@ def test_settings_that_cannot_be_trained_do_not_end_the_search(storage):
     said = tune.run_trial(Diverging(), study, take_place(study, 2, Watch(60), 0), 60.0)
     assert said == "trial 0: cannot be trained: loss became nan"
     assert n_finished(study) == 1 and study.trials[0].state == STATES.PRUNED
+
+
+def test_teachers_are_trained_once_and_weigh_what_each_trial_says(monkeypatch):
+    trained = []
+
+    def trainer(config, track, described, *_, **__):
+        trained.append(described.name)
+        return SimpleNamespace(run=lambda: create_model(described.name))
+
+    monkeypatch.setattr(tune, "make_trainer", trainer)
+    config = Config(teachers=(ModelConfig("cnn_mini"), ModelConfig("mlp_mfcc")))
+    search = tune.Search(config, (), "accuracy", SimpleNamespace(tracks=[None], noises=[]))
+    weighed = with_settings(config, {"distill": {"teacher_weights": [1, 3]}})
+    assert search._ensemble(config).shares == [0.5, 0.5]
+    assert search._ensemble(weighed).shares == [0.25, 0.75]
+    assert trained == ["cnn_mini", "mlp_mfcc"]
+    search._ensemble(with_settings(config, {"emg_augment": {"gain_db": 6.0}}))
+    assert len(trained) == 4  # what teachers hear has changed
 
 
 def test_an_interrupted_trial_gives_its_place_back(storage):
