@@ -43,9 +43,9 @@ def parse_args(argv):
     parser.add_argument("--wandb", action="store_true", help="follow in Weights & Biases; WANDB_MODE=offline holds")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args(argv)
-    if args.model and (args.student or args.teachers):
+    if args.model is not None and (args.student or args.teachers):
         parser.error("--model trains one alone; name a --student to have it learn from --teachers")
-    if args.model:
+    if args.model is not None:
         args.student, args.teachers = args.model, []
     return args
 
@@ -85,6 +85,7 @@ def main(argv=None) -> int:
     from edgedigit.train.observers import open_observers
 
     config = load_config(args.config, overrides(args))
+    pipeline.check_models(config)  # before minutes are spent on recordings
     run_dir = Path(args.run_dir)
 
     with distributed.joined(config.device):

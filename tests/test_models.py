@@ -109,6 +109,24 @@ def test_a_wrong_option_is_named(name):
         create_model(name, wdth=3)
 
 
+@pytest.mark.parametrize(
+    "name, kwargs",
+    [
+        ("bc_resnet", {"tau": "wide"}),
+        ("transformer", {"n_heads": 0}),
+        ("transformer", {"depth": -1}),
+        ("cnn_lite", {"widths": []}),
+        ("cnn_lite", {"dropout": 2}),
+        ("effnet", {"widths": [16, 24]}),
+        ("cnn_mini", {"frontend": {"n_mels": "many"}}),
+    ],
+)
+def test_a_value_that_a_model_cannot_have_costs_one_line(name, kwargs):
+    with pytest.raises(ConfigError, match=name) as caught:
+        create_model(name, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unknown_model_gets_the_nearest_name():
     with pytest.raises(ConfigError, match="did you mean 'resnet_se'"):
         create_model("resnet_es")

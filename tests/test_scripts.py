@@ -144,6 +144,11 @@ def test_models_are_named_with_their_options():
     assert config("--teachers").teachers == ()
 
 
+def test_no_name_is_no_model(alone, capsys):
+    assert call("train_distill", "--model", "") == 2  # an empty variable of a shell, not the default recipe
+    assert "unknown model ''" in one_line(capsys)
+
+
 @pytest.mark.parametrize(
     "argv, words",
     [

@@ -92,20 +92,25 @@ def create_model(
         kwargs: the model's own options.
 
     Raises:
-        ConfigError: if the name or an option is unknown.
+        ConfigError: if the name or an option is unknown, or an option has a value that the model cannot have.
     """
     if name not in _BUILDERS:
         near = difflib.get_close_matches(name, _BUILDERS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(list_models())}"
         raise ConfigError(f"unknown model {name!r}; {hint}")
     builder = _BUILDERS[name]
-    default = builder.spec(**kwargs) if callable(builder.spec) else builder.spec
-    spec = FrontendSpec.from_dict({**default.to_dict(), **(frontend or {})})
     options = {} if channels is None else {"channels": list(channels)}
     try:
+        default = builder.spec(**kwargs) if callable(builder.spec) else builder.spec
+        spec = FrontendSpec.from_dict({**default.to_dict(), **(frontend or {})})
         network = builder(spec=spec, n_labels=n_labels, **options, **kwargs)
-    except TypeError as error:
-        raise ConfigError(f"model {name}: {error}") from None
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of torch, for odd options
+        said = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"model {name} cannot be built: {said}; its options are in edgedigit/models/{name}.py"
+        ) from None
     return WaveformModel(name, spec, network, n_labels, kwargs)
 
 

@@ -83,8 +83,10 @@ def st_transformer_emg(
     """Encoder over electrodes, then windows, of EMG 8 x 16 x 7: 4,971,658 parameters, 44.65 M MACs.
 
     Raises:
-        ConfigError: if the features are not those of EMG, or the heads do not divide a width.
+        ConfigError: if the features are not those of EMG, the heads do not divide a width, or there are no layers.
     """
+    if depth < 1:
+        raise ConfigError(f"st_transformer_emg depth is {depth}, expected 1 or more")
     if spec.kind != "emg":
         raise ConfigError(f"st_transformer_emg takes EMG, got frontend.kind {spec.kind}; set data.signal.kind to emg")
     for name, size in (("n_features", n_features), ("width", width)):

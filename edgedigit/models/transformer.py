@@ -106,9 +106,11 @@ def transformer(
     On a spectrogram 513 x 32: 1,320,396 parameters, 43.26 M MACs.
 
     Raises:
-        ConfigError: if `width` is odd or the heads do not divide it, or the features are the waveform, whose samples
-            are too many tokens.
+        ConfigError: if `width` is odd or the heads do not divide it, there are no layers, or the features are the
+            waveform, whose samples are too many tokens.
     """
+    if depth < 1:
+        raise ConfigError(f"transformer depth is {depth}, expected 1 or more")
     if width % 2 or width % n_heads:
         raise ConfigError(f"transformer width is {width}, expected an even multiple of n_heads, {n_heads}")
     if spec.kind == "raw":
