@@ -108,6 +108,12 @@ def test_a_model_named_on_the_command_line_keeps_the_settings_of_the_file(tmp_pa
         ({"recipe": {"fit_student": {"epoch": 3}}}, "did you mean 'epochs'"),
         ({"protocols": {"strangers": {"title": "x"}}}, "missing settings"),
         ({"models": "cnn_mini"}, "expected a list"),
+        ({"protocols": ["strangers"]}, "protocols is"),
+        ({"protocols": None}, "protocols is None"),
+        ({"recipe": 3}, "recipe holds int"),
+        ({"seeds": 3}, "seeds is 3, expected a list"),
+        ({"models": [{"model": "cnn_mini", "protocols": ["stranger"]}]}, "cnn_mini is for protocol stranger"),
+        ({"models": [{"model": "cnn_mini", "splits": ["loso:x"]}]}, "cnn_mini has no split of loso:x"),
     ],
 )
 def test_mistakes_in_the_file_cost_one_line(tmp_path, changes, message):

@@ -83,15 +83,30 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     required = {"title", "recipe", "protocols", "models"}
     _check_keys(path, stated, required | {"seeds"}, required)
+    if not (isinstance(stated["protocols"], Mapping) and stated["protocols"]):
+        raise ConfigError(f"{path}: protocols is {stated['protocols']!r}, expected a name and settings for each")
+    seeds = stated.get("seeds", [0])
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
+        raise ConfigError(f"{path}: seeds is {seeds!r}, expected a list of whole numbers")
+    recipe = stated["recipe"] or {}
+    _check_mapping(f"{path}: recipe", recipe)
     protocols = []
     for name, values in stated["protocols"].items():
         _check_keys(f"{path}: protocol {name}", values, {"title", "settings", "headline"}, {"title", "settings"})
+        _check_mapping(f"{path}: settings of protocol {name}", values["settings"])
         protocols.append(Protocol(name, **values))
     if not isinstance(stated["models"], list):
         raise ConfigError(f"{path}: models is {stated['models']!r}, expected a list")
     entries = [{"model": entry} if isinstance(entry, str) else entry for entry in stated["models"]]
     for entry in entries:
         _check_keys(f"{path}: model", entry, {"model", "label", "settings", "protocols", "splits"}, {"model"})
+        _check_mapping(f"{path}: settings of {entry['model']}", entry.get("settings", {}))
+        unknown = [name for name in entry.get("protocols", []) if name not in stated["protocols"]]
+        if unknown:
+            raise ConfigError(
+                f"{path}: {entry['model']} is for protocol {', '.join(map(str, unknown))}, "
+                f"expected some of {', '.join(stated['protocols'])}"
+            )
     if models:
         entries = [entry for text in models for entry in _entries_of(text, entries)]
     labels = [entry.get("label", ModelConfig.from_text(entry["model"]).label) for entry in entries]
@@ -106,12 +121,14 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
             if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
                 continue
             alone = {"teachers": [], "student": {**asdict(model), "label": label}}
-            settings = merged(merged(merged(stated["recipe"], protocol.settings), alone), entry.get("settings", {}))
+            settings = merged(merged(merged(recipe, protocol.settings), alone), entry.get("settings", {}))
             for split in _splits(configuration.from_dict(settings), data_dir):
-                for seed in stated.get("seeds", [0]) if split in entry.get("splits", [split]) else ():
+                for seed in seeds if split in entry.get("splits", [split]) else ():
                     folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}{f'-seed{seed}' * bool(seed)}"
                     whole = merged(settings, {"data": {"split": split}, "seed": seed})
                     tasks.append(Task(label, protocol.name, split, seed, whole, folder))
+        if label not in {task.label for task in tasks}:
+            raise ConfigError(f"{path}: {label} has no split of {', '.join(entry.get('splits', ()))} in its protocols")
     return Plan(stated["title"], tuple(protocols), tuple(tasks))
 
 
@@ -124,10 +141,14 @@ def _entries_of(text: str, entries: Sequence[Mapping]) -> list[Mapping]:
     )
 
 
-def _check_keys(where, values, known: set, required: set | None = None) -> None:
+def _check_mapping(where, values) -> None:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} holds {type(values).__name__}, expected keys and values")
-    unknown, missing = sorted(set(values) - known), sorted((known if required is None else required) - set(values))
+
+
+def _check_keys(where, values, known: set, required: set) -> None:
+    _check_mapping(where, values)
+    unknown, missing = sorted(map(str, set(values) - known)), sorted(required - set(values))
     if unknown or missing:
         raise ConfigError(
             f"{where}: {'unknown ' + ', '.join(unknown) if unknown else 'missing ' + ', '.join(missing)}; "
