@@ -112,8 +112,8 @@ def main(argv=None) -> int:
     if not first:
         return 0
 
-    # 4. The student on strangers (validation speakers) and on the test part, with pictures of both.
-    rows, answers = [], []
+    # 4. Student and teachers on strangers (validation speakers) and on the test part, with pictures of the student's.
+    rows, teacher_rows, answers = [], [], []
     labels = config.data.labels
     for part, track, recordings in material.evaluations():
         if not recordings:
@@ -124,12 +124,21 @@ def main(argv=None) -> int:
         answers += scoring.answer_rows(track, "student", part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
         save_png(confusion_figure(counts, labels), run_dir / f"confusion_{part.split(',')[0]}.png")
+        teachers = pipeline.load_teachers(config, run_dir, track)
+        if teachers is not None:
+            predictions = scoring.predict_logits(teachers, waveforms).argmax(axis=1)
+            teacher_rows.append(scoring.accuracy_rows(part, recordings, predictions, labels)[0])
+            answers += scoring.answer_rows(track, pipeline.TEACHERS, part, recordings, predictions, labels)
     scoring.write_answers(run_dir / pipeline.STUDENT_ANSWERS_FILE, answers)
     plot_curves(run_dir / "log.jsonl", run_dir / "curves.png")
+    if teacher_rows:
+        print("teachers together:" if len(config.teachers) > 1 else f"teacher, {config.teachers[0].label}:")
+        print(scoring.accuracy_table(teacher_rows))
     print("student, fp32:")
     print(scoring.accuracy_table(rows) if rows else "  neither validation nor test recordings")
 
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
+    summary["teachers"] = teacher_rows
     write_json(run_dir / pipeline.STUDENT_FILE, summary)
     print_json(summary)
     limit = config.gates.min_validation_accuracy

@@ -35,13 +35,21 @@ from edgedigit.figures import confusion_figure, save_png
 from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
-from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE, STUDENT_FILE, check_models, load_run_config, split_of
+from edgedigit.train.pipeline import (
+    STUDENT_ANSWERS_FILE,
+    STUDENT_FILE,
+    TEACHERS,
+    check_models,
+    load_run_config,
+    split_of,
+)
 from edgedigit.train.scoring import accuracy_table, confusion_table, read_answers
 
 STAGES = {  # what is counted: the file that says a fold is finished, and that of its answers
     "int8": (SUMMARY_FILE, "answers.csv"),
     "student": (STUDENT_FILE, STUDENT_ANSWERS_FILE),
 }
+OTHER_STAGES = {TEACHERS: "teachers together, fp32", "student": "student, fp32", "pruned": "pruned, fp32"}
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
 
 
@@ -101,7 +109,10 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                     )
         if not finished.exists():  # a crash ends with the code of a gate
             raise EdgedigitError(f"fold {split}: {finished.name} was not written; see {run_dir / 'output.txt'}")
-    return [row for row in read_answers(answers) if row["part"].split(",")[0] == "test"]
+    told = read_answers(answers)
+    if args.stage == "int8":  # whose file knows nothing of teachers
+        told += [row for row in read_answers(run_dir / STUDENT_ANSWERS_FILE) if row["stage"] == TEACHERS]
+    return [row for row in told if row["part"].split(",")[0] == "test"]
 
 
 def _settings(split: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
@@ -164,7 +175,7 @@ def _origin(answers: Sequence[dict]) -> str:
 
 
 def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
-    """Rows of the result: macro over digits, all clips, then by source, by speaker where few, by digit.
+    """Rows of the result: macro over digits, all clips (at other stages too), by source, speaker and digit.
 
     Args:
         answers: of all folds.
@@ -179,6 +190,9 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
     rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row("all clips", counted)]
+    for other, title in OTHER_STAGES.items():
+        if other != stage and any(row["stage"] == other for row in answers):
+            rows.append(_row(f"all clips, {title}", [row for row in answers if row["stage"] == other]))
     kept = [row for row in counted if row["speaker"] not in chosen_on]
     if len(kept) < len(counted):
         by_digit = [_row("", [r for r in kept if r["label"] == label]) for label in labels]

@@ -25,12 +25,13 @@ def accuracies(rows):
     return {row["group"]: (row["n"], round(row["accuracy"], 3)) for row in rows}
 
 
-def test_tables_put_the_macro_first_and_count_one_stage():
+def test_tables_put_the_macro_first_and_count_one_stage_beside_the_others():
     rows = crossval.tables(ANSWERS, "int8")
     assert rows[0]["group"] == "macro over digits"
     assert accuracies(rows) == {
         "macro over digits": (4, 0.833),
         "all clips": (4, 0.75),
+        "all clips, student, fp32": (1, 0.0),
         "source one": (3, 0.667),
         "source two": (1, 1.0),
         "speaker one:a": (2, 1.0),
@@ -46,6 +47,12 @@ def test_tables_of_what_was_simulated_say_so_in_every_row():
     rows = crossval.tables(answers, "int8") + crossval.over_folds({"a": answers, "b": answers}, "int8")["rows"]
     assert rows[0]["group"] == "macro over labels, simulated"
     assert all(row["group"].endswith(", simulated") for row in rows)
+
+
+def test_teachers_stand_beside_their_student_where_there_are_any():
+    teachers = [{**row, "stage": "teachers"} for row in ANSWERS]
+    assert "all clips, teachers together, fp32" not in accuracies(crossval.tables(ANSWERS, "int8"))
+    assert accuracies(crossval.tables(ANSWERS + teachers, "int8"))["all clips, teachers together, fp32"] == (5, 0.6)
 
 
 def test_a_second_macro_leaves_out_speakers_that_the_recipe_was_chosen_on():

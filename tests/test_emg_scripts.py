@@ -82,8 +82,9 @@ def test_every_script_succeeds_and_the_student_has_learnt(product):
 def test_every_figure_says_that_it_is_simulated(product):
     _, run_dir, output_dir = product
     summary = json.loads((run_dir / "student.json").read_text())
-    groups = [row["group"] for row in summary["accuracy"]]
-    assert groups and all("simulated" in group for group in groups)
+    assert summary["teachers"]
+    groups = [row["group"] for row in summary["accuracy"] + summary["teachers"]]
+    assert all("simulated" in group for group in groups)
     results = json.loads((output_dir / "export_results.json").read_text())
     assert {entry["accuracy"]["group"] for entry in results["files"]} == {"test, simulated"}
     assert all(entry["parity"]["n_real"] == 0 for entry in results["files"])

@@ -32,7 +32,8 @@ SELECTION, FINAL = "selection", "final"
 SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
-STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression
+STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
+TEACHERS = "teachers"  # stage, in that file, of what all teachers answer together
 
 
 @dataclass(frozen=True)
