@@ -41,6 +41,7 @@ from edgedigit.train.pipeline import (
     TEACHERS,
     check_models,
     load_run_config,
+    make_model,
     split_of,
 )
 from edgedigit.train.scoring import accuracy_table, confusion_table, read_answers
@@ -256,6 +257,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     config = load_config(args.config, [*model_settings(args), *args.set])
     check_models(config)
+    if args.stage == "int8" and config.compress.target_sparsity:
+        student = make_model(config, config.student)
+        if student.description()["channels"] is None:  # prune_and_quantize.py would say so after the first training
+            raise ConfigError(
+                f"{student.name} cannot be pruned; stop before with --stage student, or set compress.target_sparsity=0"
+            )
     run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
     splits = fold_splits(args.protocol, config, args.data_dir)
     chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)

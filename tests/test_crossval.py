@@ -119,10 +119,12 @@ def test_folds_is_short_for_kfold(capsys):
         assert stopped.value.code == 2 and "name one protocol" in capsys.readouterr().err
 
 
-def test_an_unknown_model_is_refused_before_any_fold(tmp_path, monkeypatch, capsys):
+def test_a_model_that_cannot_be_built_or_pruned_is_refused_before_any_fold(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_main(crossval.main, ["--folds", "2", "--model", "bc_resnt"]) == 2
     assert "did you mean 'bc_resnet'" in capsys.readouterr().err
+    assert run_main(crossval.main, ["--folds", "2", "--model", "bc_resnet"]) == 2
+    assert "bc_resnet cannot be pruned; stop before with --stage student" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
