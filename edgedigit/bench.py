@@ -125,8 +125,13 @@ def example_waveform(signal: Signal | None = None) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, (1, *shape)).astype(np.float32)
 
 
-def time_artifacts(paths: Sequence[str | Path], signal: Signal | None = None, n_runs: int = 1000) -> list[dict]:
+def time_artifacts(
+    paths: Sequence[str | Path], signal: Signal | None = None, n_runs: int = 1000, n_again: int = 0
+) -> list[dict]:
     """Time signal -> probabilities of ONNX and TorchScript files in turn, batch 1, one thread; None: audio.
+
+    Args:
+        n_again: as in `timing.time_calls`.
 
     Returns:
         One `metrics.latency_summary` (ms) for each.
@@ -134,7 +139,7 @@ def time_artifacts(paths: Sequence[str | Path], signal: Signal | None = None, n_
     waveform = example_waveform(signal)
     with one_torch_thread():
         models = [load_model(path) for path in paths]
-        return time_calls([lambda model=model: model(waveform) for model in models], n_runs)
+        return time_calls([lambda model=model: model(waveform) for model in models], n_runs, n_again=n_again)
 
 
 def load_clips(data_dir: str | Path | None = None) -> tuple[list[Clip], str]:

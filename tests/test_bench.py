@@ -12,6 +12,7 @@ from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 from edgedigit import bench, word_stream
 from edgedigit.errors import DataError, GateError, InputError, ModelError
 from edgedigit.runtime import Event, Prediction
+from edgedigit.runtime.timing import time_calls
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
 
 BLOCK_MS = 20
@@ -22,6 +23,13 @@ WORDS = (Word("1", 1.0, 1.4, 1.5), Word("2", 2.5, 2.9, 3.0))
 def tones():
     """Thirty words that the tiny model knows."""
     return [Clip(tone_word(digit), SAMPLE_RATE, str(digit)) for digit in list(range(10)) * 3]
+
+
+def test_calls_are_timed_in_turn_and_what_comes_before_each_is_not():
+    said = []
+    first, second = time_calls([lambda: said.append("a"), lambda: said.append("b")], n_runs=2, n_warmup=1, n_again=2)
+    assert "".join(said) == "ab" + 2 * "aaabbb"
+    assert first["n"] == second["n"] == 2
 
 
 class FakeTime:
