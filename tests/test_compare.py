@@ -235,3 +235,31 @@ def test_models_of_one_text_are_told_apart_by_their_labels(tmp_path):
     assert [task.label for task in load(tmp_path, only=("cnn_mini",), models=entries).tasks] == ["alone", "taught"]
     with pytest.raises(ConfigError, match="cnn_mini names several models"):
         load(tmp_path, models=["cnn_mini", "cnn_mini"])
+
+
+def test_without_the_accuracy_that_counts_the_plot_is_empty(tmp_path):
+    results.plot_pareto(ROWS, planning.Protocol("elsewhere", "elsewhere", {}), tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text, message", [('{"spl', "cannot be read as JSON"), ('{"rows": []}', "not the result of")])
+def test_a_result_that_is_damaged_or_of_another_kind_is_named(tmp_path, monkeypatch, text, message):
+    plan = load(tmp_path)
+    monkeypatch.setattr(results, "is_finished", lambda task: True)
+    plan.tasks[0].folder.mkdir(parents=True)
+    (plan.tasks[0].folder / planning.RESULT_FILE).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        results.read_results(plan.tasks, plan.protocols)
+
+
+def test_figures_are_kept_where_no_model_fits(tmp_path, monkeypatch):
+    """The table of days of training is not lost because its models are too large for a use."""
+    large = {**row("large", 0.97, 8.0, n_params=2_000_000), "epochs": [1], "minutes_per_training": 1.0}
+    large |= {"macs": 1, "file": "x", "device": "cpu", "commits": ["a"]}
+    large["accuracy"]["strangers"] |= {"splits": ["a"], "n_splits_planned": 1}
+    monkeypatch.setattr(command, "read_results", lambda *_: [large])
+    monkeypatch.setattr(command, "time_artifacts", lambda *_, **__: [large["latency"]])
+    words = ["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path), "--read-only", "--use-case=production"]
+    with pytest.raises(ConfigError, match="none of 1 models"):
+        command.main([*words, "--results", str(tmp_path / "kept.json")])
+    assert json.loads((tmp_path / "kept.json").read_text())["rows"][0]["group"] == "large"

@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"no protocol {', '.join(unknown)} in {args.config}")
     chosen = [task for task in plan.tasks if task.protocol in (args.protocols or [task.protocol])]
 
+    if args.results:
+        Path(args.results).parent.mkdir(parents=True, exist_ok=True)  # better now than after hours
+
     # 2. Train what is missing.
     if not args.read_only:
         train(chosen, args.data_dir, args.jobs)
@@ -71,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows.sort(key=lambda row: row["latency"]["latency_ms_p50"])
     print(text_table(rows, plan.protocols))
 
-    # 4. Plot and recommendation.
+    # 4. What was measured is kept before a model is looked for, since none may fit; then plot and recommendation.
+    words = ["python", "-m", "edgedigit.compare", "--config", args.config, "--run-dir", args.run_dir]
+    if args.results:
+        write_json(args.results, result_of(rows, plan, shlex.join(words), Path(args.results).stem))
     plot = Path(args.plot) if args.plot else run_dir / "pareto.png"
     plot_pareto(rows, plan.headline, plot)
     best, why = recommend(rows, args.use_case, plan.headline.name)
@@ -80,10 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title} {accuracy} %, "
         f"{best['latency']['latency_ms_p50']:.3f} ms, {best['n_params']:,} parameters"
     )
-    words = ["python", "-m", "edgedigit.compare", "--config", args.config, "--run-dir", args.run_dir]
-    result = result_of(rows, plan, shlex.join(words), Path(args.results or "architectures").stem)
-    if args.results:
-        write_json(args.results, result)
     print_json({"recommended": best["model"], "use_case": args.use_case, "plot": str(plot), "models": rows})
     return 0
 

@@ -15,21 +15,30 @@ from edgedigit.errors import ConfigError
 from edgedigit.figures import new_figure, save_png
 from edgedigit.metrics import accuracy_row
 
+RESULT_KEYS = {
+    "split",
+    "seed",
+    "accuracy",
+    "unseen_speakers",
+    "n_params",
+    "macs",
+    "epochs",
+    "seconds",
+    "device",
+    "commit",
+}
+
 
 def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[dict]:
     """One row a model that has been trained: sizes, cost of training, and per protocol its pooled accuracy.
 
     Raises:
-        ConfigError: if nothing has been trained, or something with other settings.
+        ConfigError: if nothing has been trained, or something with other settings, or a result is damaged.
     """
     rows = []
     for label in dict.fromkeys(task.label for task in tasks):
         own = [task for task in tasks if task.label == label]
-        found = [
-            (task, json.loads((task.folder / RESULT_FILE).read_text(encoding="utf-8")))
-            for task in own
-            if is_finished(task)
-        ]
+        found = [(task, _read_result(task)) for task in own if is_finished(task)]
         if not found:
             continue
         first = found[0][1]
@@ -55,6 +64,19 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
     if not rows:
         raise ConfigError("nothing has been trained yet; leave --read-only out")
     return rows
+
+
+def _read_result(task: Task) -> dict:
+    path = task.folder / RESULT_FILE
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} cannot be read as JSON ({error}); remove it and run the same command again"
+        ) from None
+    if not (isinstance(result, dict) and result.keys() >= RESULT_KEYS):
+        raise ConfigError(f"{path} is not the result of a training; remove it and run the same command again")
+    return result
 
 
 def _over_seeds(title: str, results: Sequence[dict]) -> dict:
@@ -127,7 +149,8 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
         colour = "tab:blue" if on_front else "tab:gray"
         axes.errorbar(latency_ms, accuracy, [[below], [above]], fmt="o", color=colour, capsize=2, lw=0.8)
         axes.annotate(row["model"], (latency_ms, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
-    axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
+    if front:
+        axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
     axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
