@@ -450,6 +450,14 @@ def test_resuming_with_other_settings_names_them(tmp_path):
         make_trainer(tmp_path, epochs=1, resolved={"seed": 1, "data": {"split": "all"}}).resume()
 
 
+def test_resuming_on_other_recordings_is_refused(tmp_path):
+    """A folder that has grown, or another one: speakers are dealt anew, and one who validates now may have trained."""
+    make_trainer(tmp_path, epochs=1).run()
+    with pytest.raises(ModelError, match="other recordings and may have heard"):
+        make_trainer(tmp_path, epochs=1, recordings=tones(34)).resume()
+    assert make_trainer(tmp_path, epochs=1, recordings=tones(32)[::-1]).resume()  # whatever their order
+
+
 class Dangerous:
     def __reduce__(self):
         return (print, ("code in a checkpoint was run",))

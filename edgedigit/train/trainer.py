@@ -179,7 +179,7 @@ class Trainer:
         """Continue from `<phase>.last.pt` if there is one; True if there was.
 
         Raises:
-            ModelError: if the checkpoint is damaged or belongs to another configuration.
+            ModelError: if the checkpoint is damaged or belongs to another configuration or other recordings.
         """
         path = self._path("last")
         if path is None or not path.exists():
@@ -193,6 +193,11 @@ class Trainer:
             differing = sorted(key for key in now if before[key] != now[key])
             raise ModelError(
                 f"{path} was trained with other settings ({', '.join(differing)}); "
+                "resume with the same ones or start in another --run-dir"
+            )
+        if saved.get("recordings", self.trained_on) != self.trained_on:  # older checkpoints do not say which
+            raise ModelError(
+                f"{path} was trained on other recordings and may have heard who is held out now; "
                 "resume with the same ones or start in another --run-dir"
             )
         self.model.load_state_dict(saved["raw_state"])
