@@ -370,7 +370,7 @@ def read_settings(path: str | Path) -> dict:
 
 
 def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str] = ()) -> Config:
-    """Change a configuration by `key.path=value` settings.
+    """Change a configuration by `key.path=value` settings, as if all came at once: teachers and their weights, say.
 
     Args:
         overrides: such as "fit_student.lr=3e-3"; values are read as YAML.
@@ -381,6 +381,7 @@ def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str
     """
     import yaml
 
+    changes: dict = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -393,8 +394,12 @@ def apply_overrides(config: Config, overrides: Sequence[str], only: Sequence[str
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"override {override!r}: the value is not valid YAML") from None
-        config = with_setting(config, key.strip(), value)
-    return config
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        if "student" in value and "student" in changes:  # in their order: another name drops options given before
+            config, changes = with_settings(config, changes), {}
+        changes = merged(changes, value)
+    return with_settings(config, changes)
 
 
 def with_setting(config: Config, key: str, value: object) -> Config:

@@ -315,3 +315,17 @@ def test_differences_are_what_a_file_has_to_state(tmp_path, overrides):
     stated = differences(config)
     assert set(stated) == {override.partition("=")[0].split(".")[0] for override in overrides}
     assert load_config(written(tmp_path, json.dumps(stated))) == config
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_that_need_each_other_come_in_any_order(order):
+    settings = ["distill.teacher_weights=[1, 3]", "teachers=[resnet_se, effnet]"][::order]
+    assert load_config(None, settings).distill.teacher_weights == (1.0, 3.0)
+    settings = ["fit_student.class_weights=[1, 2]", "data.labels=[0, 1]"][::order]
+    assert load_config(None, settings).fit_student.class_weights == (1.0, 2.0)
+
+
+def test_later_settings_reach_into_earlier_ones():
+    config = load_config(None, ["student=ds_cnn:depth=2", "student.kwargs.width=16", "seed=1", "seed=2"])
+    assert (config.student.name, config.student.kwargs, config.seed) == ("ds_cnn", {"depth": 2, "width": 16}, 2)
+    assert load_config(None, ["student.kwargs.width=16", "student=ds_cnn"]).student.kwargs == {}

@@ -146,7 +146,7 @@ def test_models_are_named_with_their_options():
 
 def test_no_name_is_no_model(alone, capsys):
     assert call("train_distill", "--model", "") == 2  # an empty variable of a shell, not the default recipe
-    assert "unknown model ''" in one_line(capsys)
+    assert "student is None" in one_line(capsys)
 
 
 @pytest.mark.parametrize(
