@@ -49,11 +49,12 @@ def _read_csv(path: Path) -> np.ndarray:
         rows = [row for row in csv.reader(handle) if row]
     if not rows:
         return np.zeros((0, 1))
-    kept = range(len(rows[0]))
+    width = len(rows[0])
+    kept = range(width)
     if not _is_number(rows[0][0]):
         header = [name.strip().lower() for name in rows.pop(0)]
         kept = [column for column, name in enumerate(header) if name not in TIME_COLUMNS]
-    return np.array([[float(row[column]) for column in kept] for row in _of_one_length(rows)]).reshape(-1, len(kept))
+    return np.array([[float(row[column]) for column in kept] for row in _of_length(rows, width)]).reshape(-1, len(kept))
 
 
 def _is_number(text: str) -> bool:
@@ -64,10 +65,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _of_one_length(rows: list[list[str]]) -> list[list[str]]:
+def _of_length(rows: list[list[str]], width: int) -> list[list[str]]:
     for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} has {len(row)} values, the first has {len(rows[0])}")
+        if len(row) != width:
+            raise ValueError(f"row {number} has {len(row)} values, the first line has {width}")
     return rows
 
 

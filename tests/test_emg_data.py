@@ -65,7 +65,8 @@ def test_a_csv_may_name_its_columns_and_its_time_is_no_channel(tmp_path):
     "name, content, words",
     [
         ("a.csv", "1,2\n3,x\n5,6\n", "cannot be read as numbers"),
-        ("a.csv", "1,2\n3\n5,6\n", "row 2 has 1 values, the first has 2"),
+        ("a.csv", "1,2\n3\n5,6\n", "row 2 has 1 values, the first line has 2"),
+        ("a.csv", "chin,throat\n1\n2\n3\n", "row 1 has 1 values, the first line has 2"),
         ("a.csv", "", "no samples"),
         ("a.csv", "1,2\n3,nan\n5,6\n", "NaN or infinite"),
         ("a.csv", "1,2,3\n4,5,6\n", "more channels than samples"),
