@@ -24,7 +24,7 @@ from edgedigit.train.devices import autocast_type
 from edgedigit.train.optimizers import make_optimizer, make_schedulers, one_cycle
 from edgedigit.train.pipeline import progress_bar
 from edgedigit.train.scoring import fit_temperature, predict_logits
-from edgedigit.train.trainer import Ensemble, Trainer
+from edgedigit.train.trainer import Averager, Ensemble, Trainer
 
 
 def logits(n=5, seed=0):
@@ -580,6 +580,19 @@ def test_an_error_does_not_stand_behind_an_unfinished_bar(capsys):
     assert "3/8, loss 1.0 50 clips/s 0:00:07 left" in shown
     assert shown.count("0:00") == 1
     assert erased.strip() == end == ""
+
+
+def test_statistics_of_norms_are_averaged_like_the_weights_they_belong_to():
+    norm = nn.BatchNorm1d(2)
+    average = Averager(norm, decay=0.5)
+    for step, value in enumerate((8.0, 4.0), start=8):  # from step 8 on, the decay is the one that was asked for
+        for of_norm in (norm.weight.data, norm.running_mean):
+            of_norm.fill_(value)
+        norm.num_batches_tracked += 1
+        average.update(norm, step)
+    assert average.model.running_mean.tolist() == [4.0, 4.0]  # 0, then 4, then 4
+    assert average.model.weight.tolist() == [4.25, 4.25]  # 1, then 4.5, then 4.25
+    assert average.model.num_batches_tracked == 2
 
 
 def test_averaged_weights_follow_the_trained_ones():

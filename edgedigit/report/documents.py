@@ -19,7 +19,7 @@ from pathlib import Path
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
 
-DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md", "docs/training.md")
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md", "docs/emg.md", "docs/training.md")
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"

@@ -68,7 +68,7 @@ class Ensemble(nn.Module):
 
 
 class Averager:
-    """Exponential moving average of weights; norm statistics are taken as they are."""
+    """Exponential moving average of weights and of norms' statistics, which have to fit the weights."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.model = deepcopy(model).requires_grad_(False)
@@ -77,10 +77,12 @@ class Averager:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))  # the first steps are not worth remembering
-        for averaged, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            averaged.lerp_(current, 1 - decay)
-        for averaged, current in zip(self.model.buffers(), model.buffers(), strict=True):
-            averaged.copy_(current)
+        averages, values = self.model.state_dict(), model.state_dict()
+        for name, averaged in averages.items():
+            if averaged.is_floating_point():
+                averaged.lerp_(values[name], 1 - decay)
+            else:  # a norm's count of batches
+                averaged.copy_(values[name])
 
 
 class Trainer:
