@@ -30,10 +30,15 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object per word and nothing else")
+    parser.add_argument(
+        "--reject-below", type=float, metavar="P", help="say no digit below this probability; default: the model's"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; default 1")
     args = parser.parse_args(argv)
     if args.top_k < 1:
         parser.error(f"--top-k is {args.top_k}, expected 1 or more")
+    if args.reject_below is not None and not 0 <= args.reject_below <= 1:
+        parser.error(f"--reject-below is {args.reject_below}, expected a probability, 0 to 1")
     if "" in args.inputs:
         parser.error("an INPUT is empty; name an audio file or a folder")
     if args.mic and args.inputs:
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1. The model.
     from edgedigit.runtime import Recognizer
 
-    recognizer = Recognizer(args.model, args.threads)
+    recognizer = Recognizer(args.model, args.threads, args.reject_below)
     signal = recognizer.info.signal
     if signal.kind == "emg" and (args.mic or not args.inputs):
         raise InputError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgedigit.errors import ConfigError
-from edgedigit.labels import DIGITS
+from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.spec import Signal
 
 
@@ -44,6 +44,43 @@ SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
 LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
 FOLD_UNITS = ("speaker", "session", "recording")
+UNKNOWN_KINDS = ("words", "sentences", "cut", "noise", "floor")
+
+
+@dataclass(frozen=True)
+class UnknownConfig:
+    """What is drawn for `_unknown_`, where `data.labels` names it; without it nothing here has any effect.
+
+    The first five are shares of all clips drawn in training, 0.30 together: more than the eleventh part of one label
+    among eleven, as rooms hold more of it than of digits, and little enough that each digit keeps 7 clips of 100.
+    """
+
+    words: float = 0.12  # recordings of other words: nearest to digits, so the most
+    sentences: float = 0.06  # random windows of longer recordings: real streams, but a digit word may be among them
+    cut: float = 0.06  # digits of which little is left, as where a recording begins or ends within a word
+    noise: float = 0.04  # recorded noise alone (`data.noises`); where there is none, noise floor instead
+    floor: float = 0.02  # coloured hiss alone, what a microphone hears of an empty room
+    sentence_s: float = 3.5  # recordings longer than this are sentences; wake words come in 3 s
+    cut_keep: tuple[float, float] = (0.15, 0.45)  # share of the word that is left; from half on it may be recognised
+    floor_db: tuple[float, float] = (-90.0, -40.0)  # dBFS; -90 is one step of 16 bits
+    test_fraction: float = 0.4  # of speakers who say other words alone; they never train. Hours are what tests lack
+
+    def __post_init__(self):
+        shares = {kind: getattr(self, kind) for kind in UNKNOWN_KINDS}
+        _share(**{f"data.unknown.{key}": value for key, value in shares.items()})
+        if not 0 < sum(shares.values()) < 1:
+            raise ConfigError(
+                f"data.unknown's shares {', '.join(shares)} sum to {sum(shares.values()):g}, expected above 0, below 1"
+            )
+        _share(**{"data.unknown.test_fraction": self.test_fraction})
+        low, high = self.cut_keep
+        if not 0 < low <= high < 1:
+            raise ConfigError(f"data.unknown.cut_keep is {[low, high]}, expected two shares of a word, the lower first")
+        low, high = self.floor_db
+        if not low <= high <= 0:
+            raise ConfigError(f"data.unknown.floor_db is {[low, high]}, expected dBFS, the lower bound first")
+        if not self.sentence_s > 0:
+            raise ConfigError(f"data.unknown.sentence_s is {self.sentence_s}, expected more than 0 seconds")
 
 
 @dataclass(frozen=True)
@@ -53,7 +90,8 @@ class DataConfig:
     sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
     signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
     noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
-    labels: tuple[str, ...] = DIGITS
+    labels: tuple[str, ...] = DIGITS  # with _unknown_ among them, recordings of all other words have that label
+    unknown: UnknownConfig = UnknownConfig()  # what it is trained on
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
     fold_by: str = "speaker"  # what kfold deals and never divides; or session, or recording: of people who also train
@@ -65,6 +103,8 @@ class DataConfig:
         _at_least(0, seed=self.seed)
         _one_of(FOLD_UNITS, fold_by=self.fold_by)
         _share(validation_fraction=self.validation_fraction)
+        if NON_DIGIT in self.labels and self.signal.kind != "audio":
+            raise ConfigError(f"data.labels names {NON_DIGIT}, which is for audio alone; EMG has recordings of rest")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from edgedigit.data import load_recordings
 from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.figures import confusion_figure, save_png
-from edgedigit.labels import DIGITS
+from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
 from edgedigit.train.pipeline import (
@@ -152,7 +152,10 @@ def over_folds(folds: Mapping[str, Sequence[dict]], stage: str) -> dict:
     Returns:
         `rows` as `metrics.accuracy_row` makes them, `accuracy_mean` and `accuracy_sd`.
     """
-    counted = {name: [row for row in answers if row["stage"] == stage] for name, answers in folds.items()}
+    counted = {
+        name: [row for row in answers if row["stage"] == stage and row["label"] != NON_DIGIT]
+        for name, answers in folds.items()
+    }
     rows = [_row(f"fold {name}", answers) for name, answers in counted.items()]
     accuracies = [row["accuracy"] for row in rows]
     return {"rows": rows, "accuracy_mean": mean(accuracies), "accuracy_sd": stdev(accuracies)}
@@ -179,11 +182,15 @@ def _origin(answers: Sequence[dict]) -> str:
 def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
     """Rows of the result: macro over digits, all clips (at other stages too), by source, speaker and digit.
 
+    Clips of `_unknown_` have a row of their own, at the end, and count in no other.
+
     Args:
         answers: of all folds.
         stage: "int8", "pruned" or "student".
         chosen_on: speakers on whom the recipe was chosen; a second macro row leaves them out.
     """
+    others = [row for row in answers if row["stage"] == stage and row["label"] == NON_DIGIT]
+    answers = [row for row in answers if row["label"] != NON_DIGIT]
     counted = [row for row in answers if row["stage"] == stage]
 
     labels = sorted({row["label"] for row in counted})
@@ -208,7 +215,7 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
     if 1 < len(speakers) <= 12:
         rows += by_speaker
-    return rows + digits
+    return rows + digits + ([_row(f"label {NON_DIGIT}", others)] if others else [])
 
 
 def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> set[str]:

@@ -7,4 +7,5 @@ DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 DIGIT_OF_WORD = dict(zip(DIGIT_WORDS, DIGITS, strict=True))
 
 NON_DIGIT = "_unknown_"
-"""Label of a recording that holds something other than one of the wanted words."""
+"""Label of whatever is none of the wanted words: other words, parts of digits, noise, silence. A model that has it
+answers nothing where it wins."""

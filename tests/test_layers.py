@@ -20,7 +20,7 @@ ROWS = (
     ("compress",),
     ("export",),
     ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
-    ("crossval", "tune"),
+    ("crossval", "tune", "detection"),
     ("bench",),
     ("compare",),
 )

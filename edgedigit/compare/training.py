@@ -18,6 +18,7 @@ from edgedigit.compress.prune import count_macs, folded_parameters
 from edgedigit.config import Config
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError, EdgedigitError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.train import pipeline, scoring
@@ -65,7 +66,8 @@ def run_task(task: Task, data_dir: str | None) -> str:
     scoring.write_answers(task.folder / "answers.csv", answers)
     _export(config, model, material, task.folder / MODEL_FILE)
     heard = {r.speaker for track in material.tracks for r in track.train}
-    row = accuracy_row(task.split, int((predictions == targets).sum()), len(targets))
+    counted = [r.label != NON_DIGIT for r in material.test]  # architectures are compared on digits
+    row = accuracy_row(task.split, int((predictions == targets)[counted].sum()), sum(counted))
     log = (task.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     write_json(
         path,

@@ -15,6 +15,7 @@ from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
@@ -145,6 +146,9 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
     shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     confidence = 1 / shifted.sum(axis=1)  # of the answer, whose shifted score is 1
     right = logits.argmax(axis=1) == targets
+    labels = config.data.labels
+    if NON_DIGIT in labels:  # what is right there is answered with nothing in any case
+        right &= targets != labels.index(NON_DIGIT)
     reject_below = float(np.quantile(confidence[right], 1 - KEPT_OF_CORRECT)) if right.any() else 0.0
     return {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
 

@@ -10,7 +10,7 @@ from edgedigit.data import audiomnist, emg_folder, emg_simulated, folder, fsdd, 
 from edgedigit.data.download import find_data_dir, locate
 from edgedigit.data.recording import SIMULATED, SYNTH, Recording, read_entries, with_labels
 from edgedigit.errors import ConfigError, DataError
-from edgedigit.labels import DIGITS
+from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.spec import Signal
 
 __all__ = ["SOURCES", "Recording", "find_data_dir", "load_recordings"]
@@ -80,7 +80,7 @@ def _load(
         return _load_emg(source, kind, argument, root, labels, signal, progress)
     sample_rate = signal.sample_rate
     if source == SYNTH or (kind == SYNTH and argument.isdecimal()):
-        words = DIGITS if labels is None else labels
+        words = DIGITS if labels is None else [label for label in labels if label != NON_DIGIT]  # no word to be read
         return synth.load(words, int(argument or synth.N_PER_WORD), sample_rate=sample_rate, progress=progress)
     if kind in CORPORA and not argument:
         entries = CORPORA[kind].entries(locate(CORPORA[kind].CORPUS, root, download, progress))

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigit.audio import fix_length
-from edgedigit.config import AugmentConfig
+from edgedigit.config import AugmentConfig, UnknownConfig
 from edgedigit.data.augment import Augmenter
 from edgedigit.data.emg_augment import EmgAugmenter
 from edgedigit.data.recording import Recording
+from edgedigit.data.unknown import Draws
 from edgedigit.emg import fit_window
 from edgedigit.errors import DataError
+from edgedigit.labels import NON_DIGIT
 
 ORDER, CLIPS = 1, 2  # streams of random numbers that must not meet: order of an epoch, augmentation of a batch
 
@@ -90,9 +92,10 @@ class TrainingBatches:
         noises: recorded noises, (T_i,) each.
         seed: of order and augmentation.
         augmenter: of EMG; None: that of audio.
+        unknown: what `_unknown_` is drawn from, where it is among the labels; the others stay balanced as ever.
 
     Raises:
-        DataError: if there are no recordings, or a label has none.
+        DataError: if there are no recordings, or a label or a kind of `_unknown_` has none.
     """
 
     def __init__(
@@ -107,8 +110,9 @@ class TrainingBatches:
         noises: Sequence[np.ndarray] = (),
         seed: int = 0,
         augmenter: EmgAugmenter | None = None,
+        unknown: UnknownConfig | None = None,
     ):
-        missing = sorted(set(labels) - {recording.label for recording in recordings})
+        missing = sorted(set(labels) - {recording.label for recording in recordings} - {NON_DIGIT})
         if missing:
             raise DataError(
                 f"no training recording of {', '.join(missing)} among {len(recordings)}; "
@@ -125,7 +129,14 @@ class TrainingBatches:
         several = len({recording.source for recording in recordings}) > 1 or samples_per_epoch > 0
         self.weights = balanced_weights(recordings) if several else None
         index = {label: i for i, label in enumerate(labels)}
-        self.targets = np.eye(len(labels), dtype=np.float32)[[index[r.label] for r in recordings]]
+        rows = [index[r.label] for r in recordings]
+        self.draws = None  # plain recordings alone
+        if NON_DIGIT in labels:
+            weights = balanced_weights(recordings)
+            self.draws = Draws(recordings, weights, unknown or UnknownConfig(), noises, n_samples, sample_rate)
+            self.weights = self.draws.weights
+            rows += [index[NON_DIGIT]] * (len(self.weights) - len(rows))
+        self.targets = np.eye(len(labels), dtype=np.float32)[rows]
         self.augmenter = augmenter or Augmenter(
             augment, n_samples, sample_rate, noises, [recording.waveform for recording in recordings]
         )
@@ -149,7 +160,7 @@ class TrainingBatches:
         if self.weights is None:
             order = rng.permutation(len(self.recordings))[:n_drawn]
         else:
-            order = rng.choice(len(self.recordings), n_drawn, p=self.weights)
+            order = rng.choice(len(self.weights), n_drawn, p=self.weights)
         order = order.reshape(self.n_batches, self.batch_size)
         with ThreadPoolExecutor(1) as pool:
             self.waited_s = 0.0
@@ -164,6 +175,13 @@ class TrainingBatches:
 
     def _make(self, rows: np.ndarray, epoch: int, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, CLIPS, epoch, step])
-        waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
-        waveforms, targets = self.augmenter.mix(waveforms, self.targets[rows], rng)
+        if self.draws is None:
+            waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
+            waveforms, targets = self.augmenter.mix(waveforms, self.targets[rows], rng)
+        else:
+            waveforms = self.augmenter([self.draws.waveform(row, rng) for row in rows], rng)
+            targets = self.targets[rows]
+            of_digits = self.draws.is_digit[rows]
+            for part in (of_digits, ~of_digits):  # a digit over a noise or a word is still that digit
+                waveforms[part], targets[part] = self.augmenter.mix(waveforms[part], targets[part], rng)
         return Batch(waveforms.astype(np.float32, copy=False), targets.astype(np.float32, copy=False))

@@ -30,8 +30,8 @@ def entries(folder: Path) -> list[Entry]:
 
     With a `manifest.csv` (or when `folder` is itself a CSV file), its rows: columns file, label, speaker, source and,
     optionally, split. Files are relative to the manifest; a row that is repeated counts once. Without one, every
-    audio file in `label/`, all by one unknown speaker, since nothing says otherwise. Labels may be digits or their
-    English names.
+    audio file in `label/`, all by one unknown speaker, since nothing says otherwise; a folder that has no such files
+    either may be part of one with a manifest, whose rows below it count. Labels may be digits or their English names.
 
     Raises:
         DataError: if the folder, a column, a value or a file is missing, or there are no recordings.
@@ -57,6 +57,8 @@ def _from_subfolders(folder: Path) -> list[Entry]:
         for path in sorted(folder.glob("*/*"))
         if path.suffix.lower() in AUDIO_SUFFIXES
     ]
+    if not found and (folder.parent / MANIFEST).is_file():
+        found = [entry for entry in _from_manifest(folder.parent / MANIFEST) if entry.path.is_relative_to(folder)]
     if not found:
         raise DataError(f"{folder} holds neither {MANIFEST} nor label/recording files; expected one of the two layouts")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from edgedigit.data.audiomnist import TEST_SPEAKERS, speaker_name
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
+from edgedigit.labels import NON_DIGIT
 
 MAX_OVERSHOOT = 1.5  # one speaker may make a source's validation this many times as large as asked for
 
@@ -208,6 +210,37 @@ def everything(recordings: Sequence[Recording]) -> Split:
     )
 
 
+def in_name_order(speakers: Iterable[str]) -> list[str]:
+    """Speakers in an order that looks random and depends on their names alone: the same in every program.
+
+    Source: Speech Commands' `which_set`, here with CRC-32.
+    """
+    return sorted(set(speakers), key=lambda name: (zlib.crc32(name.encode()), name))
+
+
+def hold_out_non_digits(recordings: Sequence[Recording], split: Split, fraction: float) -> Split:
+    """Move speakers of other words from training to the test, so that false accepts are counted on strangers.
+
+    Those whose every recording is of other words, `fraction` of them in each source, but never all: who says digits
+    as well is worth more in training.
+
+    Args:
+        recordings: what `split` points into.
+        split: before validation is cut.
+        fraction: of those speakers, 0 to below 1.
+    """
+    of_digits = {recording.speaker for recording in recordings if recording.label != NON_DIGIT}
+    speakers = defaultdict(set)
+    for recording in (recordings[index] for index in split.train):
+        if recording.speaker not in of_digits:
+            speakers[recording.source].add(recording.speaker)
+    held: set[str] = set()
+    for names in speakers.values():
+        held |= set(in_name_order(names)[: min(len(names) - 1, round(fraction * len(names)))])
+    moved = [index for index in split.train if recordings[index].speaker in held]
+    return Split(np.setdiff1d(split.train, moved), split.validation, np.union1d(split.test, moved).astype(np.int64))
+
+
 def cut_validation(
     recordings: Sequence[Recording], train: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -337,6 +370,7 @@ def make_split(
     seed: int,
     fold_sources: Sequence[str] = (),
     fold_by: str = "speaker",
+    non_digit_test: float = 0.0,
 ) -> Split:
     """Split by a scheme written as text, cut validation where the scheme brings none, and check that nothing crosses.
 
@@ -347,12 +381,15 @@ def make_split(
         seed: of folds and validation.
         fold_sources: whose speakers kfold deals; empty deals those of all.
         fold_by: what kfold deals, one of `UNITS`.
+        non_digit_test: share of the speakers of other words alone who test, see `hold_out_non_digits`.
 
     Raises:
         ConfigError: if the scheme is unknown or its numbers are.
         DataError: if the recordings cannot be split that way.
     """
     split = _apply(recordings, scheme, seed, fold_sources, fold_by)
+    if any(recording.label == NON_DIGIT for recording in recordings):
+        split = hold_out_non_digits(recordings, split, non_digit_test)
     if not split.validation.size:
         split = Split(*cut_validation(recordings, split.train, validation_fraction, seed), split.test)
     check_disjoint(recordings, split, is_speaker_disjoint(scheme, fold_by))

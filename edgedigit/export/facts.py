@@ -9,6 +9,7 @@ from dataclasses import asdict
 from edgedigit import __version__
 from edgedigit.config import Config
 from edgedigit.data.recording import Recording
+from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.runtime import VadOptions
 
@@ -25,7 +26,7 @@ def model_facts(config: Config, model: WaveformModel, calibration: dict, recordi
 
     Returns:
         Plain values: labels, sample_rate (Hz), n_samples, version, thresholds, training_data, licence, frontend; and
-        signal, where it is not audio.
+        signal, where it is not audio, and reject_label, where one of the labels means that nothing is answered.
     """
     signal = model.spec.signal
     thresholds = {"reject_below": calibration["reject_below"]}
@@ -44,4 +45,5 @@ def model_facts(config: Config, model: WaveformModel, calibration: dict, recordi
         "licence": LICENCE,
         "frontend": model.spec.to_dict(),
         **({"signal": asdict(signal)} if signal.kind != "audio" else {}),
+        **({"reject_label": NON_DIGIT} if NON_DIGIT in config.data.labels else {}),
     }

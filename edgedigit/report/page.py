@@ -14,6 +14,7 @@ from edgedigit import features
 from edgedigit.audio import fix_length, write_wav
 from edgedigit.errors import EdgedigitError, InputError, MissingDependencyError
 from edgedigit.figures import confusion_figure, save_png, svg_text
+from edgedigit.labels import NON_DIGIT
 from edgedigit.metrics import confusion_matrix
 from edgedigit.report import plots
 from edgedigit.report.evaluation import Clip, answer_clips, hardest, load_evaluations, pruning_points
@@ -218,12 +219,13 @@ def _part(run: Run, name: str, answers: Sequence[dict], clips: Sequence[Clip], f
     counts = confusion_matrix(pairs[:, 0], pairs[:, 1], len(labels))
     save_png(confusion_figure(counts, labels), folder / f"confusion_{name.partition(',')[0]}.png")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    speakers = sorted(accuracy_by(rows, "speaker"), key=lambda row: (row["accuracy"], -row["n"]))
+    digits = [row for row in rows if row["label"] != NON_DIGIT] or rows  # which stands by itself, among the labels
+    speakers = sorted(accuracy_by(digits, "speaker"), key=lambda row: (row["accuracy"], -row["n"]))
     own = [clip for clip in clips if clip.part == name and run.config.data.signal.kind == "audio"]
     return Part(
         run.title(name),
-        accuracy_by(rows, lambda row: "all clips")[0],
-        [("digit", accuracy_by(rows, "label")), ("source", accuracy_by(rows, "source")), ("speaker", speakers)],
+        accuracy_by(digits, lambda row: "all clips")[0],
+        [("digit", accuracy_by(rows, "label")), ("source", accuracy_by(digits, "source")), ("speaker", speakers)],
         [list(zip(map(int, c), map(float, s), strict=True)) for c, s in zip(counts, shares, strict=True)],
         [_card(clip) for clip in hardest(own, n_clips)],
         [] if own else [row for row in rows if row["label"] != row["answer"]],

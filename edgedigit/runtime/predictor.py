@@ -33,7 +33,7 @@ class Prediction:
     """What the model heard in one clip."""
 
     label: str
-    """The likeliest label."""
+    """The likeliest label; `_unknown_`, where the model has it, for what is no digit. Heed `rejected`."""
     probability: float
     """Calibrated probability of `label`."""
     probabilities: dict[str, float]
@@ -61,6 +61,11 @@ class ModelInfo:
     metadata: dict[str, str]  # everything, as stored
     signal: Signal  # what the model takes; audio, where the file does not say
 
+    @property
+    def reject_label(self) -> str | None:
+        """The label that stands for no digit, which is answered with nothing; None where the model has none."""
+        return NON_DIGIT if NON_DIGIT in self.labels else None
+
 
 class Recognizer:
     """Recognises one spoken word per clip.
@@ -68,6 +73,11 @@ class Recognizer:
     Args:
         model: path of an ONNX file; None: the shipped model.
         threads: threads of the network. One is fastest on models this small.
+        reject_below: probability under which answers are rejected, between 0 and 1; None: the model's own. Where false
+            alarms are dear, `python -m edgedigit.detection` says what each threshold costs.
+
+    A model may have the label `_unknown_` for other words, noise and parts of digits. Where it wins, or no digit
+    reaches `reject_below`, the answer is `rejected`: files, folders, streams and the microphone then say no digit.
 
     Attributes:
         path: the model file.
@@ -84,7 +94,9 @@ class Recognizer:
         '7'
     """
 
-    def __init__(self, model: str | os.PathLike | None = None, threads: int = 1):
+    def __init__(self, model: str | os.PathLike | None = None, threads: int = 1, reject_below: float | None = None):
+        if reject_below is not None and not 0 <= reject_below <= 1:
+            raise InputError(f"reject_below is {reject_below}, expected a probability, 0 to 1")
         if not 1 <= threads <= MAX_THREADS:
             raise InputError(f"threads is {threads}, expected 1 to {MAX_THREADS}")
         self.path = default_model() if model is None else Path(model)
@@ -94,11 +106,13 @@ class Recognizer:
             verify_manifest(self.path)
         self._session = _open_session(self.path, threads)
         self.info = _read_info(self.path, self._session)
+        self._reject_below = reject_below
 
     @property
     def reject_below(self) -> float:
         """Predictions less probable than this are marked as rejected."""
-        return float(self.info.thresholds.get("reject_below", 0.0))
+        own = float(self.info.thresholds.get("reject_below", 0.0))
+        return own if self._reject_below is None else self._reject_below
 
     def predict(self, audio: Audio | Sequence[Audio], sample_rate: int | None = None) -> Prediction | list[Prediction]:
         """Recognise one clip, or each clip of a list.
@@ -165,7 +179,7 @@ class Recognizer:
             label=label,
             probability=probability,
             probabilities=dict(zip(self.info.labels, row.tolist(), strict=True)),
-            rejected=bool(silent) or probability < self.reject_below or label == NON_DIGIT,
+            rejected=bool(silent) or probability < self.reject_below or label == self.info.reject_label,
             latency_ms=latency_ms,
         )
 

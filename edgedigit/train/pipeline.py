@@ -116,7 +116,15 @@ def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarra
 
 def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
     """The split that a configuration names."""
-    return make_split(recordings, data.split, validation_fraction, data.seed, data.fold_sources, data.fold_by)
+    return make_split(
+        recordings,
+        data.split,
+        validation_fraction,
+        data.seed,
+        data.fold_sources,
+        data.fold_by,
+        data.unknown.test_fraction,
+    )
 
 
 def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
@@ -320,6 +328,7 @@ def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.n
         noises,
         seed,
         augmenter,
+        config.data.unknown,
     )
 
 

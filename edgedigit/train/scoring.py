@@ -13,6 +13,7 @@ from torch import nn
 
 from edgedigit.data.recording import Recording
 from edgedigit.errors import InputError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 
@@ -61,6 +62,9 @@ def accuracy_rows(
 ) -> list[dict]:
     """Accuracy over all recordings, then by source where there are several, and by speaker where there are few.
 
+    Recordings of `_unknown_` have a row of their own, at the end, and count in no other: they are right where nothing
+    was answered. A digit that was taken for one of them is wrong.
+
     Args:
         part: what the recordings are, such as "test"; heads every row's group.
         predictions: (n,) indices into `labels`.
@@ -69,6 +73,13 @@ def accuracy_rows(
         Rows as `metrics.accuracy_row` makes them.
     """
     right = np.array([labels[p] == r.label for p, r in zip(predictions, recordings, strict=True)])
+    others = np.array([r.label == NON_DIGIT for r in recordings])
+    if others.any():
+        last = accuracy_row(f"{part}, {NON_DIGIT}", int(right[others].sum()), int(others.sum()))
+        digits = np.flatnonzero(~others)
+        if not len(digits):
+            return [last]
+        return [*accuracy_rows(part, [recordings[i] for i in digits], np.asarray(predictions)[digits], labels), last]
     rows = [accuracy_row(part, int(right.sum()), len(right))]
     for attribute in ("source", "speaker"):
         values = np.array([getattr(recording, attribute) for recording in recordings])

@@ -18,7 +18,8 @@ from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
 from edgedigit.data.dataset import TrainingBatches, fingerprint
-from edgedigit.errors import ConfigError, ModelError
+from edgedigit.errors import ConfigError, DataError, ModelError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
@@ -376,16 +377,23 @@ class Trainer:
             return True
         targets = self.validation[1]
         right = logits.argmax(axis=1) == targets
-        accuracy = float(right.mean())
+        labels = self.batches.labels
+        counted = targets != labels.index(NON_DIGIT) if NON_DIGIT in labels else np.ones(len(targets), bool)
+        if not counted.all():  # its accuracy stands apart: there is as much of it as one cares to record
+            record["validation_unknown"] = float(right[~counted].mean())
+            if not counted.any():
+                raise DataError(f"validation holds recordings of {NON_DIGIT} alone; choose another data.seed or split")
+        accuracy = float(right[counted].mean())
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_likelihood = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(axis=1))
         loss = float(-log_likelihood.mean())
         record["validation_accuracy"], record["validation_loss"] = accuracy, loss
-        record["validation_macro"] = float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
+        digits = np.unique(targets[counted])
+        record["validation_macro"] = float(np.mean([right[targets == label].mean() for label in digits]))
         # Small validation sets jump from epoch to epoch: among epochs no worse than the best by more than a standard
         # error the last is kept, which the schedule has annealed furthest.
         peak = max(accuracy, self.best["peak"])
-        kept = accuracy >= peak - math.sqrt(peak * (1 - peak) / len(targets))
+        kept = accuracy >= peak - math.sqrt(peak * (1 - peak) / counted.sum())
         fresh = accuracy > self.best["peak"] or loss < self.best["lowest_loss"]
         self.best = {
             **self.best,

@@ -1,0 +1,1 @@
+"""How often a model hears digits where there are none, and what it misses when it hears fewer."""

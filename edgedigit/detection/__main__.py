@@ -1,0 +1,357 @@
+"""How often a model hears digits in speech and noise, and what it misses where that is held to a rate.
+
+python -m edgedigit.detection --positives fsdd folder:digits --speech folder:nondigits/librispeech_tc100 \\
+    --noise folder:noise --words folder:nondigits/speechcmd --results docs/results/detection.json
+
+As wake words are measured: sentences and noise are streamed, with pauses, as from a microphone, and every digit that
+is answered counts as a false accept. One half of the speakers of sentences chooses the threshold that keeps to a rate,
+the other half says what becomes of it. Recordings that the model was trained on are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.data.recording import Recording
+from edgedigit.detection import counting
+from edgedigit.detection.counting import Accept
+from edgedigit.detection.listening import Stream, listen, stream_of
+from edgedigit.detection.material import Heard, halves, heard_by, load_unheard
+from edgedigit.errors import ModelError
+from edgedigit.figures import Line, lines_figure, save_png
+from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.metrics import accuracy_row
+from edgedigit.runtime import Recognizer, VadOptions
+from edgedigit.train.scoring import predict_onnx
+
+RATES_PER_HOUR = (1.0, 10.0, 100.0)
+OWN = "the model's own threshold"
+N_SHOWN = 20  # false accepts that the result lists, the surest first, so that someone may listen to them
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.detection", description=__doc__)
+    parser.add_argument("--model", help="ONNX file (the shipped default)")
+    parser.add_argument("--positives", nargs="+", required=True, metavar="SOURCE", help="digits: fsdd, folder:PATH, …")
+    parser.add_argument("--speech", nargs="+", required=True, metavar="SOURCE", help="sentences without digits")
+    parser.add_argument("--noise", nargs="+", default=[], metavar="SOURCE", help="recorded noise")
+    parser.add_argument("--words", nargs="+", default=[], metavar="SOURCE", help="other words, one in each recording")
+    parser.add_argument(
+        "--far-per-hour",
+        nargs="+",
+        type=float,
+        default=RATES_PER_HOUR,
+        metavar="RATE",
+        help="false accepts per hour of speech that are allowed; the first is the headline (1 10 100)",
+    )
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--results", help="JSON file to write to, for the documents; the curve lies beside it as PNG")
+    parser.add_argument("--title", default="", help="of the table")
+    args = parser.parse_args(argv)
+    if not all(rate > 0 for rate in args.far_per_hour):
+        parser.error(f"--far-per-hour is {args.far_per_hour}, expected rates above 0")
+    if args.results and Path(args.results).suffix != ".json":
+        parser.error(f"--results is {args.results}, expected a .json file; the curve is written beside it as .png")
+    return args
+
+
+class Bench:
+    """The model on every stream, at any threshold.
+
+    What it answers at a threshold of 0 tells what it answers at others, up to that from which it no longer answers
+    early: there words end elsewhere, and the streams are played anew.
+    """
+
+    def __init__(self, model: str | None, streams: dict[str, Stream]):
+        self.model = model
+        self.streams = streams
+        self.open = Recognizer(model, reject_below=0.0)
+        self.early = VadOptions.from_dict(self.open.info.thresholds.get("vad", {})).early_probability
+        self._played: dict[tuple[str, float], list[Accept]] = {}
+
+    def accepts(self, name: str, threshold: float) -> list[Accept]:
+        """Digits answered in a stream at a threshold, and perhaps below: count those that reach it."""
+        threshold = threshold if threshold > self.early else 0.0
+        key = (name, threshold)
+        if key not in self._played:
+            recognizer = Recognizer(self.model, reject_below=threshold) if threshold else self.open
+            self._played[key] = listen(recognizer, self.streams[name], name)
+        return self._played[key]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+
+    # 1. The model, what it has met, and recordings that it was not trained on.
+    recognizer = Recognizer(args.model)
+    if recognizer.info.signal.kind != "audio":
+        raise ModelError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; streams are of audio alone")
+    heard = heard_by(recognizer.path, args.data_dir)
+    if not heard.known:
+        print("nothing says what the model was trained on: every recording counts as new to it")
+
+    def unheard(sources: Sequence[str], digits: bool = False) -> list[Recording]:
+        found, n_left_out = load_unheard(sources, recognizer, heard, args.data_dir, digits) if sources else ([], 0)
+        if n_left_out:
+            print(f"{', '.join(sources)}: {n_left_out} recordings that the model was trained on are left out")
+        return found
+
+    positives, speech = unheard(args.positives, digits=True), unheard(args.speech)
+    noise, words = unheard(args.noise), unheard(args.words)
+    choosing, measuring = halves(speech, heard)
+    groups = positive_groups(positives, heard)
+
+    # 2. Everything streamed once with nothing rejected; thresholds from the first half of the speakers.
+    streams = {"choosing": stream_of(choosing), "speech": stream_of(measuring)}
+    streams |= {"noise": stream_of(noise)} if noise else {}
+    bench = Bench(args.model, streams | {name: stream_of(clips) for name, clips in groups.items()})
+    first = bench.accepts("choosing", 0.0)
+    hours = streams["choosing"].hours
+    chosen: dict[str, float | None] = {
+        f"at most {rate:g} false accepts per hour": counting.threshold_at(first, hours, rate)
+        for rate in args.far_per_hour
+    }
+    thresholds = {OWN: recognizer.reject_below, **chosen}
+
+    # 3. What becomes of each threshold on other speakers, on noise, on digits and on other words.
+    others = {"speech": measuring, "noise": noise, "words": words}
+    scores = {name: digit_scores(recognizer, clips) for name, clips in others.items() if clips}
+    points, rows = [], []
+    for name, threshold in thresholds.items():
+        points.append(operating_point(name, threshold, bench, groups, scores))
+        rows += point_rows(points[-1])
+    own_scores = {name: digit_scores(recognizer, clips) for name, clips in groups.items()}
+    areas = [
+        {
+            "digits": name,
+            "n_digits": len(own),
+            "others": other,
+            "n_others": len(theirs),
+            "auroc": counting.auroc(own, theirs),
+        }
+        for name, own in own_scores.items()
+        for other, theirs in scores.items()
+    ]
+    print_tables(points, areas)
+
+    # 4. The curve, and the result.
+    curve = trade_off(bench, groups)
+    headline = next(point for point in points if point["name"] != OWN)
+    note = notes(args, heard, streams, noise, hours)
+    print(f"  {note}")
+    result = {
+        "name": Path(args.results).stem if args.results else "",
+        "title": args.title,
+        "command": command(args),
+        "commit": source_commit(),
+        "seeds": seeds(recognizer.path),
+        "rows": rows,
+        "note": note,
+        "operating_points": points,
+        "chosen_on": {"n_recordings": len(choosing), "hours": hours, "n_speakers": len({r.speaker for r in choosing})},
+        "auroc": areas,
+        "false_accepts": surest(bench, headline["threshold"]),
+    }
+    if args.results:
+        figure = curve_figure(curve)
+        save_png(figure, Path(args.results).with_suffix(".png"))
+        write_json(args.results, {**result, "curve": curve})
+    print_json(result)
+    return 0
+
+
+def positive_groups(positives: Sequence[Recording], heard: Heard) -> dict[str, list[Recording]]:
+    """Digits by source, and by whether the model was trained on their speakers or calibrated on them."""
+    groups: dict[str, list[Recording]] = {}
+    for recording in positives:
+        if recording.name in heard.validation:
+            kind = "unseen speakers, of validation"
+        elif recording.speaker in heard.speakers:
+            kind = "seen speakers"
+        else:
+            kind = "unseen speakers"
+        groups.setdefault(f"{recording.source}, {kind}", []).append(recording)
+    return dict(sorted(groups.items()))
+
+
+def digit_scores(recognizer: Recognizer, clips: Sequence[Recording]) -> np.ndarray:
+    """Probability (n,) of the likeliest digit in each clip, 0 where something that is no digit is likelier."""
+    windows = np.stack([recognizer.window(clip.waveform, clip.sample_rate) for clip in clips])
+    probabilities = predict_onnx(recognizer.path, windows)
+    is_digit = np.array([label != recognizer.info.reject_label for label in recognizer.info.labels])
+    best = probabilities.argmax(axis=1)
+    return np.where(is_digit[best], probabilities[np.arange(len(best)), best], 0.0)
+
+
+def operating_point(
+    name: str,
+    threshold: float | None,
+    bench: Bench,
+    groups: dict[str, list[Recording]],
+    scores: dict[str, np.ndarray],
+) -> dict:
+    """What a threshold gives: false accepts per hour of speech and noise, and what becomes of digits and words."""
+    point: dict = {"name": name, "threshold": threshold}
+    if threshold is None:  # float32 holds no probability above those of the false accepts
+        return point
+    for kind in ("speech", "noise"):
+        if kind in bench.streams:
+            accepts = bench.accepts(kind, threshold)
+            point[kind] = counting.rate_row(counting.n_accepted(accepts, threshold), bench.streams[kind].hours)
+    point["digits"] = []
+    for group in groups:
+        labels = [clip.label for clip in bench.streams[group].recordings]
+        right, wrong, silent = counting.answered(labels, bench.accepts(group, threshold), threshold)
+        row = accuracy_row(group, right, len(labels))
+        point["digits"].append({**row, "n_wrong": wrong, "n_unanswered": silent})
+    if "words" in scores:
+        rejected = scores["words"] < threshold
+        rejected |= scores["words"] == 0
+        point["words"] = accuracy_row("other words", int(rejected.sum()), len(rejected))
+    return point
+
+
+def point_rows(point: dict) -> list[dict]:
+    """An operating point as rows of a generated table: digits answered rightly, other words with nothing."""
+    if point["threshold"] is None:
+        return []
+    shared = {"threshold": point["threshold"], "false accepts / h of speech": point["speech"]["far_per_hour"]}
+    rows = [
+        {
+            **{key: value for key, value in row.items() if not key.startswith("n_") or key == "n_correct"},
+            "group": f"{point['name']}: {row['group']}",
+            **shared,
+            "unanswered": row["n_unanswered"],
+            "wrong digit": row["n_wrong"],
+        }
+        for row in point["digits"]
+    ]
+    if "words" in point:
+        rows.append({**point["words"], "group": f"{point['name']}: other words, not answered", **shared})
+    return rows
+
+
+def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
+    """Misses of each group against false accepts per hour of speech, over all thresholds that change the latter.
+
+    Above the threshold of early answers this is an approximation, see `Bench`; operating points are exact.
+    """
+    speech = sorted({accept.probability for accept in bench.accepts("speech", 0.0)})
+    chosen = speech if len(speech) <= 200 else [speech[i] for i in np.linspace(0, len(speech) - 1, 200).astype(int)]
+    curve = []
+    for threshold in [*chosen, float(np.nextafter(chosen[-1], 2.0))] if chosen else [0.0]:
+        hours = bench.streams["speech"].hours
+        row = {
+            "threshold": threshold,
+            "far_per_hour": counting.n_accepted(bench.accepts("speech", 0.0), threshold) / hours,
+        }
+        for group in groups:
+            labels = [clip.label for clip in bench.streams[group].recordings]
+            right, _, _ = counting.answered(labels, bench.accepts(group, 0.0), threshold)
+            row[group] = 1 - right / len(labels)
+        curve.append(row)
+    return curve
+
+
+def curve_figure(curve: Sequence[dict]):
+    """Misses against false accepts per hour, as a detection error trade-off; points without any are off its scale."""
+    groups = [key for key in curve[0] if key not in ("threshold", "far_per_hour")]
+    shown = [row for row in curve if row["far_per_hour"] > 0]
+    lines = [Line(group, [(row["far_per_hour"], 100 * row[group]) for row in shown]) for group in groups if shown]
+    figure = lines_figure(lines, "false accepts per hour of speech", "digits not answered rightly %", RATES_PER_HOUR)
+    figure.axes[0].set_xscale("log")
+    return figure
+
+
+def surest(bench: Bench, threshold: float | None) -> list[dict]:
+    """The surest false accepts at a threshold (at 0, if there is none), in all streams without digits."""
+    found = []
+    for kind in ("choosing", "speech", "noise"):
+        if kind not in bench.streams:
+            continue
+        for accept in bench.accepts(kind, threshold or 0.0):
+            if accept.probability >= (threshold or 0.0):
+                clip = None if accept.clip is None else bench.streams[kind].recordings[accept.clip].name
+                offset_s = accept.start_s - (
+                    0.0 if accept.clip is None else bench.streams[kind].sound.words[accept.clip].start_s
+                )
+                values = {"stream": kind, "recording": clip, "at_s": round(offset_s, 2)}
+                found.append({**values, "label": accept.label, "probability": accept.probability})
+    return sorted(found, key=lambda row: -row["probability"])[:N_SHOWN]
+
+
+def notes(args: argparse.Namespace, heard: Heard, streams: dict, noise: Sequence[Recording], hours: float) -> str:
+    """What a reader must know of the figures."""
+    said = [
+        f"Thresholds chosen on {60 * hours:.0f} minutes of speech, false accepts counted on "
+        f"{60 * streams['speech'].hours:.0f} minutes by other speakers; pauses do not count."
+    ]
+    zero = counting.poisson_interval(0, streams["speech"].hours)[1]
+    said.append(f"In that time, no false accept at all leaves up to {zero:.1f} an hour possible (95 %).")
+    said.append("Sentences come without transcripts: a digit word in one counts as a false accept.")
+    known = sum(recording.name in heard.noises for recording in noise)
+    if known:
+        said.append(f"{known} of {len(noise)} noises were mixed under the recordings that the model was trained on.")
+    if not heard.known:
+        said.append("Nothing says what the model was trained on.")
+    return " ".join(said)
+
+
+def print_tables(points: Sequence[dict], areas: Sequence[dict]) -> None:
+    """Operating points, one after the other, and areas under the ROC."""
+    for point in points:
+        if point["threshold"] is None:
+            print(f"{point['name']}: no probability keeps to it; false accepts reach 1.0")
+            continue
+        print(f"{point['name']}: threshold {point['threshold']:.7g}")
+        for kind in ("speech", "noise"):
+            if kind in point:
+                print(
+                    "  {:<8} {n_false_accepts:5d} false accepts in {hours:.3f} h: {far_per_hour:.1f} an hour "
+                    "[{far_per_hour_low:.1f}, {far_per_hour_high:.1f}]".format(kind, **point[kind])
+                )
+        for row in point["digits"]:
+            low, high = 100 * (1 - row["accuracy_high"]), 100 * (1 - row["accuracy_low"])
+            print(
+                f"  {row['group']}: misses {100 * (1 - row['accuracy']):.2f} % [{low:.1f}, {high:.1f}] of {row['n']} "
+                f"({row['n_unanswered']} unanswered, {row['n_wrong']} as another digit)"
+            )
+        if "words" in point:
+            row = point["words"]
+            low, high = 100 * (1 - row["accuracy_high"]), 100 * (1 - row["accuracy_low"])
+            print(
+                f"  other words taken for digits: {100 * (1 - row['accuracy']):.2f} % [{low:.1f}, {high:.1f}]", end=""
+            )
+            print(f" of {row['n']}")
+    for row in areas:
+        print(
+            f"  AUROC {row['auroc']:.4f}: {row['n_digits']} digits ({row['digits']}), {row['n_others']} {row['others']}"
+        )
+
+
+def seeds(model: Path) -> list[int]:
+    """Of the model's training, where its manifest says so."""
+    manifest = read_manifest(model) if manifest_path(model).exists() else {}
+    return [manifest["config"]["seed"]] if "config" in manifest else []
+
+
+def command(args: argparse.Namespace) -> str:
+    """What gives the same figures again."""
+    words = ["python", "-m", "edgedigit.detection", *(["--model", args.model] if args.model else [])]
+    for name in ("positives", "speech", "noise", "words"):
+        values = getattr(args, name)
+        words += [f"--{name}", *values] if values else []
+    if tuple(args.far_per_hour) != RATES_PER_HOUR:
+        words += ["--far-per-hour", *(f"{rate:g}" for rate in args.far_per_hour)]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
