@@ -132,6 +132,7 @@ def validation_loss(stages, track) -> float | None:
 
 def stage_table(stages) -> str:
     """One line a stage, and under it one line a group of recordings."""
+    from edgedigit.labels import NON_DIGIT
     from edgedigit.train.scoring import accuracy_table
 
     lines = []
@@ -143,7 +144,8 @@ def stage_table(stages) -> str:
             f"p99 {latency['latency_ms_p99']:.3f} ms"
         )
         if row["accuracy"]:
-            lines.append(accuracy_table(row["accuracy"][:1]))
+            others = [one for one in row["accuracy"] if one["group"].endswith(NON_DIGIT)]
+            lines.append(accuracy_table([row["accuracy"][0], *others[:1]]))
     return "\n".join(lines)
 
 

@@ -62,9 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             int((targets == i).sum()),
         )
         for i in np.unique(targets)
+        if labels[i] != recognizer.info.reject_label  # has its row already
     ]
     print(accuracy_table(rows))
-    error = expected_calibration_error(probabilities, targets)
+    counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
+    counted |= not counted.any()
+    error = expected_calibration_error(probabilities[counted], targets[counted])
     print(f"  expected calibration error {100 * error:.2f} %")
     manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     options = ["--model", args.model] if args.model else []

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 pytest.importorskip("onnx")
-from tiny_model import silence, speak, tone_word
+from tiny_model import build_tiny_model, silence, speak, tone_word
 
 import infer
 from edgedigit.audio import write_wav
@@ -223,3 +223,27 @@ def test_run_main_turns_exceptions_into_exit_codes(capsys):
     assert run_main(raising(KeyboardInterrupt())) == 130
     with pytest.raises(ZeroDivisionError):  # a defect keeps its traceback
         run_main(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("options", [[], ["--reject-below", "0"]])
+def test_what_is_no_digit_has_no_label_in_files_and_streams(tmp_path, capsys, options):
+    labels = '["0", "1", "2", "3", "4", "5", "6", "_unknown_", "8", "9"]'
+    model = build_tiny_model(tmp_path / "m.onnx", labels=labels)
+    write_wav(tmp_path / "short.wav", tone_word(7))
+    write_wav(tmp_path / "long.wav", speak("73"))
+    inputs = [str(tmp_path / "short.wav"), str(tmp_path / "long.wav")]
+    assert run_main(infer.main, [*inputs, "--model", str(model), *options]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [result["label"] for result in json.loads(out[-1])["results"]] == [None, None, "3"]
+    assert [line.split()[0] for line in out[1:4]] == ["-", "-", "3"]
+
+
+def test_a_threshold_on_the_command_line_silences_the_unsure(run, tmp_path, capsys):
+    clip = tmp_path / "mixed.wav"
+    write_wav(clip, 0.6 * tone_word(3) + 0.5 * tone_word(6))
+    for threshold, label in (("0.01", "3"), ("0.999", None)):
+        code, out, _ = run(clip, "--reject-below", threshold)
+        assert code == 0 and json.loads(out[-1])["results"][0]["label"] == label
+    with pytest.raises(SystemExit, match="2"):
+        run(clip, "--reject-below", "7")
+    assert "expected a probability" in capsys.readouterr().err

@@ -75,6 +75,22 @@ def test_a_label_for_other_sounds_is_rejected(tmp_path):
     model = build_tiny_model(tmp_path / "m.onnx", labels=str(labels).replace("'", '"'))
     assert Recognizer(model).predict(tone_word(2)).rejected
     assert not Recognizer(model).predict(tone_word(3)).rejected
+    assert Recognizer(model).info.reject_label == NON_DIGIT
+
+
+def test_models_of_digits_alone_have_no_such_label(recognizer):
+    assert recognizer.info.reject_label is None
+
+
+def test_the_threshold_may_be_chosen_anew(tiny_model):
+    mixed = tone_word(2) + 0.9 * tone_word(5)
+    sure = Recognizer(tiny_model).predict(mixed).probability
+    assert Recognizer(tiny_model, reject_below=sure + 1e-3).predict(mixed).rejected
+    assert not Recognizer(tiny_model, reject_below=sure - 1e-3).predict(mixed).rejected
+    assert Recognizer(tiny_model).reject_below == 0.5 and Recognizer(tiny_model, reject_below=0).reject_below == 0
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="expected a probability"):
+            Recognizer(tiny_model, reject_below=wrong)
 
 
 @pytest.mark.parametrize(

@@ -241,3 +241,14 @@ def test_thresholds_travel_with_the_model(tmp_path):
 def test_thresholds_that_cannot_work(change):
     with pytest.raises(ConfigError):
         VadOptions(**change)
+
+
+def test_what_is_no_digit_ends_a_word_without_an_answer(tmp_path):
+    """However sure the model is of it, and never early: what follows may make a digit of it."""
+    labels = '["0", "1", "2", "3", "4", "5", "6", "_unknown_", "8", "9"]'
+    recognizer = Recognizer(build_tiny_model(tmp_path / "m.onnx", labels=labels))
+    events = events_of(StreamingRecognizer(recognizer), speak("373", gap_s=0.3))
+    assert digits_of(events) == "33"
+    (rejected,) = (event for event in events if event.kind == "rejected")
+    assert rejected.label == "_unknown_" and rejected.probability > 0.9
+    assert rejected.time_s - rejected.end_s == pytest.approx(VadOptions().hangover_ms / 1000, abs=0.011)

@@ -83,10 +83,9 @@ def load_unheard(
     loaded = [r for r in loaded if (r.label in wanted) == digits and r.source not in ARTIFICIAL]
     kept = [recording for recording in loaded if recording.name not in heard.trained]
     if not kept:
-        kind = "digits" if digits else "anything but digits"
-        raise DataError(
-            f"of {len(loaded)} recordings of {kind} in {', '.join(sources)}, the model was trained on all; name others"
-        )
+        if not loaded:
+            raise DataError(f"{', '.join(sources)} hold nothing but digits; name recordings of other words or of noise")
+        raise DataError(f"the model was trained on all {len(loaded)} recordings in {', '.join(sources)}; name others")
     return kept, len(loaded) - len(kept)
 
 

@@ -1,0 +1,135 @@
+"""What a model does at a threshold: in streams of speech and noise, on digits and on other words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgedigit.data.recording import Recording
+from edgedigit.detection import counting
+from edgedigit.detection.counting import Accept
+from edgedigit.detection.listening import Stream, listen
+from edgedigit.metrics import accuracy_row
+from edgedigit.runtime import Recognizer, VadOptions
+from edgedigit.train.scoring import predict_onnx
+
+N_SHOWN = 20  # false accepts that the result lists, the surest first, so that someone may listen to them
+N_CURVE = 200  # points of the curve, at most
+
+
+class Bench:
+    """The model on every stream, at any threshold.
+
+    What it answers at a threshold of 0 tells what it answers at others, up to that from which it no longer answers
+    early: there words end elsewhere, and the streams are played anew.
+    """
+
+    def __init__(self, model: str | None, streams: dict[str, Stream]):
+        self.model = model
+        self.streams = streams
+        self.open = Recognizer(model, reject_below=0.0)
+        self.early = VadOptions.from_dict(self.open.info.thresholds.get("vad", {})).early_probability
+        self._played: dict[tuple[str, float], list[Accept]] = {}
+
+    def accepts(self, name: str, threshold: float) -> list[Accept]:
+        """Digits answered in a stream at a threshold, and perhaps below: count those that reach it."""
+        threshold = threshold if threshold > self.early else 0.0
+        key = (name, threshold)
+        if key not in self._played:
+            recognizer = Recognizer(self.model, reject_below=threshold) if threshold else self.open
+            self._played[key] = listen(recognizer, self.streams[name], name)
+        return self._played[key]
+
+
+def digit_scores(recognizer: Recognizer, clips: Sequence[Recording]) -> np.ndarray:
+    """Probability (n,) of the likeliest digit in each clip, 0 where something that is no digit is likelier."""
+    windows = np.stack([recognizer.window(clip.waveform, clip.sample_rate) for clip in clips])
+    probabilities = predict_onnx(recognizer.path, windows)
+    is_digit = np.array([label != recognizer.info.reject_label for label in recognizer.info.labels])
+    best = probabilities.argmax(axis=1)
+    return np.where(is_digit[best], probabilities[np.arange(len(best)), best], 0.0)
+
+
+def operating_point(
+    name: str,
+    threshold: float | None,
+    bench: Bench,
+    groups: dict[str, list[Recording]],
+    scores: dict[str, np.ndarray],
+) -> dict:
+    """What a threshold gives: false accepts per hour of speech and noise, and what becomes of digits and words."""
+    point: dict = {"name": name, "threshold": threshold}
+    if threshold is None:  # float32 holds no probability above those of the false accepts
+        return point
+    for kind in ("speech", "noise"):
+        if kind in bench.streams:
+            accepts = bench.accepts(kind, threshold)
+            point[kind] = counting.rate_row(counting.n_accepted(accepts, threshold), bench.streams[kind].hours)
+    point["digits"] = []
+    for group in groups:
+        labels = [clip.label for clip in bench.streams[group].recordings]
+        right, wrong, silent = counting.answered(labels, bench.accepts(group, threshold), threshold)
+        row = accuracy_row(group, right, len(labels))
+        point["digits"].append({**row, "n_wrong": wrong, "n_unanswered": silent})
+    if "words" in scores:
+        rejected = (scores["words"] < threshold) | (scores["words"] == 0)
+        point["words"] = accuracy_row("other words", int(rejected.sum()), len(rejected))
+    return point
+
+
+def point_rows(point: dict) -> list[dict]:
+    """An operating point as rows of a generated table: digits answered rightly, other words with nothing."""
+    if point["threshold"] is None:
+        return []
+    shared = {"threshold": point["threshold"], "false accepts / h of speech": point["speech"]["far_per_hour"]}
+    rows = [
+        {
+            **{key: value for key, value in row.items() if not key.startswith("n_") or key == "n_correct"},
+            "group": f"{point['name']}: {row['group']}",
+            **shared,
+            "unanswered": row["n_unanswered"],
+            "wrong digit": row["n_wrong"],
+        }
+        for row in point["digits"]
+    ]
+    if "words" in point:
+        rows.append({**point["words"], "group": f"{point['name']}: other words, not answered", **shared})
+    return rows
+
+
+def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
+    """Misses of each group against false accepts per hour of speech, over all thresholds that change the latter.
+
+    Above the threshold of early answers this is an approximation, see `Bench`; operating points are exact.
+    """
+    accepts, hours = bench.accepts("speech", 0.0), bench.streams["speech"].hours
+    levels = sorted({accept.probability for accept in accepts}) or [0.0]
+    if len(levels) > N_CURVE:
+        levels = [levels[row] for row in np.linspace(0, len(levels) - 1, N_CURVE).astype(int)]
+    curve = []
+    for threshold in [*levels, float(np.nextafter(levels[-1], 2.0))]:
+        row = {"threshold": threshold, "far_per_hour": counting.n_accepted(accepts, threshold) / hours}
+        for group in groups:
+            labels = [clip.label for clip in bench.streams[group].recordings]
+            right, _, _ = counting.answered(labels, bench.accepts(group, 0.0), threshold)
+            row[group] = 1 - right / len(labels)
+        curve.append(row)
+    return curve
+
+
+def surest(bench: Bench, threshold: float | None) -> list[dict]:
+    """The surest false accepts at a threshold (at 0, if there is none), in all streams without digits."""
+    threshold = threshold or 0.0
+    found = []
+    for kind in ("choosing", "speech", "noise"):
+        stream = bench.streams.get(kind)
+        for accept in bench.accepts(kind, threshold) if stream else ():
+            if accept.probability < threshold:
+                continue
+            row = {"stream": kind, "recording": None, "at_s": round(accept.start_s, 2)}  # in a pause, of the stream
+            if accept.clip is not None:
+                at_s = accept.start_s - stream.sound.words[accept.clip].start_s
+                row |= {"recording": stream.recordings[accept.clip].name, "at_s": round(at_s, 2)}
+            found.append({**row, "label": accept.label, "probability": accept.probability})
+    return sorted(found, key=lambda row: -row["probability"])[:N_SHOWN]
