@@ -1,6 +1,7 @@
 """False accepts per hour, thresholds that keep to a rate, and figures on recordings that are new to a model."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgedigit.detection import __main__ as detection
 from edgedigit.detection.counting import Accept, answered, auroc, poisson_interval, threshold_at
 from edgedigit.detection.listening import listen, stream_of
 from edgedigit.detection.material import Heard, halves, heard_by
+from edgedigit.detection.points import trade_off
 from edgedigit.errors import DataError, InputError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_manifest
@@ -159,8 +161,9 @@ def test_the_command_from_recordings_to_the_result(tiny_model, corpora, tmp_path
     assert strict["words"]["n_correct"] == 2
     assert {row["others"]: row["auroc"] for row in result["auroc"]}["words"] == 1.0
     assert "Nothing says what the model was trained on" in result["note"]
+    assert len(result["false_accepts"]) == 16
     for row in result["false_accepts"]:
-        assert row["probability"] >= own["threshold"] and row["at_s"] == pytest.approx(1.0, abs=0.1)
+        assert row["recording"].startswith("read/") and row["at_s"] == pytest.approx(1.0, abs=0.1)
     falling = [row["far_per_hour"] for row in result["curve"]]
     assert falling == sorted(falling, reverse=True) and falling[-1] == 0
     misses = [row["spoken, unseen speakers"] for row in result["curve"]]
@@ -211,3 +214,14 @@ def test_bad_input_costs_one_line(tiny_model, corpora, capsys, options, message)
         code = stopped.code
     error = capsys.readouterr().err.strip()
     assert code == 2 and message in error.splitlines()[-1]
+
+
+def test_the_curve_keeps_every_point_where_false_accepts_are_few():
+    found = accepts(*np.linspace(0.1, 0.9, 1000).tolist())
+    sound = SimpleNamespace(hours=10.0, recordings=[recording("d", silence(1), label="3")])
+    heard = {"speech": found, "digits": [Accept("3", 0.5, 0.0, 0)]}
+    bench = SimpleNamespace(accepts=lambda name, threshold: heard[name], streams={"speech": sound, "digits": sound})
+    curve = trade_off(bench, {"digits": []})
+    rates = [round(10 * row["far_per_hour"]) for row in curve]
+    assert rates[0] == 1000 and rates[-20:] == list(range(19, -1, -1)) and len(curve) <= 201
+    assert [row["digits"] for row in curve] == [float(row["threshold"] > 0.5) for row in curve]

@@ -86,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = bench.accepts("choosing", 0.0)
     hours = streams["choosing"].hours
     chosen: dict[str, float | None] = {
-        f"at most {rate:g} false accepts per hour": counting.threshold_at(first, hours, rate)
-        for rate in args.far_per_hour
+        f"at most {rate:g} FA/h": counting.threshold_at(first, hours, rate) for rate in args.far_per_hour
     }
     thresholds = {OWN: recognizer.reject_below, **chosen}
 
@@ -114,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 4. The curve, and the result.
     curve = trade_off(bench, groups)
-    headline = next(point for point in points if point["name"] != OWN)
     note = notes(args, heard, streams, noise, hours)
     print(f"  {note}")
     result = {
@@ -128,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "operating_points": points,
         "chosen_on": {"n_recordings": len(choosing), "hours": hours, "n_speakers": len({r.speaker for r in choosing})},
         "auroc": areas,
-        "false_accepts": surest(bench, headline["threshold"]),
+        "false_accepts": surest(bench),
     }
     if args.results:
         figure = curve_figure(curve)
@@ -169,6 +167,7 @@ def notes(args: argparse.Namespace, heard: Heard, streams: dict, noise: Sequence
         f"{60 * streams['speech'].hours:.0f} minutes by other speakers; pauses do not count."
     ]
     zero = counting.poisson_interval(0, streams["speech"].hours)[1]
+    said.append("FA/h are false accepts per hour; a rate allows as many as it gives in the time, rounded down.")
     said.append(f"In that time, no false accept at all leaves up to {zero:.1f} an hour possible (95 %).")
     said.append("Sentences come without transcripts: a digit word in one counts as a false accept.")
     known = sum(recording.name in heard.noises for recording in noise)

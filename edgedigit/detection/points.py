@@ -14,7 +14,7 @@ from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer, VadOptions
 from edgedigit.train.scoring import predict_onnx
 
-N_SHOWN = 20  # false accepts that the result lists, the surest first, so that someone may listen to them
+N_SHOWN = 20  # false accepts that the result lists, the surest first
 N_CURVE = 200  # points of the curve, at most
 
 
@@ -82,7 +82,12 @@ def point_rows(point: dict) -> list[dict]:
     """An operating point as rows of a generated table: digits answered rightly, other words with nothing."""
     if point["threshold"] is None:
         return []
-    shared = {"threshold": point["threshold"], "false accepts / h of speech": point["speech"]["far_per_hour"]}
+    shared = {"threshold": f"{point['threshold']:.6g}"}
+    for kind in ("speech", "noise"):
+        if kind in point:
+            shared[f"FA/h of {kind}"] = "{far_per_hour:.0f} ({far_per_hour_low:.0f}–{far_per_hour_high:.0f})".format(
+                **point[kind]
+            )
     rows = [
         {
             **{key: value for key, value in row.items() if not key.startswith("n_") or key == "n_correct"},
@@ -105,8 +110,8 @@ def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
     """
     accepts, hours = bench.accepts("speech", 0.0), bench.streams["speech"].hours
     levels = sorted({accept.probability for accept in accepts}) or [0.0]
-    if len(levels) > N_CURVE:
-        levels = [levels[row] for row in np.linspace(0, len(levels) - 1, N_CURVE).astype(int)]
+    if len(levels) > N_CURVE:  # evenly in the logarithm of the rate: few false accepts are what matters
+        levels = [levels[-n] for n in np.unique(np.geomspace(len(levels), 1, N_CURVE).round().astype(int))[::-1]]
     curve = []
     for threshold in [*levels, float(np.nextafter(levels[-1], 2.0))]:
         row = {"threshold": threshold, "far_per_hour": counting.n_accepted(accepts, threshold) / hours}
@@ -118,15 +123,12 @@ def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
     return curve
 
 
-def surest(bench: Bench, threshold: float | None) -> list[dict]:
-    """The surest false accepts at a threshold (at 0, if there is none), in all streams without digits."""
-    threshold = threshold or 0.0
+def surest(bench: Bench) -> list[dict]:
+    """The surest digits in all streams without digits, for someone to listen to; what a threshold of 0 answers."""
     found = []
     for kind in ("choosing", "speech", "noise"):
         stream = bench.streams.get(kind)
-        for accept in bench.accepts(kind, threshold) if stream else ():
-            if accept.probability < threshold:
-                continue
+        for accept in bench.accepts(kind, 0.0) if stream else ():
             row = {"stream": kind, "recording": None, "at_s": round(accept.start_s, 2)}  # in a pause, of the stream
             if accept.clip is not None:
                 at_s = accept.start_s - stream.sound.words[accept.clip].start_s
