@@ -85,7 +85,7 @@ def point_rows(point: dict) -> list[dict]:
     shared = {"threshold": f"{point['threshold']:.6g}"}
     for kind in ("speech", "noise"):
         if kind in point:
-            shared[f"FA/h of {kind}"] = "{far_per_hour:.0f} ({far_per_hour_low:.0f}–{far_per_hour_high:.0f})".format(
+            shared[f"FA/h of {kind}"] = "{far_per_hour:.1f} ({far_per_hour_low:.1f}–{far_per_hour_high:.1f})".format(
                 **point[kind]
             )
     rows = [
