@@ -43,6 +43,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
 LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
+NOISE_PARTS = ("train", "all")
 FOLD_UNITS = ("speaker", "session", "recording")
 
 
@@ -53,6 +54,7 @@ class DataConfig:
     sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
     signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
     noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
+    noise_part: str = "train"  # keeps away from the noises that edgedigit.robustness tests with; or all
     labels: tuple[str, ...] = DIGITS
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
@@ -64,6 +66,7 @@ class DataConfig:
     def __post_init__(self):
         _at_least(0, seed=self.seed)
         _one_of(FOLD_UNITS, fold_by=self.fold_by)
+        _one_of(NOISE_PARTS, noise_part=self.noise_part)
         _share(validation_fraction=self.validation_fraction)
 
 
@@ -333,6 +336,18 @@ def from_dict(values: Mapping, kind: type = Config, where: str = ""):
         ConfigError: on an unknown key (naming the nearest) or a value of the wrong type.
     """
     return _merge(kind, None, values, where)
+
+
+def from_stored(values: Mapping) -> Config:
+    """A resolved configuration as runs, checkpoints and manifests store it, maybe by an older version.
+
+    Raises:
+        ConfigError: as `from_dict`.
+    """
+    config = from_dict(values)
+    if config.data.signal.kind == "audio" and "noise_part" not in values.get("data", {}):
+        config = with_setting(config, "data.noise_part", "all")  # once, all noises trained
+    return config
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -103,15 +103,15 @@ def _export(config: Config, model, material: pipeline.Material, path: Path) -> N
 
 
 @cache
-def _recordings(sources: tuple[str, ...], noises: str, labels: tuple[str, ...], data_dir: str | None):
-    data = configuration.DataConfig(sources=sources, noises=noises, labels=labels)
+def _recordings(sources: tuple[str, ...], noises: str, part: str, labels: tuple[str, ...], data_dir: str | None):
+    data = configuration.DataConfig(sources=sources, noises=noises, noise_part=part, labels=labels)
     return pipeline.read_recordings(data, data_dir, progress=False)
 
 
 def _material(config: Config, data_dir: str | None) -> pipeline.Material:
     """Recordings are read once a process, however many trainings it runs."""
     data = config.data
-    return pipeline.divide(data, *_recordings(data.sources, data.noises, data.labels, data_dir))
+    return pipeline.divide(data, *_recordings(data.sources, data.noises, data.noise_part, data.labels, data_dir))
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
+from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SIMULATED, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
@@ -125,11 +126,18 @@ def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
     if not source or data.signal.kind != "audio":
         return []
     try:
-        return [r.waveform for r in load_recordings([source], data_dir, labels=None, signal=data.signal)]
+        noises = load_recordings([source], data_dir, labels=None, signal=data.signal)
     except DataError:
         if source == DataConfig().noises:
             return []
         raise  # noises that were asked for by name
+    chosen = noises_of_part(noises, data.noise_part)
+    if not chosen:
+        raise DataError(
+            f"data.noises {source}: its {len(noises)} recordings are all held out for evaluation, none may train; "
+            "add noises, or set data.noise_part=all"
+        )
+    return [noise.waveform for noise in chosen]
 
 
 def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Track]) -> None:
@@ -181,7 +189,7 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
             if saved["model"] != describe(make_model(config, teacher)):
                 raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
             theirs, ours = (
-                configuration.to_dict(one.data) for one in (configuration.from_dict(saved["config"]), config)
+                configuration.to_dict(one.data) for one in (configuration.from_stored(saved["config"]), config)
             )
             differing = [f"data.{key}" for key in ours if theirs[key] != ours[key]]
             # The same settings name other recordings in another --data-dir. Older checkpoints do not say which.
@@ -239,7 +247,7 @@ def load_run_config(run_dir: Path) -> Config:
     """
     path = run_dir / CONFIG_FILE
     try:
-        return configuration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return configuration.from_stored(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
     except (OSError, ValueError) as error:

@@ -188,7 +188,7 @@ class Trainer:
             return False
         saved = load_checkpoint(path)
         before, now = (
-            configuration.training_settings(configuration.from_dict(values))  # settings that are newer have defaults
+            configuration.training_settings(configuration.from_stored(values))  # settings that are newer have defaults
             for values in (saved["config"], self.resolved)
         )
         if before != now:
