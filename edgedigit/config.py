@@ -267,6 +267,23 @@ class CompressConfig:
 
 
 @dataclass(frozen=True)
+class RobustnessConfig:
+    """What `edgedigit.robustness` does to recordings; no training setting."""
+
+    snr_db: tuple[float, ...] = (20.0, 10.0, 5.0, 0.0)  # a quiet office to speech as loud as the noise
+    n_rooms: int = 50
+    room_seed: int = 1  # training's rooms are those of seed 0
+    talkers: tuple[int, int] = (3, 8)  # of babble, as in training; fewer are interfering voices, not babble
+    gain_db: float = 20.0  # up and down
+    sample_rates: tuple[int, ...] = (16000, 44100, 48000)  # Hz, of files that users have
+    offset_ms: float = 200.0  # earlier and later than where the word was found
+
+    def __post_init__(self):
+        if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
+            raise ConfigError(f"snr_db is {list(self.snr_db)}, expected one or more finite values in dB")
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """Limits that stop a script with exit code 1."""
 

@@ -19,7 +19,7 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("report", "evaluate", "robustness", "peers", "word_stream", "search_space", "shared_study"),
     ("crossval", "tune"),
     ("bench",),
     ("compare",),
