@@ -37,7 +37,7 @@ from edgedigit.manifest import manifest_path, read_manifest, source_commit, writ
 from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 
-BATCH = 128  # clips that are in memory in all conditions of one kind at a time
+BATCH = 128  # clips that are mixed at a time
 SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the model's window."
 
 
@@ -129,7 +129,10 @@ def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, l
     recorded = [kind for kind in args.kinds if kind != BABBLE]
     if not recorded:
         return {}
-    loaded = load_recordings(args.noises, args.data_dir, labels=None, signal=recognizer.info.signal)
+    try:
+        loaded = load_recordings(args.noises, args.data_dir, labels=None, signal=recognizer.info.signal)
+    except DataError as error:
+        raise DataError(f"--noises: {error}; --kinds babble needs none") from None
     part = "all" if args.all_noises else "evaluation"
     noises = by_kind(noises_of_part(loaded, part))
     if missing := [kind for kind in recorded if not noises[kind]]:

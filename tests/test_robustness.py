@@ -260,6 +260,7 @@ def test_kinds_can_be_left_out_and_clips_chosen(data, capsys):
         (["--snr-db", "nan"], "expected one or more finite values"),
         (["--part", "test"], "marked 'test'"),
         (["--kinds", "music"], "invalid choice: 'music'"),
+        (["--noises", "folder:NOWHERE"], "--noises: folder NOWHERE does not exist"),
         (["--babble", "folder:NOWHERE"], "NOWHERE does not exist"),
     ],
 )
