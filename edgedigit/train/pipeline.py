@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,14 @@ class Material:
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
         return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+
+    def contents(self) -> str:
+        """A digest of what training draws from, in its order: names and shapes, as waveforms may be rounded otherwise
+        on another machine.
+        """
+        drawn = [[(r.name, r.waveform.shape) for r in (*track.train, *track.validation)] for track in self.tracks]
+        noises = [noise.shape for noise in self.noises]
+        return hashlib.sha256(json.dumps([drawn, noises]).encode()).hexdigest()
 
     @property
     def origin(self) -> str:
@@ -157,6 +167,20 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
     elif config.teachers_from:
         take_teachers(config, run_dir, tracks)
     write_json(path, configuration.to_dict(config))
+
+
+def check_processes(config: Config, material: Material, resume: bool) -> None:
+    """Raise ConfigError, in all processes that train together, unless all are about to train the same."""
+    if distributed.n_processes() > 1:
+        precisions = [str(autocast_type(name, config.device)) for name in (config.precision, config.student_precision)]
+        distributed.check_alike(
+            {
+                "settings": configuration.training_settings(config),
+                "--resume": resume,
+                "recordings": material.contents(),
+                "types that precision auto stands for": precisions,  # CPUs differ; bf16 or fp32 says which
+            }
+        )
 
 
 def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
@@ -260,8 +284,6 @@ def train_all(
     Returns:
         The student of each track, by the track's name.
     """
-    if config.teachers_from:
-        distributed.wait_for_all()  # for the first process to have taken them
     students = {}
     epochs_run: dict[str, int] = {}
     for track in material.tracks:
@@ -284,9 +306,8 @@ def train_all(
 
 def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     """The trained teachers of a track, or None if the run has none."""
-    teachers = [
-        build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
-    ]
+    paths = [run_dir / f"{track}-{teacher.label}.best.pt" for teacher in config.teachers]
+    teachers = [build_model(distributed.from_first(partial(load_checkpoint, path))) for path in paths]
     return Ensemble(teachers, config.precision, config.distill.teacher_weights) if teachers else None
 
 
