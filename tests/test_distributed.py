@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -304,6 +305,23 @@ def test_several_processes_train_on_the_cpu_only(monkeypatch, capsys):
 
     assert run_main(main) == 2
     assert "several processes train on the CPU only, got device cuda" in capsys.readouterr().err
+
+
+def test_others_that_cannot_be_reached_cost_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+
+    def unreachable(*_, **__):
+        raise torch.distributed.DistNetworkError("gloo: connection refused\nby 127.0.0.1")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", unreachable)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run_main(lambda argv: distributed.joined().__enter__()) == 2
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: process 1 of 2 cannot reach the others") and "GLOO_SOCKET_IFNAME" in line
 
 
 def test_what_is_not_a_lost_connection_keeps_its_traceback():

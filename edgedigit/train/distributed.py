@@ -60,7 +60,7 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
+        _meet(me, timeout_s)
         yield
     except BaseException as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which would come before the reason has been told
@@ -74,6 +74,23 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _meet(me: str, timeout_s: float) -> None:
+    """Join the process group.
+
+    Raises:
+        WorkerError: if the others cannot be reached.
+    """
+    try:
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        raise WorkerError(
+            f"{me} cannot reach the others; start all with the same --master-addr and port and, where a machine's "
+            "own name resolves to 127.0.0.1, set GLOO_SOCKET_IFNAME to the network between them, such as eth0"
+        ) from None
 
 
 def _is_lost_connection(error: BaseException) -> bool:
