@@ -44,7 +44,7 @@ from edgedigit.train.pipeline import (
     make_model,
     split_of,
 )
-from edgedigit.train.scoring import accuracy_table, confusion_table, read_answers
+from edgedigit.train.scoring import OVER_SPEAKERS, accuracy_table, clustered_row, confusion_table, read_answers
 
 STAGES = {  # what is counted: the file that says a fold is finished, and that of its answers
     "int8": (SUMMARY_FILE, "answers.csv"),
@@ -111,7 +111,8 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
         if not finished.exists():  # a crash ends with the code of a gate
             raise EdgedigitError(f"fold {split}: {finished.name} was not written; see {run_dir / 'output.txt'}")
     told = read_answers(answers)
-    if args.stage == "int8":  # whose file knows nothing of teachers
+    # The file of INT8 knows nothing of teachers; a fold of an earlier version has no other.
+    if args.stage == "int8" and (run_dir / STUDENT_ANSWERS_FILE).exists():
         told += [row for row in read_answers(run_dir / STUDENT_ANSWERS_FILE) if row["stage"] == TEACHERS]
     return [row for row in told if row["part"].split(",")[0] == "test"]
 
@@ -191,6 +192,10 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
     rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row("all clips", counted)]
+    by_speaker = [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
+    if len(speakers) > 1:
+        title = f"all clips, {OVER_SPEAKERS} {len(speakers)} speakers{simulated}"
+        rows.append(clustered_row(title, by_speaker))
     for other, title in OTHER_STAGES.items():
         if other != stage and any(row["stage"] == other for row in answers):
             rows.append(_row(f"all clips, {title}", [row for row in answers if row["stage"] == other]))
@@ -201,8 +206,8 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
-    if len(speakers) <= 12:
-        rows += [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
+    if 1 < len(speakers) <= 12:
+        rows += by_speaker
     return rows + digits
 
 

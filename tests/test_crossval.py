@@ -31,6 +31,7 @@ def test_tables_put_the_macro_first_and_count_one_stage_beside_the_others():
     assert accuracies(rows) == {
         "macro over digits": (4, 0.833),
         "all clips": (4, 0.75),
+        "all clips, interval over 3 speakers": (4, 0.75),
         "all clips, student, fp32": (1, 0.0),
         "source one": (3, 0.667),
         "source two": (1, 1.0),

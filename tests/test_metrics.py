@@ -14,6 +14,7 @@ from edgedigit.metrics import (
     macro_row,
     wilson_interval,
 )
+from edgedigit.train.scoring import clustered_row
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,25 @@ def test_latency_summary_interpolates_percentiles():
 def test_latency_summary_refuses_what_no_clock_gives(values):
     with pytest.raises(InputError):
         latency_summary(values)
+
+
+def test_an_interval_over_speakers_of_equal_size_is_students_of_their_accuracies():
+    right = [469, 471, 496, 393, 482, 462]
+    row = clustered_row("all", [accuracy_row(str(i), n, 500) for i, n in enumerate(right)])
+    accuracies = np.array(right) / 500
+    half_width = 2.570582 * accuracies.std(ddof=1) / math.sqrt(6)  # the table of t for 5 degrees of freedom
+    assert row["accuracy"] == pytest.approx(accuracies.mean())
+    assert row["accuracy_low"] == pytest.approx(accuracies.mean() - half_width, abs=1e-6)
+    assert row["accuracy_high"] == pytest.approx(accuracies.mean() + half_width, abs=1e-6) and row["n"] == 3000
+
+
+def test_speakers_that_are_all_right_or_all_wrong_count_as_speakers_not_as_clips():
+    speakers = [accuracy_row(str(i), 100 * (i % 10 > 0), 100) for i in range(40)]  # four of forty always wrong
+    clustered, pooled = clustered_row("all", speakers), accuracy_row("all", 3600, 4000)
+    widths = [row["accuracy_high"] - row["accuracy_low"] for row in (clustered, pooled)]
+    assert widths[0] > 8 * widths[1]
+    with pytest.raises(InputError, match="at least two"):
+        clustered_row("one", speakers[:1])
 
 
 def test_macro_row_counts_every_group_alike_and_is_wider_than_its_groups_together():

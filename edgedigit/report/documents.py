@@ -4,7 +4,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 
 | name | source |
 |---|---|
-| `results:X` | `docs/results/X.json`: `name title command commit seeds rows note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
+| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra n_before_end` |
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
+from edgedigit.train.scoring import OVER_SPEAKERS
 
 DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md", "docs/emg.md", "docs/training.md")
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
@@ -44,6 +45,10 @@ def render_results(path: Path) -> str:
         if results.get("commit"):
             facts.append(f"commit {results['commit']}")
         lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
+        folds = results.get("folds")
+        if folds:
+            lines += ["", f"Over {len(folds['rows'])} folds: mean {_percent(folds['accuracy_mean'])} %, standard"]
+            lines[-1] += f" deviation {_percent(folds['accuracy_sd'])} points."
         lines += ["", f"{_sentence('; '.join(facts))}Reproduce: `{results['command']}`"]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -55,21 +60,23 @@ def render_results(path: Path) -> str:
 
 
 def render_summary(paths: list[Path]) -> str:
-    """The first row of several evaluations side by side."""
+    """The first row of several evaluations side by side, with the interval over speakers where there is one."""
     table = []
     for path in paths:
         if not path.is_file():
-            table.append([f"`{path.stem}`: not measured yet", NONE, NONE, NONE])
+            table.append([f"`{path.stem}`: not measured yet", NONE, NONE, NONE, NONE])
             continue
         results = _read_json(path)
         try:
             row = results["rows"][0]
-            table.append([results["title"], str(row["n"]), *_accuracy_cells(row)])
+            others = next((one for one in results["rows"] if OVER_SPEAKERS in one["group"]), None)
+            over_speakers = _accuracy_cells(others)[1] if others else NONE
+            table.append([results["title"], str(row["n"]), *_accuracy_cells(row), over_speakers])
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: {_missing(error)}; see the table at the top of edgedigit/report/documents.py"
             ) from None
-    return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval"], table))
+    return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval", "over speakers"], table))
 
 
 def render_artifacts(path: Path) -> str:

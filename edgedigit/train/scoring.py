@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 
 MAX_GROUPS = 12  # more sources or speakers than this would be a list, not a table
+OVER_SPEAKERS = "interval over"
+"""In the name of a row whose interval is that of speakers, not of clips; their number follows."""
 
 
 @torch.no_grad()
@@ -42,13 +45,20 @@ def predict_onnx(path: str | Path, waveforms: np.ndarray, batch_size: int = 256)
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """Temperature that minimises the negative log-likelihood of targets (n,) under logits (n, n_labels).
 
-    Source: Guo et al. 2017.
+    The right label is given the share (n + 1) / (n + 2), the others the rest: without an error among the n clips, no
+    temperature would be low enough, and the next error would be made with certainty.
+
+    Source: Guo et al. 2017; the share, Platt 1999.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
+    n, n_labels = logits.shape
+    shares = np.full((n, n_labels), 1 / (n + 2) / (n_labels - 1))
+    shares[np.arange(n), targets] = (n + 1) / (n + 2)
+
     def nll(log_temperature):
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(targets)), targets].mean()
+        return -(shares * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean()
 
     return float(np.exp(minimize_scalar(nll, bounds=(-3.0, 3.0), method="bounded").x))
 
@@ -75,6 +85,42 @@ def accuracy_rows(
                 accuracy_row(f"{part}, {n}", int(right[values == n].sum()), int((values == n).sum())) for n in names
             ]
     return rows
+
+
+def clustered_row(group: str, rows: Sequence[dict], confidence: float = 0.95) -> dict:
+    """Accuracy over all clips, with the interval that speakers give: clips of one speaker are right or wrong together.
+
+    Speakers are drawn, clips come with them: the interval is Student's for a ratio of sums over speakers, and says
+    what other speakers would give. With few of them it is wide, as it should be.
+
+    Args:
+        group: name of the row.
+        rows: as `accuracy_row`, one for each speaker.
+
+    Returns:
+        `group, n` and fractions `accuracy*`.
+
+    Raises:
+        InputError: if there are fewer than two speakers.
+
+    Source: W. G. Cochran, Sampling Techniques, 3rd edition (1977), chapter 9A: clusters of unequal sizes.
+    """
+    from scipy.special import stdtrit
+
+    if len(rows) < 2:
+        raise InputError(f"group {group!r} has {len(rows)} speakers; an interval over speakers needs at least two")
+    n = np.array([row["n"] for row in rows])
+    right = np.array([row["n_correct"] for row in rows])
+    accuracy = right.sum() / n.sum()
+    variance = len(n) / (len(n) - 1) * ((right - accuracy * n) ** 2).sum() / n.sum() ** 2
+    half_width = stdtrit(len(n) - 1, 0.5 + confidence / 2) * math.sqrt(variance)
+    return {
+        "group": group,
+        "n": int(n.sum()),
+        "accuracy": float(accuracy),
+        "accuracy_low": float(max(0.0, accuracy - half_width)),
+        "accuracy_high": float(min(1.0, accuracy + half_width)),
+    }
 
 
 ANSWER_FIELDS = ("track", "stage", "part", "name", "label", "speaker", "source", "answer")
