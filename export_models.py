@@ -60,6 +60,7 @@ def main(argv=None) -> int:
     compressed = compression.load_summary(run_dir)
     config = replace(config, compress=from_dict(compressed["compress"], CompressConfig))  # as it was really pruned
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
+    pipeline.check_recordings(config, run_dir, material.tracks)
     track = material.tracks[-1]
     model = compression.load_pruned(config.compress, run_dir, track.name)
     calibration = compressed["calibration"]

@@ -95,17 +95,15 @@ def main(argv=None) -> int:
             open_observers(run_dir, config.data.labels, to_dict(config), args.tensorboard, args.wandb) if first else []
         )
 
-        # 2. Recordings, divided before anything is trained.
-        with distributed.first_process_first():
+        # 2. Recordings, divided before anything is trained; on several machines each has its own.
+        with distributed.first_of_each_machine_first():
             material = pipeline.load_material(config, args.data_dir, progress=bars)
-        if first:
-            pipeline.prepare_run(config, run_dir, args.resume, material.tracks)
-            print(
-                f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises"
-            )
+        pipeline.check_processes(config, material, args.resume)
+        distributed.from_first(lambda: pipeline.prepare_run(config, run_dir, args.resume, material.tracks))
+        say = print if first else str  # the first process speaks for all
+        say(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
 
         # 3. Teachers, then the student, on each track.
-        say = print if first else str  # the first process speaks for all
         students = pipeline.train_all(config, material, run_dir, args.resume, say, bars, observers)
         for observer in observers:
             observer.close()

@@ -205,7 +205,8 @@ class FitConfig:
     checkpoint_epochs: int = 0  # between checkpoints kept beside best and last; 0 keeps none
 
     def __post_init__(self):
-        _at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
+        _at_least(1, epochs=self.epochs, patience=self.patience)
+        _at_least(2, batch_size=self.batch_size)  # batch norm has no variance over one clip
         _at_least(1, decay_epochs=self.decay_epochs)
         _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch, weight_decay=self.weight_decay)
         _at_least(0, checkpoint_epochs=self.checkpoint_epochs, focal_gamma=self.focal_gamma)

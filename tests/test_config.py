@@ -199,7 +199,7 @@ def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
         ("distill=4", ["distill", "keys and values"]),
         ("teachers=[{}]", ["teachers[0] lacks name"]),
         ("fit_student.epochs=0", ["epochs is 0", "1 or more"]),
-        ("fit_teacher.batch_size=0", ["batch_size is 0", "1 or more"]),
+        ("fit_teacher.batch_size=1", ["batch_size is 1", "2 or more"]),
         ("fit_student.lr=-1", ["lr is -1", "0 or more"]),
         ("fit_student.lr=.nan", ["lr is nan"]),
         ("fit_student.optimizer=adam", ["optimizer is 'adam'", "expected one of adamw, sgd"]),

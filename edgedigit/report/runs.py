@@ -14,10 +14,10 @@ from edgedigit.config import CompressConfig, Config
 from edgedigit.data.splits import is_speaker_disjoint
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.pipeline import FINAL, SELECTION, SIMULATED_PART, load_run_config
+from edgedigit.train.pipeline import FINAL, SELECTION, SIMULATED_PART, STUDENT_FILE, load_run_config
 from edgedigit.train.scoring import read_answers
 
-STUDENT_FILE, LOG_FILE, ANSWERS_FILE = "student.json", "log.jsonl", "answers.csv"
+LOG_FILE, ANSWERS_FILE = "log.jsonl", "answers.csv"
 STAGES = {"student": "student, fp32", "pruned": "pruned, fp32", "int8": "pruned, INT8"}
 
 

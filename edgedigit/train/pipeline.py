@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from edgedigit import config as configuration
@@ -24,7 +28,7 @@ from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
-from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.devices import autocast_type, check_device, resolved, set_up_torch
 from edgedigit.train.hints import classifiers
 from edgedigit.train.observers import Observer
 from edgedigit.train.trainer import Ensemble, Trainer
@@ -64,6 +68,14 @@ class Material:
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
         return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+
+    def contents(self) -> str:
+        """A digest of what training draws from, in its order: names and shapes, as waveforms may be rounded otherwise
+        on another machine.
+        """
+        drawn = [[(r.name, r.waveform.shape) for r in (*track.train, *track.validation)] for track in self.tracks]
+        noises = [noise.shape for noise in self.noises]
+        return hashlib.sha256(json.dumps([drawn, noises]).encode()).hexdigest()
 
     @property
     def origin(self) -> str:
@@ -167,11 +179,35 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
     write_json(path, configuration.to_dict(config))
 
 
-def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
-    """Copy the teachers of `config.teachers_from`, each from the first folder that has it, as teacher or as student.
+def check_processes(config: Config, material: Material, resume: bool) -> None:
+    """Raise ConfigError, in all processes that train together, unless all are about to train the same."""
+    if distributed.n_processes() > 1:
+        precisions = [resolved(name, config.device) for name in (config.precision, config.student_precision)]
+        distributed.check_alike(
+            {
+                "settings": configuration.training_settings(config),
+                "--resume": resume,
+                "recordings": material.contents(),
+                "what precision auto stands for": precisions,  # CPUs differ; bf16 or fp32 says which
+            }
+        )
 
-    With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
-    `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
+
+def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Copy the teachers of `config.teachers_from` into a run folder, which then depends on nothing outside it.
+
+    Raises:
+        ConfigError, ModelError: as `find_teachers`.
+    """
+    for phase, saved in find_teachers(config, tracks).items():
+        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+
+
+def find_teachers(config: Config, tracks: Sequence[Track]) -> dict[str, dict]:
+    """Checkpoints, by phase, of the teachers that `config.teachers_from` has, as teachers or as students.
+
+    Each is from the first folder that has it. How they were trained (`fit_teacher`, `augment`, `seed`) is that run's
+    affair; on which recordings is not, as soft targets would tell what a teacher has heard.
 
     Raises:
         ConfigError: if a teacher is of another kind, or was trained on other recordings.
@@ -202,8 +238,7 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
                     "out here; leave teachers_from empty to train teachers for this run"
                 )
             taken[phase] = {**saved, "done": True}
-    for phase, saved in taken.items():
-        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+    return taken
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -211,7 +246,7 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_models(config: Config) -> None:
-    """Raise ConfigError unless every model can be built and has a name of its own."""
+    """Raise ConfigError unless every model can be built, computes a clip and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
     if len(set(labels)) < len(labels):
@@ -220,7 +255,8 @@ def check_models(config: Config) -> None:
         )
     window = config.data.signal
     for model in models:
-        built = make_model(config, model)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of torch, about layers of width 0
+            built = make_model(config, model)
         if config.teachers and config.distill.feature_weight:
             classifiers(built)
         spec = built.spec
@@ -231,6 +267,21 @@ def check_models(config: Config) -> None:
                 f"{taken.n_channels}; recordings are prepared as {window.kind} of {window.n_samples} at "
                 f"{window.sample_rate} Hz, channels {window.n_channels}: set these in data.signal, not in frontend"
             )
+        _try_out(built)
+
+
+def _try_out(model: WaveformModel) -> None:
+    """Raise ConfigError unless a model answers to a clip of noise; some options build what cannot compute."""
+    clip = torch.rand(1, *model.spec.signal.shape, generator=torch.Generator().manual_seed(0))
+    where = f"its options are in edgedigit/models/{model.name}.py"
+    try:
+        with torch.inference_mode():
+            logits = model.eval()(clip)
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        raise ConfigError(f"model {model.name} cannot compute a clip: {said}; {where}") from None
+    if not logits.isfinite().all():
+        raise ConfigError(f"model {model.name} answers {logits[0, 0].item()} to a clip, expected numbers; {where}")
 
 
 def make_model(config: Config, described: ModelConfig) -> WaveformModel:
@@ -268,8 +319,6 @@ def train_all(
     Returns:
         The student of each track, by the track's name.
     """
-    if config.teachers_from:
-        distributed.wait_for_all()  # for the first process to have taken them
     students = {}
     epochs_run: dict[str, int] = {}
     for track in material.tracks:
@@ -292,9 +341,8 @@ def train_all(
 
 def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     """The trained teachers of a track, or None if the run has none."""
-    teachers = [
-        build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
-    ]
+    paths = [run_dir / f"{track}-{teacher.label}.best.pt" for teacher in config.teachers]
+    teachers = [build_model(distributed.from_first(partial(load_checkpoint, path))) for path in paths]
     return Ensemble(teachers, config.precision, config.distill.teacher_weights) if teachers else None
 
 
@@ -308,6 +356,21 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
     if not load_checkpoint(run_dir / f"{phase}.last.pt")["done"]:
         raise ModelError(f"{run_dir}: training of {phase} has not finished; run train_distill.py --resume")
     return build_model(load_checkpoint(run_dir / f"{phase}.best.pt"))
+
+
+def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Raise ModelError unless the students of a run were trained on the recordings of its tracks, as far as they say.
+
+    What goes on with a run measures and calibrates on recordings that it did not hear; in other ones it may have heard
+    them, though the settings are the same.
+    """
+    for track in tracks:
+        path = run_dir / f"{track.name}-{config.student.label}.best.pt"
+        if load_checkpoint(path).get("recordings") not in (None, fingerprint(track.train)):  # older ones do not say
+            raise ModelError(
+                f"{path} was trained on other recordings than the {len(track.train)} that are here now; "
+                "name the folder that it was trained on with --data-dir, or train again in another --run-dir"
+            )
 
 
 def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:
