@@ -20,7 +20,7 @@ from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import DataError
-from edgedigit.labels import DIGITS
+from edgedigit.labels import kind_of
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, expected_calibration_error
 from edgedigit.runtime import Recognizer
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     right = predictions == targets
     rows += [
         accuracy_row(
-            f"{'digit' if labels[i] in DIGITS else 'label'} {labels[i]}",
+            f"{kind_of([labels[i]])} {labels[i]}",
             int(right[targets == i].sum()),
             int((targets == i).sum()),
         )

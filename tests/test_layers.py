@@ -10,8 +10,8 @@ PACKAGE = ROOT / "edgedigit"
 
 # The rows of the architecture, top to bottom; some are divided once more, so that the order is total between them.
 ROWS = (
-    ("errors", "labels"),
-    ("spec", "manifest"),
+    ("errors",),
+    ("labels", "spec", "manifest"),
     ("audio", "emg", "features", "cli", "metrics"),
     ("runtime", "config", "emg_features"),
     ("frontend", "data", "figures"),

@@ -189,16 +189,24 @@ def official(recordings: Sequence[Recording]) -> Split:
     """Each corpus' own split (`Recording.split`); recordings without one train.
 
     Raises:
-        DataError: if no recording is marked as test.
+        DataError: if no recording is marked as validation or test.
     """
     split = _split(
         _where(recordings, lambda recording: recording.split not in ("validation", "test")),
         _where(recordings, lambda recording: recording.split == "validation"),
         _where(recordings, lambda recording: recording.split == "test"),
     )
-    if not split.test.size:
-        raise DataError("no recording belongs to an official test set; choose another split or a source that has one")
+    if not split.test.size and not split.validation.size:
+        raise DataError(
+            "no recording belongs to an official validation or test set; choose another split or a source that has one"
+        )
     return split
+
+
+def as_marked(recordings: Sequence[Recording]) -> Split:
+    """`official` where any recording is marked as validation or test; else all recordings train."""
+    marked = any(recording.split in ("validation", "test") for recording in recordings)
+    return official(recordings) if marked else everything(recordings)
 
 
 def everything(recordings: Sequence[Recording]) -> Split:
@@ -319,7 +327,7 @@ def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bo
             raise DataError(f"{len(shared)} speakers are in both {first} and {second}, such as {min(shared)}")
 
 
-SCHEMES = ("fsdd_official", "loso:SPEAKER", "kfold:N_FOLDS:FOLD", "audiomnist:FOLD", "official", "all")
+SCHEMES = ("fsdd_official", "loso:SPEAKER", "kfold:N_FOLDS:FOLD", "audiomnist:FOLD", "official", "all", "auto")
 SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist")
 """Schemes whose test speakers are never heard in training."""
 
@@ -342,7 +350,8 @@ def make_split(
 
     Args:
         recordings: what to split.
-        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official or all.
+        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official, all or auto: official
+            where anything is so marked, else all.
         validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
         seed: of folds and validation.
         fold_sources: whose speakers kfold deals; empty deals those of all.
@@ -373,4 +382,6 @@ def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources
             return official(recordings)
         case ["all"]:
             return everything(recordings)
+        case ["auto"]:
+            return as_marked(recordings)
     raise ConfigError(f"split {scheme!r} is unknown; choose from {', '.join(SCHEMES)}")

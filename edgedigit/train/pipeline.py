@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,10 @@ from tqdm import tqdm
 
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
-from edgedigit.data import load_recordings
+from edgedigit.data import available_labels, load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
-from edgedigit.data.recording import SIMULATED, Recording
+from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
@@ -30,6 +31,7 @@ from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
+SYNTHETIC_PART = ", synthetic voices"  # likewise
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
@@ -68,6 +70,8 @@ class Material:
     def origin(self) -> str:
         """What the name of every figure has to end with: nothing, where people made the recordings."""
         measured = [*self.tracks[0].validation, *self.test]
+        if any(r.source == SYNTH for r in measured):
+            return SYNTHETIC_PART
         return SIMULATED_PART if any(r.source == SIMULATED for r in measured) else ""
 
 
@@ -91,11 +95,26 @@ def read_recordings(
     """Recordings of all sources, and recorded noises.
 
     Raises:
-        DataError: if recordings are missing.
+        DataError: if recordings are missing, or those of a label.
     """
     recordings = load_recordings(
         data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress, download=download
     )
+    if missing := [label for label in data.labels if label not in {recording.label for recording in recordings}]:
+        others = available_labels(data.sources, data_dir) - set(data.labels)
+        near = {label: difflib.get_close_matches(label.lower(), sorted(others), 1, 0.6) for label in missing}
+        hints = ", ".join(f"{near[label][0]} for {label}" for label in missing if near[label])
+        raise DataError(
+            f"{', '.join(data.sources)}: no recording of {', '.join(missing)}"
+            + (
+                f"; there is {hints}"
+                if hints
+                else f"; there is also {', '.join(sorted(others)[:12])}"
+                if others
+                else ""
+            )
+            + "; add recordings or name only the labels that there are"
+        )
     return recordings, _load_noises(data, data_dir)
 
 
@@ -117,6 +136,22 @@ def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarra
 def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
     """The split that a configuration names."""
     return make_split(recordings, data.split, validation_fraction, data.seed, data.fold_sources, data.fold_by)
+
+
+def data_notes(material: Material) -> list[str]:
+    """What to know about the figures of a division before they come: who is heard in validation."""
+    first, notes = material.tracks[0], []
+    if not first.validation:
+        notes.append("no validation: nothing is selected, calibrated or measured on clips that did not train")
+    elif {r.speaker for r in first.train} & {r.speaker for r in first.validation}:
+        notes.append(
+            "validation holds other recordings of the speaker who trains, as no second one is known: its figure says "
+            "nothing about a stranger. Where several spoke, a manifest.csv with the columns file,label,speaker,source "
+            "keeps them apart"
+        )
+    if material.origin == SYNTHETIC_PART:
+        notes.append("validation or test are synthetic voices: their figures say nothing about people")
+    return notes
 
 
 def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
