@@ -19,7 +19,7 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study", "enroll"),
     ("crossval", "tune"),
     ("bench",),
     ("compare",),
