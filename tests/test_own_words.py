@@ -157,6 +157,24 @@ def test_figures_of_synthetic_voices_say_so(tmp_path, monkeypatch):
     assert "nothing about people" in pipeline.data_notes(material)[-1]
 
 
+def test_synthetic_voices_train_alone_and_the_marked_people_test(words):
+    pytest.importorskip("espeakng_loader")
+    rows = ["file,label,speaker,source,split"]
+    for path in sorted(words.glob("yes/*.wav")) + sorted(words.glob("seven/*.wav")):
+        speaker, split = ("ann", "train") if int(path.stem) < 5 else ("bob", "val")
+        rows.append(f"{path.parent.name}/{path.name},{path.parent.name},{speaker},mine,{split}")
+    (words / "manifest.csv").write_text("\n".join(rows))
+    data = DataConfig((f"folder:{words}", "synth:8"), labels=("yes", "7"), split="synthetic", refit=False, noises="")
+    material = pipeline.divide(data, *pipeline.read_recordings(data, None, False))
+    (track,) = material.tracks
+    assert {r.source for r in [*track.train, *track.validation]} == {"synth"}
+    assert {r.speaker for r in material.test} == {"mine:bob"}
+    assert [part for part, *_ in material.evaluations()] == ["validation, unseen speakers, synthetic voices", "test"]
+    data = DataConfig((f"folder:{words}",), labels=("yes", "7"), split="synthetic", noises="")
+    with pytest.raises(DataError, match="needs a source synth"):
+        pipeline.divide(data, *pipeline.read_recordings(data, None, False))
+
+
 def run(main, *argv):
     return run_main(main, [str(word) for word in argv])
 

@@ -216,6 +216,19 @@ def everything(recordings: Sequence[Recording]) -> Split:
     )
 
 
+def from_synthetic(recordings: Sequence[Recording]) -> Split:
+    """Synthetic voices train, people test: those marked as validation or test, or all where nobody is so marked.
+
+    Raises:
+        DataError: if there are no synthetic voices, or no people.
+    """
+    people = _where(recordings, lambda recording: recording.source != SYNTH)
+    marked = [index for index in people if recordings[index].split in ("validation", "test")]
+    if not people or len(people) == len(recordings):
+        raise DataError("the split synthetic needs a source synth to train on and recordings of people to test on")
+    return _split(_where(recordings, lambda recording: recording.source == SYNTH), test=marked or people)
+
+
 def cut_validation(
     recordings: Sequence[Recording], train: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -327,8 +340,17 @@ def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bo
             raise DataError(f"{len(shared)} speakers are in both {first} and {second}, such as {min(shared)}")
 
 
-SCHEMES = ("fsdd_official", "loso:SPEAKER", "kfold:N_FOLDS:FOLD", "audiomnist:FOLD", "official", "all", "auto")
-SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist")
+SCHEMES = (
+    "fsdd_official",
+    "loso:SPEAKER",
+    "kfold:N_FOLDS:FOLD",
+    "audiomnist:FOLD",
+    "official",
+    "all",
+    "auto",
+    "synthetic",
+)
+SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist", "synthetic")
 """Schemes whose test speakers are never heard in training."""
 
 
@@ -350,8 +372,8 @@ def make_split(
 
     Args:
         recordings: what to split.
-        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official, all or auto: official
-            where anything is so marked, else all.
+        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official, all, auto (official
+            where anything is so marked, else all) or synthetic.
         validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
         seed: of folds and validation.
         fold_sources: whose speakers kfold deals; empty deals those of all.
@@ -384,4 +406,6 @@ def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources
             return everything(recordings)
         case ["auto"]:
             return as_marked(recordings)
+        case ["synthetic"]:
+            return from_synthetic(recordings)
     raise ConfigError(f"split {scheme!r} is unknown; choose from {', '.join(SCHEMES)}")

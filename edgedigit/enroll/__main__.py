@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 3. What it does to them.
     print(table(enrolled.held_out))
-    others = enrolled.held_out["others"]
+    others, kept = enrolled.held_out["others"], enrolled.held_out["kept"]
+    if kept["n"]:
+        print(f"digits by synthetic voices: {kept['right']} of {kept['n']} right, the others rejected or wrong")
     if others["n"]:
         print(f"other words taken for one of these: {others['accepted']} of {others['n']}", end="")
         print(" (synthetic voices; people differ)" if args.others == "synth" else "")

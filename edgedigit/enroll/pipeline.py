@@ -143,11 +143,17 @@ def judge(
     reject_below: float,
     n_own: int,
 ) -> dict:
-    """Counts on held-out clips as recorded: of each word `n, right, rejected, wrong`; of other words `n, accepted`."""
+    """Counts on held-out clips as recorded.
+
+    Returns:
+        `words`: of each, `n, right, rejected, wrong`; `kept`: of digits by synthetic voices, `n, right`; `others`: of
+        other words, `n, accepted`.
+    """
     answers, sureness = acceptance(found, unknown)
     accepted = (sureness >= reject_below) & (answers != unknown)
     own = examples.original & (np.arange(len(answers)) < n_own)
-    words = {}
+    words: dict[str, dict[str, int]] = {}
+    kept = {"n": 0, "right": 0}
     for i, label in enumerate(labels):
         clips = own & (examples.targets == i)
         if i != unknown and clips.any():
@@ -159,8 +165,18 @@ def judge(
                 "wrong": clips & accepted & ~right,
             }
             words[label] = {name: int(where.sum()) for name, where in counts.items()}
+        elif i != unknown:
+            clips = examples.original & (examples.targets == i)
+            kept = {
+                "n": kept["n"] + int(clips.sum()),
+                "right": kept["right"] + int((clips & accepted & (answers == i)).sum()),
+            }
     others = examples.original & (examples.targets == unknown)
-    return {"words": words, "others": {"n": int(others.sum()), "accepted": int((others & accepted).sum())}}
+    return {
+        "words": words,
+        "kept": kept,
+        "others": {"n": int(others.sum()), "accepted": int((others & accepted).sum())},
+    }
 
 
 def write_enrolled(

@@ -64,15 +64,14 @@ class Material:
         first, last = self.tracks[0], self.tracks[-1]
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
-        return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+        parts = ((title, first.name, first.validation), ("test", last.name, self.test))
+        return [(part + origin(recordings), track, recordings) for part, track, recordings in parts]
 
-    @property
-    def origin(self) -> str:
-        """What the name of every figure has to end with: nothing, where people made the recordings."""
-        measured = [*self.tracks[0].validation, *self.test]
-        if any(r.source == SYNTH for r in measured):
-            return SYNTHETIC_PART
-        return SIMULATED_PART if any(r.source == SIMULATED for r in measured) else ""
+
+def origin(recordings: Sequence[Recording]) -> str:
+    """What the name of every figure on these has to end with: nothing, where people made them."""
+    sources = {recording.source for recording in recordings}
+    return SYNTHETIC_PART if SYNTH in sources else SIMULATED_PART if SIMULATED in sources else ""
 
 
 def load_material(
@@ -149,8 +148,8 @@ def data_notes(material: Material) -> list[str]:
             "nothing about a stranger. Where several spoke, a manifest.csv with the columns file,label,speaker,source "
             "keeps them apart"
         )
-    if material.origin == SYNTHETIC_PART:
-        notes.append("validation or test are synthetic voices: their figures say nothing about people")
+    if origin(first.validation) == SYNTHETIC_PART:
+        notes.append("validation is by synthetic voices: its figure says nothing about people")
     return notes
 
 
