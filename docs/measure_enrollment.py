@@ -1,4 +1,4 @@
-"""What enrolment reaches: words of many speakers, words of one speaker, and digits of one speaker.
+"""What enrolment reaches: words of many speakers, words of one, and digits of one.
 
 EDGEDIGIT_DATA=... python docs/measure_enrollment.py
 
@@ -25,7 +25,8 @@ from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import artifacts_dir
 
 WORDS = ("cat", "down", "happy", "left", "right")
-N_DRAWS = 5  # of the clips that are enrolled
+N_DRAWS = 3  # of the clips that are enrolled
+OTHERS_ENROLLED, N_OTHERS_ENROLLED = ("go", "up"), 60  # where other words by people are enrolled as well
 FALSE_ACCEPTS = 0.05
 N_PER_WORD = 10
 N_OF_SPEAKER = 7  # of the ten clips of each Arabic word and speaker
@@ -80,11 +81,16 @@ def report(title: str, counts: Counter) -> dict:
     return {"title": title, "rows": rows}
 
 
-def of_many_speakers() -> Counter:
-    """Ten clips of each word by ten speakers, tested on all others; other words by anybody."""
+def of_many_speakers(with_others: bool) -> Counter:
+    """Ten clips of each word by ten speakers, tested on all others; other words by anybody else.
+
+    Args:
+        with_others: clips of two more words, by as many people, are enrolled as `_unknown_`.
+    """
     clips = load_recordings(["folder:nondigits"], labels=None, progress=True)
     clips = [clip for clip in clips if clip.source != "librispeech_tc100"]
-    others = [clip for clip in clips if clip.label not in WORDS]
+    others = [clip for clip in clips if clip.label not in (*WORDS, *OTHERS_ENROLLED)]
+    unknown = [replace(clip, label=NON_DIGIT) for clip in clips if clip.label in OTHERS_ENROLLED]
     total: Counter = Counter()
     for draw in range(N_DRAWS):
         rng = np.random.default_rng(draw)
@@ -96,13 +102,21 @@ def of_many_speakers() -> Counter:
                     own.setdefault(clips[i].speaker, clips[i])
             chosen += own.values()
             speakers |= set(own)
+        if with_others:
+            drawn = [unknown[i] for i in rng.permutation(len(unknown))[:N_OTHERS_ENROLLED]]
+            chosen += drawn
+            speakers |= {clip.speaker for clip in drawn}
         test = [clip for clip in clips if clip.label in WORDS and clip.speaker not in speakers]
         total += measure(chosen, test, [clip for clip in others if clip.speaker not in speakers])
     return total
 
 
-def of_one_speaker() -> Counter:
-    """Five Arabic words of one person, who says five others as well, in the same room."""
+def of_one_speaker(with_others: bool) -> Counter:
+    """Five Arabic words of one person, who says three others as well, in the same room.
+
+    Args:
+        with_others: two more words of the same person are enrolled as `_unknown_`.
+    """
     clips = load_recordings(["folder:digits_ar"], progress=True)
     by_speaker = defaultdict(list)
     for clip in clips:
@@ -113,8 +127,12 @@ def of_one_speaker() -> Counter:
         chosen, test, others = [], [], []
         for clip in by_speaker[speaker]:
             seen[clip.label] += 1
-            target = others if clip.label > "word 4" else chosen if seen[clip.label] <= N_OF_SPEAKER else test
-            target.append(clip)
+            if clip.label > "word 6":
+                others.append(clip)
+            elif clip.label > "word 4":
+                chosen += [replace(clip, label=NON_DIGIT)] * (with_others and seen[clip.label] <= N_OF_SPEAKER)
+            else:
+                (chosen if seen[clip.label] <= N_OF_SPEAKER else test).append(clip)
         total += measure(chosen, test, others)
     return total
 
@@ -140,8 +158,10 @@ def of_ones_digits() -> list[tuple[str, Counter]]:
 
 def main(_argv=None) -> int:
     results = [
-        report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers()),
-        report("five Arabic words, seven clips of each by one speaker, tested on three", of_one_speaker()),
+        report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers(False)),
+        report("the same, and 60 clips of two other words by people as _unknown_", of_many_speakers(True)),
+        report("five Arabic words, seven clips of each by one speaker, tested on three", of_one_speaker(False)),
+        report("the same, and seven clips of each of two other words as _unknown_", of_one_speaker(True)),
         *(report(title, counts) for title, counts in of_ones_digits()),
     ]
     print_json(results)

@@ -151,7 +151,7 @@ def test_held_out_clips_are_judged_without_having_been_learnt():
     """Labels that mean nothing are learnt by heart and not found again."""
     rng = np.random.default_rng(0)
     embeddings, targets = rng.normal(size=(60, 80)), rng.integers(0, 2, 60)
-    examples = head.Examples(embeddings, np.zeros((60, 2)), targets, np.arange(60) % 10, np.ones(60, bool))
+    examples = head.Examples(embeddings, np.zeros((60, 2)), targets, np.arange(60) % 10, *np.ones((2, 60), bool))
     learnt = head.probabilities(examples, *head.fit(examples)).argmax(axis=1)
     held_out = head.held_out_probabilities(examples).argmax(axis=1)
     assert (learnt == targets).mean() == 1

@@ -22,6 +22,7 @@ class Examples:
         targets: (n,) indices of labels.
         folds: (n,); all copies of a clip, and all clips of a word that is none of the labels, are in one fold.
         original: (n,) True for clips as they were recorded.
+        own: (n,) True for the user's clips and their copies, False for synthetic voices and noise.
     """
 
     embeddings: np.ndarray
@@ -29,12 +30,14 @@ class Examples:
     targets: np.ndarray
     folds: np.ndarray
     original: np.ndarray
+    own: np.ndarray
 
 
 def fit(examples: Examples, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Weights (n_embedding, n_labels) and bias (n_labels,) on top of the offsets.
 
-    Every label weighs alike, however many clips it has. Without a reason in the clips the offsets stay as they are.
+    Every label weighs alike, however many clips it has, and within a label the user's clips and all others. Without a
+    reason in the clips the offsets stay as they are.
 
     Args:
         examples: clips.
@@ -48,8 +51,10 @@ def fit(examples: Examples, rows: np.ndarray | None = None) -> tuple[np.ndarray,
     mean = examples.embeddings[rows].mean(axis=0)
     scale = np.maximum(examples.embeddings[rows].std(axis=0), SCALE_FLOOR)
     inputs = (examples.embeddings[rows] - mean) / scale
-    counts = np.bincount(targets, minlength=n_labels)
-    share = 1 / (counts[targets] * np.count_nonzero(counts))  # (n,), sums to 1
+    cells = 2 * targets + examples.own[rows]
+    counts = np.bincount(cells, minlength=2 * n_labels)
+    in_label = np.count_nonzero(counts.reshape(-1, 2), axis=1)  # (n_labels,)
+    share = 1 / (counts[cells] * in_label[targets] * np.count_nonzero(in_label))  # (n,), sums to 1
     wanted = np.eye(n_labels)[targets]
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:

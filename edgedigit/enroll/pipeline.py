@@ -83,8 +83,7 @@ def enroll(
     unknown = labels.index(NON_DIGIT) if rejects else None
     reject_below = _threshold(examples, found, unknown, false_accepts)
     weights, bias = fit(examples)
-    n_own = len(clips)
-    held_out = judge(examples, found, labels, unknown, reject_below, n_own)
+    held_out = judge(examples, found, labels, unknown, reject_below)
     return Enrolled(Head(labels, kept, weights, bias), reject_below, held_out)
 
 
@@ -111,7 +110,8 @@ def _examples(recordings, labels, kept, embedder, info, rejects, seed) -> Exampl
     embeddings, scores = embedder(np.concatenate(parts))
     offsets = np.where(np.array(kept) >= 0, scores[:, list(kept)], 0.0)
     original = np.arange(len(targets)) < len(recordings)
-    return Examples(embeddings, offsets, targets, folds, original)
+    is_own = np.concatenate([own[rows], np.zeros(len(targets) - len(rows), bool)])
+    return Examples(embeddings, offsets, targets, folds, original, is_own)
 
 
 def _folds(recordings: Sequence[Recording], own: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -129,8 +129,9 @@ def _folds(recordings: Sequence[Recording], own: np.ndarray, labels: Sequence[st
 def _threshold(examples: Examples, found: np.ndarray, unknown: int | None, false_accepts: float) -> float:
     answers, sureness = acceptance(found, unknown)
     others = examples.original & (examples.targets == unknown)
-    if others.any():
-        return threshold(sureness[others], false_accepts)
+    groups = [others & (examples.own == is_own) for is_own in (True, False)]
+    if others.any():  # a user's own other sounds count for themselves, however few: they are what it will hear
+        return max(threshold(sureness[group], false_accepts) for group in groups if group.any())
     right = sureness[examples.original & (answers == examples.targets)]
     return round(float(np.quantile(right, 1 - KEPT_OF_RIGHT)), 4) if right.size else 0.0
 
@@ -141,7 +142,6 @@ def judge(
     labels: Sequence[str],
     unknown: int | None,
     reject_below: float,
-    n_own: int,
 ) -> dict:
     """Counts on held-out clips as recorded.
 
@@ -151,7 +151,7 @@ def judge(
     """
     answers, sureness = acceptance(found, unknown)
     accepted = (sureness >= reject_below) & (answers != unknown)
-    own = examples.original & (np.arange(len(answers)) < n_own)
+    own = examples.original & examples.own
     words: dict[str, dict[str, int]] = {}
     kept = {"n": 0, "right": 0}
     for i, label in enumerate(labels):
