@@ -18,7 +18,7 @@ from edgedigit.enroll.head import N_FOLDS, Examples, acceptance, fit, held_out_p
 from edgedigit.errors import InputError, ModelError
 from edgedigit.labels import DIGITS, NON_DIGIT, check_labels
 from edgedigit.manifest import manifest_path, read_manifest, sha256_of, source_commit, write_manifest
-from edgedigit.runtime import Recognizer
+from edgedigit.runtime import ModelInfo, Recognizer
 
 FILE = "model.onnx"
 KIND = "enrolled"
@@ -77,8 +77,9 @@ def enroll(
 
     spoken = other_clips(info.sample_rate, progress) if others else []
     said_for = set(DIGITS) if keep_digits else set()  # an enrolled word is learnt from its own clips alone
-    spoken = [clip for clip in spoken if clip.label in said_for or clip.label not in words]
-    examples = _examples([*clips, *spoken], labels, kept, Embedder(model), info, rejects, seed)
+    taken = {word.lower() for word in words}
+    spoken = [clip for clip in spoken if clip.label in said_for or clip.label not in taken]
+    examples = _examples(clips, spoken, labels, kept, Embedder(model), info, seed)
     found = held_out_probabilities(examples)
     unknown = labels.index(NON_DIGIT) if rejects else None
     reject_below = _threshold(examples, found, unknown, false_accepts)
@@ -87,11 +88,20 @@ def enroll(
     return Enrolled(Head(labels, kept, weights, bias), reject_below, held_out)
 
 
-def _examples(recordings, labels, kept, embedder, info, rejects, seed) -> Examples:
+def _examples(
+    clips: Sequence[Recording],
+    spoken: Sequence[Recording],
+    labels: Sequence[str],
+    kept: Sequence[int],
+    embedder: Embedder,
+    info: ModelInfo,
+    seed: int,
+) -> Examples:
     """Clips as they are, then their copies, then noises: a user's are many copies, synthetic voices two each."""
+    recordings = [*clips, *spoken]
+    own = np.arange(len(recordings)) < len(clips)
     index = {label: i for i, label in enumerate(labels)}
     targets = np.array([index.get(recording.label, len(labels) - 1) for recording in recordings])
-    own = np.array([recording.source != "synth" for recording in recordings])
     waveforms = [recording.waveform for recording in recordings]
     folds = _folds(recordings, own, labels)
     parts, rows = [windows(waveforms, info.n_samples)], [np.arange(len(recordings))]
@@ -102,7 +112,7 @@ def _examples(recordings, labels, kept, embedder, info, rejects, seed) -> Exampl
         rows.append(np.repeat(chosen, n_copies))
     rows = np.concatenate(rows)
     targets, folds = targets[rows], folds[rows]
-    if rejects:
+    if NON_DIGIT in labels:
         noises = noise_windows(info.n_samples, seed)
         parts.append(noises)
         targets = np.concatenate([targets, np.full(len(noises), len(labels) - 1)])
