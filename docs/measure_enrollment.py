@@ -44,7 +44,7 @@ def measure(enrolled_clips, test_clips, others) -> Counter:
     """Counts of one enrolment.
 
     Returns:
-        Of `n` clips: `closed`, right among the words alone; `right`, `rejected` and `wrong` at the model's own threshold;
+        Of `n` clips: `closed`, right among the words alone; `right`, `rejected`, `wrong` at the model's own threshold;
         `detected`, right at the threshold that 5 % of the other words pass. Of `n_others` other words: `accepted`.
     """
     model = artifacts_dir() / "model.onnx"

@@ -18,12 +18,12 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import DataError
 from edgedigit.labels import kind_of
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, expected_calibration_error
 from edgedigit.runtime import Recognizer
+from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
 
 
@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
-    simulated = ", simulated" if any(r.source == SIMULATED for r in recordings) else ""
-    rows = accuracy_rows("all clips" + simulated, recordings, predictions, labels)
+    rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
     right = predictions == targets
     rows += [
         accuracy_row(
