@@ -93,7 +93,7 @@ def main(argv=None) -> int:
                 test_clips, _ = as_arrays(material.test, config.data.labels, model.spec.n_samples)
                 predictions = run(path, test_clips).argmax(axis=1)
                 entry["accuracy"] = scoring.accuracy_rows(
-                    "test" + material.origin, material.test, predictions, config.data.labels
+                    "test" + pipeline.origin(material.test), material.test, predictions, config.data.labels
                 )[0]
             files.append(entry)
 

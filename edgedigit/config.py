@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgedigit.errors import ConfigError
-from edgedigit.labels import DIGITS
+from edgedigit.labels import DIGITS, check_labels
 from edgedigit.spec import Signal
 
 
@@ -55,7 +55,7 @@ class DataConfig:
     signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
     noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
     noise_part: str = "train"  # keeps away from the noises that edgedigit.robustness tests with; or all
-    labels: tuple[str, ...] = DIGITS
+    labels: tuple[str, ...] = DIGITS  # digits, or any words; "_unknown_" stands for every other word
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
     fold_by: str = "speaker"  # what kfold deals and never divides; or session, or recording: of people who also train
@@ -64,6 +64,7 @@ class DataConfig:
     seed: int = 0  # deals speakers to folds and to validation
 
     def __post_init__(self):
+        check_labels(self.labels)
         _at_least(0, seed=self.seed)
         _one_of(FOLD_UNITS, fold_by=self.fold_by)
         _one_of(NOISE_PARTS, noise_part=self.noise_part)
@@ -552,6 +553,8 @@ def _convert(hint, current, value, path):
     if hint is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # labels such as 7
     wrong_bool = isinstance(value, bool) and hint is not bool
+    if hint is str and wrong_bool:  # YAML 1.1 reads yes, no, on and off so, which are words to recognise as well
+        raise ConfigError(f'{path} is {value!r}, expected str; write words such as yes, no, on, off in quotes: "yes"')
     if not isinstance(value, hint) or wrong_bool:
         raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
     return value

@@ -19,13 +19,13 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
-from edgedigit.labels import DIGITS
+from edgedigit.labels import kind_of
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.runtime import Recognizer
+from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
 
 
@@ -55,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
-    simulated = ", simulated" if any(r.source == SIMULATED for r in recordings) else ""
-    rows = accuracy_rows("all clips" + simulated, recordings, predictions, labels)
+    rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
     right = predictions == targets
     rows += [
         accuracy_row(
-            f"{'digit' if labels[i] in DIGITS else 'label'} {labels[i]}",
+            f"{kind_of([labels[i]])} {labels[i]}",
             int(right[targets == i].sum()),
             int((targets == i).sum()),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import warnings
@@ -17,11 +18,11 @@ from tqdm import tqdm
 
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
-from edgedigit.data import load_recordings
+from edgedigit.data import available_labels, load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
 from edgedigit.data.noises import noises_of_part
-from edgedigit.data.recording import SIMULATED, Recording
+from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.manifest import write_json
@@ -35,6 +36,7 @@ from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
+SYNTHETIC_PART = ", synthetic voices"  # likewise
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
@@ -67,7 +69,8 @@ class Material:
         first, last = self.tracks[0], self.tracks[-1]
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
-        return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+        parts = ((title, first.name, first.validation), ("test", last.name, self.test))
+        return [(part + origin(recordings), track, recordings) for part, track, recordings in parts]
 
     def contents(self) -> str:
         """A digest of what training draws from, in its order: names and shapes, as waveforms may be rounded otherwise
@@ -77,11 +80,11 @@ class Material:
         noises = [noise.shape for noise in self.noises]
         return hashlib.sha256(json.dumps([drawn, noises]).encode()).hexdigest()
 
-    @property
-    def origin(self) -> str:
-        """What the name of every figure has to end with: nothing, where people made the recordings."""
-        measured = [*self.tracks[0].validation, *self.test]
-        return SIMULATED_PART if any(r.source == SIMULATED for r in measured) else ""
+
+def origin(recordings: Sequence[Recording]) -> str:
+    """What the name of every figure on these has to end with: nothing, where people made them."""
+    sources = {recording.source for recording in recordings}
+    return SYNTHETIC_PART if SYNTH in sources else SIMULATED_PART if SIMULATED in sources else ""
 
 
 def load_material(
@@ -104,11 +107,26 @@ def read_recordings(
     """Recordings of all sources, and recorded noises.
 
     Raises:
-        DataError: if recordings are missing.
+        DataError: if recordings are missing, or those of a label.
     """
     recordings = load_recordings(
         data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress, download=download
     )
+    if missing := [label for label in data.labels if label not in {recording.label for recording in recordings}]:
+        others = available_labels(data.sources, data_dir) - set(data.labels)
+        near = {label: difflib.get_close_matches(label.lower(), sorted(others), 1, 0.6) for label in missing}
+        hints = ", ".join(f"{near[label][0]} for {label}" for label in missing if near[label])
+        raise DataError(
+            f"{', '.join(data.sources)}: no recording of {', '.join(missing)}"
+            + (
+                f"; there is {hints}"
+                if hints
+                else f"; there is also {', '.join(sorted(others)[:12])}"
+                if others
+                else ""
+            )
+            + "; add recordings or name only the labels that there are"
+        )
     return recordings, _load_noises(data, data_dir)
 
 
@@ -130,6 +148,22 @@ def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarra
 def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fraction: float) -> Split:
     """The split that a configuration names."""
     return make_split(recordings, data.split, validation_fraction, data.seed, data.fold_sources, data.fold_by)
+
+
+def data_notes(material: Material) -> list[str]:
+    """What to know about the figures of a division before they come: who is heard in validation."""
+    first, notes = material.tracks[0], []
+    if not first.validation:
+        notes.append("no validation: nothing is selected, calibrated or measured on clips that did not train")
+    elif {r.speaker for r in first.train} & {r.speaker for r in first.validation}:
+        notes.append(
+            "validation holds other recordings of the speaker who trains, as no second one is known: its figure says "
+            "nothing about a stranger. Where several spoke, a manifest.csv with the columns file,label,speaker,source "
+            "keeps them apart"
+        )
+    if origin(first.validation) == SYNTHETIC_PART:
+        notes.append("validation is by synthetic voices: its figure says nothing about people")
+    return notes
 
 
 def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
