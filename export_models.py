@@ -60,6 +60,7 @@ def main(argv=None) -> int:
     compressed = compression.load_summary(run_dir)
     config = replace(config, compress=from_dict(compressed["compress"], CompressConfig))  # as it was really pruned
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
+    pipeline.check_recordings(config, run_dir, material.tracks)
     track = material.tracks[-1]
     model = compression.load_pruned(config.compress, run_dir, track.name)
     calibration = compressed["calibration"]
@@ -92,7 +93,7 @@ def main(argv=None) -> int:
                 test_clips, _ = as_arrays(material.test, config.data.labels, model.spec.n_samples)
                 predictions = run(path, test_clips).argmax(axis=1)
                 entry["accuracy"] = scoring.accuracy_rows(
-                    "test" + material.origin, material.test, predictions, config.data.labels
+                    "test" + pipeline.origin(material.test), material.test, predictions, config.data.labels
                 )[0]
             files.append(entry)
 

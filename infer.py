@@ -1,4 +1,4 @@
-"""Recognise spoken digits in files, folders, standard input or from the microphone, or words in EMG, without torch.
+"""Recognise spoken digits, or a model's other words, in files, folders, from the microphone or in EMG, without torch.
 
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
 from edgedigit.errors import AudioError, DeviceError, EmgError, InputError
+from edgedigit.labels import kind_of
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
     # 2. Words, from the microphone or from recordings.
-    report = Report(args)
+    report = Report(args, recognizer.info.labels)
     if args.mic:
         listen(recognizer, args.device, report)
     else:
@@ -80,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Report:
     """Prints a line per word as it comes, and counts."""
 
-    def __init__(self, args):
+    def __init__(self, args, labels: Sequence[str]):
+        self._kind = kind_of(labels)
+        self._width = max(len(self._kind), *map(len, labels))
         self._json, self._top_k = args.json, args.top_k
         self._header_printed = False
         self.results: list[dict] = []
@@ -119,8 +122,8 @@ class Report:
     def _row(self, *cells: str) -> None:
         if not self._header_printed:
             self._header_printed = True
-            self._row("digit", "prob", "seconds", "ms", "source")
-        print("{:>5}  {:>5}  {:>11}  {:>6}  {}".format(*cells), flush=True)
+            self._row(self._kind, "prob", "seconds", "ms", "source")
+        print("{:>{}}  {:>5}  {:>11}  {:>6}  {}".format(cells[0], self._width, *cells[1:]), flush=True)
 
     def failure(self, error: Exception) -> None:
         """An input that cannot be used; the others are."""

@@ -59,6 +59,7 @@ def main(argv=None) -> int:
     labels = config.data.labels
     observers = open_observers(run_dir, labels, to_dict(config), args.tensorboard, args.wandb)
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
+    pipeline.check_recordings(config, run_dir, material.tracks)
 
     # 2. Every track: student, pruned student, INT8. The first track's validation speakers calibrate.
     stages, answers, calibration = [], [], None

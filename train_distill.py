@@ -3,6 +3,8 @@
     python train_distill.py                                    # FSDD's training part, all defaults
     python train_distill.py --config configs/shipped.yaml      # the shipped model: every corpus at hand
     python train_distill.py --model bc_resnet:tau=3            # one architecture alone; --list-models names them
+    python train_distill.py --data folder:my_recordings --labels yes,no,up,down  # your own words, see docs/own_words.md
+    python train_distill.py --data synth --labels yes,no,up,down                 # from nothing but their spelling
     python train_distill.py --teachers resnet_se effnet --epochs 20 --resume
 
 torchrun --nproc-per-node 2 train_distill.py [...] trains the same in several processes that share each batch.
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.labels import label_of
 
 
 def parse_args(argv):
@@ -31,6 +34,13 @@ def parse_args(argv):
     parser.add_argument(
         "--teachers-from", nargs="+", metavar="RUN", help="folders of runs that have trained them on the same data"
     )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="SOURCE",
+        help="fsdd, synth, synth:300:de, folder:PATH, …, divided as they are marked",
+    )
+    parser.add_argument("--labels", nargs="+", metavar="WORD", help="what to tell apart, such as yes,no,_unknown_")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--run-dir", default="runs/default", help="folder of this run (%(default)s)")
     parser.add_argument("--epochs", type=int, help="of teachers and student alike")
@@ -53,6 +63,9 @@ def parse_args(argv):
 def overrides(args) -> list[str]:
     """The named flags as --set overrides, before the explicit ones."""
     named = {
+        "data.sources": None if args.data is None else json.dumps(listed(args.data)),
+        "data.split": None if args.data is None else "auto",
+        "data.labels": None if args.labels is None else json.dumps([label_of(word) for word in listed(args.labels)]),
         "student": args.student,
         "teachers": None if args.teachers is None else json.dumps(args.teachers),
         "teachers_from": None if args.teachers_from is None else json.dumps(args.teachers_from),
@@ -65,6 +78,11 @@ def overrides(args) -> list[str]:
         "seed": args.seed,
     }
     return [f"{key}={value}" for key, value in named.items() if value is not None] + args.set
+
+
+def listed(words) -> list[str]:
+    """The parts of `a,b c` and `a, b` alike; spaces within a part belong to it."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]
 
 
 def main(argv=None) -> int:
@@ -95,17 +113,17 @@ def main(argv=None) -> int:
             open_observers(run_dir, config.data.labels, to_dict(config), args.tensorboard, args.wandb) if first else []
         )
 
-        # 2. Recordings, divided before anything is trained.
-        with distributed.first_process_first():
+        # 2. Recordings, divided before anything is trained; on several machines each has its own.
+        with distributed.first_of_each_machine_first():
             material = pipeline.load_material(config, args.data_dir, progress=bars)
-        if first:
-            pipeline.prepare_run(config, run_dir, args.resume, material.tracks)
-            print(
-                f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises"
-            )
+        pipeline.check_processes(config, material, args.resume)
+        distributed.from_first(lambda: pipeline.prepare_run(config, run_dir, args.resume, material.tracks))
+        say = print if first else str  # the first process speaks for all
+        say(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
+        for note in pipeline.data_notes(material):
+            say(note)
 
         # 3. Teachers, then the student, on each track.
-        say = print if first else str  # the first process speaks for all
         students = pipeline.train_all(config, material, run_dir, args.resume, say, bars, observers)
         for observer in observers:
             observer.close()

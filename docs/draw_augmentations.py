@@ -156,7 +156,8 @@ PICTURES = (
     Picture(
         "recorded_noise",
         "Recorded noise",
-        "Real places, where recordings of them are at hand (`data.noises`).",
+        "Real places, where recordings of them are at hand (`data.noises`). Half of them, by origin, is kept for "
+        "`python -m edgedigit.robustness` unless `data.noise_part` is `all`.",
         f"{percent(CONFIG.recorded_share)} of the noises",
         "a fan of our own making at 10 dB",
         machine,

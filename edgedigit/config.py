@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgedigit.errors import ConfigError
-from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.labels import DIGITS, NON_DIGIT, check_labels
 from edgedigit.spec import Signal
 
 
@@ -43,6 +43,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
 LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
+NOISE_PARTS = ("train", "all")
 FOLD_UNITS = ("speaker", "session", "recording")
 UNKNOWN_KINDS = ("words", "sentences", "cut", "noise", "floor")
 
@@ -90,8 +91,9 @@ class DataConfig:
     sources: tuple[str, ...] = ("fsdd",)  # names of edgedigit.data.SOURCES, or folder:PATH
     signal: Signal = field(default_factory=Signal)  # audio, or EMG with its rate, window and channels
     noises: str = "folder:noise"  # recorded noise for augmentation of audio; used where it exists, "" for none
-    labels: tuple[str, ...] = DIGITS  # with _unknown_ among them, recordings of all other words have that label
-    unknown: UnknownConfig = UnknownConfig()  # what it is trained on
+    noise_part: str = "train"  # keeps away from the noises that edgedigit.robustness tests with; or all
+    labels: tuple[str, ...] = DIGITS  # digits, or any words; "_unknown_" stands for every other word
+    unknown: UnknownConfig = UnknownConfig()  # what "_unknown_" is trained on
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
     fold_by: str = "speaker"  # what kfold deals and never divides; or session, or recording: of people who also train
@@ -100,8 +102,10 @@ class DataConfig:
     seed: int = 0  # deals speakers to folds and to validation
 
     def __post_init__(self):
+        check_labels(self.labels)
         _at_least(0, seed=self.seed)
         _one_of(FOLD_UNITS, fold_by=self.fold_by)
+        _one_of(NOISE_PARTS, noise_part=self.noise_part)
         _share(validation_fraction=self.validation_fraction)
         if NON_DIGIT in self.labels and self.signal.kind != "audio":
             raise ConfigError(f"data.labels names {NON_DIGIT}, which is for audio alone; EMG has recordings of rest")
@@ -242,7 +246,8 @@ class FitConfig:
     checkpoint_epochs: int = 0  # between checkpoints kept beside best and last; 0 keeps none
 
     def __post_init__(self):
-        _at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
+        _at_least(1, epochs=self.epochs, patience=self.patience)
+        _at_least(2, batch_size=self.batch_size)  # batch norm has no variance over one clip
         _at_least(1, decay_epochs=self.decay_epochs)
         _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch, weight_decay=self.weight_decay)
         _at_least(0, checkpoint_epochs=self.checkpoint_epochs, focal_gamma=self.focal_gamma)
@@ -301,6 +306,23 @@ class CompressConfig:
         _at_least(0, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    """What `edgedigit.robustness` does to recordings; no training setting."""
+
+    snr_db: tuple[float, ...] = (20.0, 10.0, 5.0, 0.0)  # a quiet office to speech as loud as the noise
+    n_rooms: int = 50
+    room_seed: int = 1  # training's rooms are those of seed 0
+    talkers: tuple[int, int] = (3, 8)  # of babble, as in training; fewer are interfering voices, not babble
+    gain_db: float = 20.0  # up and down
+    sample_rates: tuple[int, ...] = (16000, 44100, 48000)  # Hz, of files that users have
+    offset_ms: float = 200.0  # earlier and later than where the word was found
+
+    def __post_init__(self):
+        if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
+            raise ConfigError(f"snr_db is {list(self.snr_db)}, expected one or more finite values in dB")
 
 
 @dataclass(frozen=True)
@@ -373,6 +395,18 @@ def from_dict(values: Mapping, kind: type = Config, where: str = ""):
         ConfigError: on an unknown key (naming the nearest) or a value of the wrong type.
     """
     return _merge(kind, None, values, where)
+
+
+def from_stored(values: Mapping) -> Config:
+    """A resolved configuration as runs, checkpoints and manifests store it, maybe by an older version.
+
+    Raises:
+        ConfigError: as `from_dict`.
+    """
+    config = from_dict(values)
+    if config.data.signal.kind == "audio" and "noise_part" not in values.get("data", {}):
+        config = with_setting(config, "data.noise_part", "all")  # once, all noises trained
+    return config
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -559,6 +593,8 @@ def _convert(hint, current, value, path):
     if hint is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # labels such as 7
     wrong_bool = isinstance(value, bool) and hint is not bool
+    if hint is str and wrong_bool:  # YAML 1.1 reads yes, no, on and off so, which are words to recognise as well
+        raise ConfigError(f'{path} is {value!r}, expected str; write words such as yes, no, on, off in quotes: "yes"')
     if not isinstance(value, hint) or wrong_bool:
         raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
     return value

@@ -32,7 +32,7 @@ from edgedigit.data import load_recordings
 from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.figures import confusion_figure, save_png
-from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
 from edgedigit.train.pipeline import (
@@ -194,7 +194,7 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     counted = [row for row in answers if row["stage"] == stage]
 
     labels = sorted({row["label"] for row in counted})
-    kind = "digit" if set(labels) <= set(DIGITS) else "label"
+    kind = kind_of(labels)
     simulated = _origin(counted)
     digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})

@@ -3,6 +3,7 @@
 python -m edgedigit.evaluate --sources fsdd --part test
 python -m edgedigit.evaluate --model artifacts/model.onnx --sources folder:my_recordings
 python -m edgedigit.evaluate --sources folder:digits --results docs/results/mine.json --title "My microphone"
+python -m edgedigit.evaluate --sources fsdd --part test --plot probabilities.png
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import DataError
-from edgedigit.labels import DIGITS
+from edgedigit.figures import probabilities_figure, save_png
+from edgedigit.labels import kind_of
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
-from edgedigit.metrics import accuracy_row, expected_calibration_error
+from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.runtime import Recognizer
+from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
 
 
@@ -34,6 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--results", help="JSON file to write the table to, for README.md")
+    parser.add_argument("--plot", help="PNG file to draw the reliability diagram and the risk-coverage curve to")
     parser.add_argument("--title", default="", help="of the table")
     parser.add_argument("--how", default="", help="commands that made the model, to be put before this one's")
     return parser.parse_args(argv)
@@ -52,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
-    simulated = ", simulated" if any(r.source == SIMULATED for r in recordings) else ""
-    rows = accuracy_rows("all clips" + simulated, recordings, predictions, labels)
+    rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
     right = predictions == targets
     rows += [
         accuracy_row(
-            f"{'digit' if labels[i] in DIGITS else 'label'} {labels[i]}",
+            f"{kind_of([labels[i]])} {labels[i]}",
             int(right[targets == i].sum()),
             int((targets == i).sum()),
         )
@@ -67,8 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(accuracy_table(rows))
     counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
     counted |= not counted.any()
-    error = expected_calibration_error(probabilities[counted], targets[counted])
-    print(f"  expected calibration error {100 * error:.2f} %")
+    probabilities, targets = probabilities[counted], targets[counted]
+    figures = probability_figures(probabilities, targets)
+    print(
+        f"  expected calibration error {100 * figures['ece']:.2f} %, Brier score {figures['brier']:.4f}, negative "
+        f"log-likelihood {figures['nll']:.4f}\n  AURC {figures['aurc']:.5f}; accuracy of the most confident 90 % "
+        f"{100 * figures['accuracy_at_90']:.2f} %, 80 % {100 * figures['accuracy_at_80']:.2f} %"
+    )
+    if args.plot:
+        save_png(probabilities_figure(probabilities, targets), args.plot)
     manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     options = ["--model", args.model] if args.model else []
     options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
@@ -79,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "commit": source_commit(),
         "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
         "rows": rows,
-        "note": f"Expected calibration error {100 * error:.2f} %.",
+        "probabilities": figures,
     }
     if args.results:
         write_json(args.results, result)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.errors import InputError, MissingDependencyError
+from edgedigit.metrics import reliability_bins, risk_coverage, wilson_interval
 
 PANEL_INCHES = (4.8, 3.2)  # as wide as a phone shows it, so that its text is not scaled down there
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A", "#9A6324")
@@ -94,6 +95,35 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str]):
     axes.set(xlabel="answer", ylabel="truth", xticks=range(n), yticks=range(n), xticklabels=labels, yticklabels=labels)
     if max(map(len, labels)) > 3:
         axes.tick_params(axis="x", rotation=90)
+    return figure
+
+
+def probabilities_figure(probabilities: np.ndarray, targets: np.ndarray):
+    """How far probabilities can be trusted: reliability diagram, and what is wrong if the least sure are not answered.
+
+    Args:
+        probabilities: (N, n_labels).
+        targets: (N,) label indices.
+
+    Raises:
+        InputError: if they are no probabilities of those labels.
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    bins = reliability_bins(probabilities, targets)
+    shown = [100 * one["confidence"] for one in bins]
+    spread = [wilson_interval(round(one["accuracy"] * one["n"]), one["n"]) for one in bins]
+    answers = Line(
+        "answers, 95 % interval",
+        list(zip(shown, (100 * one["accuracy"] for one in bins), strict=True)),
+        spread=[(100 * low, 100 * high) for low, high in spread],
+    )
+    coverage, risk = risk_coverage(probabilities, targets)
+    figure = new_figure(2 * PANEL_INCHES[0], PANEL_INCHES[1])
+    left, right = figure.subplots(1, 2)
+    diagonal = Line("perfectly calibrated", [(0, 0), (100, 100)], dashed=True)
+    draw_lines(left, [answers, diagonal], "confidence %", "accuracy %")
+    curve = Line(f"AURC {risk.mean():.4g}", list(zip(100 * coverage, 100 * risk, strict=True)))
+    draw_lines(right, [curve], "coverage: answered %", "risk: wrong of these %")
     return figure
 
 

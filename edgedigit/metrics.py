@@ -1,4 +1,4 @@
-"""Figures and how sure they are: accuracy with its interval, confusion, calibration, latency percentiles.
+"""Figures and how sure they are: accuracy with its interval, confusion, probabilities, latency percentiles.
 
 Fractions are in [0, 1] here; `report/` turns them into per cent.
 """
@@ -41,7 +41,8 @@ def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[f
     centre = p + z * z / (2 * n)
     half_width = z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     scale = 1 + z * z / n
-    return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
+    # At 0 and n one bound is the proportion itself, which rounding must not put outside.
+    return max(0.0, min(p, (centre - half_width) / scale)), min(1.0, max(p, (centre + half_width) / scale))
 
 
 def accuracy_row(group: str, n_correct: int, n: int, confidence: float = 0.95) -> dict:
@@ -125,25 +126,140 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    if probabilities.ndim != 2 or len(probabilities) == 0:
-        raise InputError(f"got probabilities of shape {probabilities.shape}; expected (clips, labels), not empty")
-    n, n_labels = probabilities.shape
-    targets = _indices("targets", targets, n_labels)
-    if len(targets) != n:
-        raise InputError(f"got {n} rows of probabilities and {len(targets)} targets; expected as many of each")
-    if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
-        raise InputError("got rows that are not probabilities; expected values >= 0 that sum to 1 in each row")
+    bins = reliability_bins(probabilities, targets, n_bins)
+    gap = sum(abs(one["confidence"] - one["accuracy"]) * one["n"] for one in bins)
+    return gap / sum(one["n"] for one in bins)
+
+
+def reliability_bins(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = 15) -> list[dict]:
+    """What a reliability diagram shows: the bins of `expected_calibration_error` that hold clips.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+
+    Returns:
+        `n`, mean `confidence` and `accuracy` (fractions) of each bin, least confident first.
+
+    Raises:
+        InputError: as `expected_calibration_error`.
+    """
+    probabilities, targets = _answers(probabilities, targets)
     if n_bins < 1:
         raise InputError(f"got {n_bins} bins; expected at least 1")
-
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == targets
+    right = probabilities.argmax(axis=1) == targets
     # Bins are open below and closed above, as in the paper: 1.0 falls into the last one.
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    # share * |mean confidence - accuracy| of a bin is |sum(confidence - correct)| / n.
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=n_bins)
-    return float(np.abs(gaps).sum() / n)
+    return [
+        {
+            "n": int(inside.sum()),
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(right[inside].mean()),
+        }
+        for inside in (bins == i for i in np.unique(bins))
+    ]
+
+
+def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Squared distance of the probabilities from the truth, summed over labels, averaged over clips.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+
+    Returns:
+        0 (certain and right) to 2 (certain and wrong).
+
+    Raises:
+        InputError: if shapes do not match, there are no clips, or a value is not a probability.
+
+    Source: G. W. Brier, Monthly Weather Review 78 (1950), 1-3: the multi-class form, not halved.
+    """
+    probabilities, targets = _answers(probabilities, targets)
+    truth = np.eye(probabilities.shape[1])[targets]  # (N, n_labels)
+    return float(np.square(probabilities - truth).sum(axis=1).mean())
+
+
+def negative_log_likelihood(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean of -ln p(true label) over clips, in nats.
+
+    A probability of 0 counts as the smallest that float32, in which models answer, can tell from 0: 87.3 nats.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+
+    Raises:
+        InputError: if shapes do not match, there are no clips, or a value is not a probability.
+    """
+    probabilities, targets = _answers(probabilities, targets)
+    of_truth = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
+
+
+def risk_coverage(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of wrong answers among those given, if only the most confident are given.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+
+    Returns:
+        Coverage (N,), 1/N to 1, and selective risk (N,), both fractions. Clips of the same confidence cannot be told
+        apart: each stands for their mean, so that the order in which clips came changes nothing.
+
+    Raises:
+        InputError: if shapes do not match, there are no clips, or a value is not a probability.
+
+    Source: El-Yaniv and Wiener, JMLR 11 (2010), 1605-1641.
+    """
+    probabilities, targets = _answers(probabilities, targets)
+    wrong = (probabilities.argmax(axis=1) != targets).astype(np.float64)
+    _, group, counts = np.unique(-probabilities.max(axis=1), return_inverse=True, return_counts=True)
+    expected = (np.bincount(group, weights=wrong) / counts)[np.sort(group)]  # (N,), most confident first
+    n_given = np.arange(1, len(wrong) + 1)
+    return n_given / len(wrong), np.cumsum(expected) / n_given
+
+
+def area_under_risk_coverage(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """AURC: selective risk averaged over all coverages; less is better, 0 is no error at all.
+
+    Raises:
+        InputError: as `risk_coverage`.
+
+    Source: Geifman, Uziel and El-Yaniv, Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers, ICLR 2019.
+    """
+    return float(risk_coverage(probabilities, targets)[1].mean())
+
+
+def accuracy_at_coverage(probabilities: np.ndarray, targets: np.ndarray, coverage: float) -> float:
+    """Accuracy (fraction) of the most confident answers, at least `coverage` of all.
+
+    Raises:
+        InputError: if `coverage` is not above 0 and at most 1, or as `risk_coverage`.
+    """
+    if not 0 < coverage <= 1:
+        raise InputError(f"got a coverage of {coverage}; expected a share above 0 and at most 1, such as 0.9")
+    risk = risk_coverage(probabilities, targets)[1]
+    n_given = math.ceil(round(coverage * len(risk), 9))  # 0.9 of 10 is 9, whatever floats make of it
+    return float(1 - risk[n_given - 1])
+
+
+def probability_figures(probabilities: np.ndarray, targets: np.ndarray) -> dict:
+    """All that is said of probabilities: `ece, brier, nll, aurc, accuracy_at_90, accuracy_at_80` (per cent coverage).
+
+    Raises:
+        InputError: as `brier_score`.
+    """
+    return {
+        "ece": expected_calibration_error(probabilities, targets),
+        "brier": brier_score(probabilities, targets),
+        "nll": negative_log_likelihood(probabilities, targets),
+        "aurc": area_under_risk_coverage(probabilities, targets),
+        "accuracy_at_90": accuracy_at_coverage(probabilities, targets, 0.9),
+        "accuracy_at_80": accuracy_at_coverage(probabilities, targets, 0.8),
+    }
 
 
 def latency_summary(latency_ms: np.ndarray) -> dict:
@@ -164,6 +280,20 @@ def latency_summary(latency_ms: np.ndarray) -> dict:
         "latency_ms_p99": float(p99),
         "latency_ms_max": float(values.max()),
     }
+
+
+def _answers(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, n_labels) float64 and targets (N,) int64, checked."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if probabilities.ndim != 2 or len(probabilities) == 0:
+        raise InputError(f"got probabilities of shape {probabilities.shape}; expected (clips, labels), not empty")
+    n, n_labels = probabilities.shape
+    targets = _indices("targets", targets, n_labels)
+    if len(targets) != n:
+        raise InputError(f"got {n} rows of probabilities and {len(targets)} targets; expected as many of each")
+    if not (np.all(probabilities >= 0) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+        raise InputError("got rows that are not probabilities; expected values >= 0 that sum to 1 in each row")
+    return probabilities, targets
 
 
 def _indices(name: str, values: np.ndarray, n_labels: int) -> np.ndarray:

@@ -122,5 +122,7 @@ def candidates(config: Config, space: Sequence[Dimension]) -> list[Config]:
             raise ConfigError(f"search space: {dimension.key} cannot be searched, because {FIXED[section]}")
         if section in OF_TEACHERS and not with_teachers:
             raise ConfigError(f"search space: {dimension.key} changes nothing without teachers; name some or leave it")
+        if section == "fit_teacher" and config.teachers_from:
+            raise ConfigError(f"search space: {dimension.key} changes nothing of teachers that are taken as they are")
         found += changed
     return found

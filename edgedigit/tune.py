@@ -32,8 +32,9 @@ from edgedigit.manifest import source_commit, write_json
 from edgedigit.models import WaveformModel
 from edgedigit.search_space import Dimension, candidates, read_search
 from edgedigit.shared_study import PRUNERS, Watch, n_finished, open_study, signs_of_life, take_place
+from edgedigit.train.checkpoints import build_model
 from edgedigit.train.observers import Validated
-from edgedigit.train.pipeline import Material, check_models, load_material, make_trainer
+from edgedigit.train.pipeline import Material, check_models, find_teachers, load_material, make_trainer
 from edgedigit.train.trainer import Ensemble
 
 OBJECTIVES = {  # key of the trainer's record, whether more is better
@@ -106,18 +107,37 @@ class Search:
         trainer.run()
         return watched.values[trainer.best["epoch"] - 1]
 
+    def take_teachers(self) -> None:
+        """Read the teachers of other runs that trials take: what is wrong with them is better known before the first.
+
+        Raises:
+            ConfigError, ModelError: if one is missing, or may have heard who is held out.
+        """
+        for config in (self.config, *candidates(self.config, self.space)):
+            if config.teachers_from:
+                self._ensemble(config)
+
     def _ensemble(self, config: Config) -> Ensemble | None:
-        """Teachers of a trial, trained once for all trials of this process in which nothing of theirs differs."""
+        """Teachers of a trial, trained once for all trials of this process in which nothing of theirs differs, or taken
+        from other runs.
+
+        Raises:
+            ConfigError, ModelError: if `teachers_from` has not all of them, or they may have heard who is held out.
+        """
         if not config.teachers:
             return None
-        theirs = ("augment", "emg_augment", "teachers", "fit_teacher", "seed", "precision")
+        theirs = ("augment", "emg_augment", "fit_teacher", "seed", "precision") if not config.teachers_from else ()
+        theirs = ("teachers", "teachers_from", *theirs)
         key = json.dumps({name: value for name, value in to_dict(config).items() if name in theirs})
         if key not in self.teachers:
             track, noises = self.material.tracks[0], self.material.noises
-            self.teachers[key] = [
-                make_trainer(config, track, teacher, config.fit_teacher, None, noises).run()
-                for teacher in config.teachers
-            ]
+            if config.teachers_from:
+                self.teachers[key] = [build_model(saved) for saved in find_teachers(config, [track]).values()]
+            else:
+                self.teachers[key] = [
+                    make_trainer(config, track, teacher, config.fit_teacher, None, noises).run()
+                    for teacher in config.teachers
+                ]
         return Ensemble(self.teachers[key], config.precision, config.distill.teacher_weights)
 
 
@@ -318,9 +338,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = load_config(args.config, args.set)
     shortened, space = read_search(args.search)
     search = Search(with_settings(recipe, shortened), space, args.objective)
-    for base in (search.config, recipe):  # best.yaml is the recipe's, and has to train as well
-        for candidate in (base, *candidates(base, space)):
-            check_models(candidate)
+    bases = (search.config, recipe)  # best.yaml is the recipe's, and has to train as well
+    differing = [candidate for base in bases for candidate in (base, *candidates(base, space))]
+    for candidate in {repr((c.teachers, c.student, c.data, c.distill)): c for c in differing}.values():
+        check_models(candidate)
     searched = {"objective": args.objective, "config": training_settings(search.config)}
     searched["space"] = json.loads(json.dumps([asdict(dimension) for dimension in space]))
     maximise, n_epochs = OBJECTIVES[args.objective][1], search.config.fit_student.epochs
@@ -332,6 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with helpers(argv, args.jobs - 1, Path(args.run_dir)):
             search.material = load_material(search.config, args.data_dir, progress=not args.quiet)
             study.set_user_attr("n_validation", len(_strangers(search.material)))
+            search.take_teachers()
             watch = Watch(args.grace_s)
             while (trial := take_place(study, args.trials, watch, search.config.seed)) is not None:
                 print(run_trial(search, study, trial, args.grace_s), flush=True)

@@ -255,11 +255,43 @@ def test_a_result_that_is_damaged_or_of_another_kind_is_named(tmp_path, monkeypa
 def test_figures_are_kept_where_no_model_fits(tmp_path, monkeypatch):
     """The table of days of training is not lost because its models are too large for a use."""
     large = {**row("large", 0.97, 8.0, n_params=2_000_000), "epochs": [1], "minutes_per_training": 1.0}
-    large |= {"macs": 1, "file": "x", "device": "cpu", "commits": ["a"]}
+    large |= {"macs": 1, "file": "x", "device": "cpu", "precision": "bf16", "commits": ["a"]}
     large["accuracy"]["strangers"] |= {"splits": ["a"], "n_splits_planned": 1}
     monkeypatch.setattr(command, "read_results", lambda *_: [large])
     monkeypatch.setattr(command, "time_artifacts", lambda *_, **__: [large["latency"]])
     words = ["--config", str(write_plan(tmp_path)), "--run-dir", str(tmp_path), "--read-only", "--use-case=production"]
     with pytest.raises(ConfigError, match="none of 1 models"):
         command.main([*words, "--results", str(tmp_path / "kept.json")])
-    assert json.loads((tmp_path / "kept.json").read_text())["rows"][0]["group"] == "large"
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    assert kept["rows"][0]["group"] == "large"
+    assert kept["note"].endswith("trained on cpu, one thread each, precision bf16.")
+
+
+def test_the_precision_of_older_results_is_what_was_asked_for(tmp_path):
+    for asked, said in (("auto", "auto (bf16 where it is native)"), ("fp32", "fp32")):
+        (task,) = load(tmp_path, recipe={"student_precision": asked}).tasks
+        assert results._precision(task, {}) == said
+        assert results._precision(task, {"precision": "bf16"}) == "bf16"
+
+
+def test_loso_leaves_out_those_who_say_one_of_the_labels(tmp_path):
+    import soundfile
+
+    folder = tmp_path / "data" / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for digit, speaker in ((0, "ann"), (1, "ann"), (0, "bob"), (9, "cid")):
+        soundfile.write(folder / f"{digit}_{speaker}_0.wav", tones(1)[0].waveform, SAMPLE_RATE)
+    settings = {"data": {"sources": ["fsdd"], "labels": [0, 1], "split": "loso"}}
+    path = write_plan(tmp_path, protocols={"loso": protocol(settings=settings)})
+    tasks = planning.load_plan(path, tmp_path / "runs", str(tmp_path / "data")).tasks
+    assert [task.split for task in tasks] == ["loso:fsdd:ann", "loso:fsdd:bob"]
+
+
+def test_recordings_are_read_as_the_signal_of_the_recipe(monkeypatch):
+    read = []
+    monkeypatch.setattr(training.pipeline, "read_recordings", lambda data, *_, **__: read.append(data) or ([], []))
+    monkeypatch.setattr(training.pipeline, "divide", lambda *_: None)
+    emg = {"kind": "emg", "sample_rate": 250, "n_samples": 250, "n_channels": 2}
+    config = configuration.from_dict({"data": {"sources": ["emg:somewhere"], "labels": ["UP", "DOWN"], "signal": emg}})
+    training._material(config, None)
+    assert (read[0].signal, read[0].labels) == (config.data.signal, ("UP", "DOWN"))

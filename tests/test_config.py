@@ -11,6 +11,7 @@ from edgedigit.config import (
     apply_overrides,
     differences,
     from_dict,
+    from_stored,
     load_config,
     to_dict,
     with_setting,
@@ -198,7 +199,7 @@ def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
         ("distill=4", ["distill", "keys and values"]),
         ("teachers=[{}]", ["teachers[0] lacks name"]),
         ("fit_student.epochs=0", ["epochs is 0", "1 or more"]),
-        ("fit_teacher.batch_size=0", ["batch_size is 0", "1 or more"]),
+        ("fit_teacher.batch_size=1", ["batch_size is 1", "2 or more"]),
         ("fit_student.lr=-1", ["lr is -1", "0 or more"]),
         ("fit_student.lr=.nan", ["lr is nan"]),
         ("fit_student.optimizer=adam", ["optimizer is 'adam'", "expected one of adamw, sgd"]),
@@ -217,6 +218,7 @@ def test_overrides_go_over_the_file_and_the_last_one_wins(tmp_path):
         ("fit_student.class_weights=[1, -1]", ["class_weights is [1.0, -1.0]", "from 0"]),
         ("fit_student.class_weights=[0, 0]", ["class_weights is [0.0, 0.0]", "not all 0"]),
         ("fit_teacher.class_weights=[1, 2]", ["fit_teacher.class_weights has 2 values", "10 labels"]),
+        ("data.noise_part=test", ["noise_part is 'test'", "train, all"]),
         ("precision=fp8", ["precision is 'fp8'", "auto, bf16, fp16, fp32"]),
         ("student_precision=half", ["student_precision is 'half'", "auto, bf16, fp16, fp32"]),
         ("device=tpu", ["device is 'tpu'", "cpu, cuda"]),
@@ -240,6 +242,14 @@ def test_a_wrong_override_says_what_is_wrong(override, words):
     assert all(word in message for word in words), message
     assert "\n" not in message
     assert "kwargs" not in message
+
+
+def test_a_configuration_stored_before_noises_were_divided_had_all_of_them():
+    stored = to_dict(Config())
+    assert from_stored(stored).data.noise_part == "train"
+    del stored["data"]["noise_part"]
+    assert from_stored(stored).data.noise_part == "all"
+    assert from_stored({"data": {"signal": {"kind": "emg", "n_channels": 2}}}).data.noise_part == "train"  # has none
 
 
 def test_an_unknown_key_in_a_file_names_its_place(tmp_path):

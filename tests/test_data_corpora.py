@@ -187,7 +187,7 @@ def test_a_missing_corpus_says_in_one_line_where_to_put_it(tmp_path, source):
     assert "http" in message
 
 
-@pytest.mark.parametrize("source", ["fsd", "fsdd:x", "folder", "folder:", "synth:many", ""])
+@pytest.mark.parametrize("source", ["fsd", "fsdd:x", "folder", "folder:", ""])
 def test_an_unknown_source_names_the_choices(tmp_path, source):
     with pytest.raises(ConfigError, match=", ".join(SOURCES)):
         load(source, tmp_path)

@@ -10,6 +10,8 @@ import pytest
 from edgedigit.data import load_recordings, synth
 from edgedigit.data.accents import DIGIT_SPELLINGS
 from edgedigit.data.engines import SKIPPED_VARIANTS, Espeak, Style, espeak_voices, program_voices, say_with_program
+from edgedigit.data.languages import DIGITS_IN
+from edgedigit.data.other_words import OTHER_WORDS, words_beside
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS
 
@@ -144,6 +146,38 @@ def test_wrong_requests_are_one_clear_error(tmp_path):
         synth.render(["a sentence much too long to be spoken in one second"], 1, voices=["espeak:en"])
     with pytest.raises(ConfigError, match="at least 1"):
         load_recordings(["synth:0"], tmp_path)
+    with pytest.raises(ConfigError, match="speaks no 'dee'; did you mean 'de'"):
+        load_recordings(["synth:5:dee"], tmp_path)
+    with pytest.raises(ConfigError, match="write synth:N:LANGUAGE"):
+        load_recordings(["synth:de:5"], tmp_path)
+    with pytest.raises(DataError, match="digits in 'it' are not known; choose one of ar, cmn, de"):
+        load_recordings(["synth:1:it"], tmp_path)
+    with pytest.raises(DataError, match="no other words in 'de'"):
+        load_recordings(["synth:1:de"], tmp_path, labels=("ja", "_unknown_"))
+
+
+@pytest.mark.parametrize("language", DIGITS_IN)
+def test_every_language_says_ten_different_digits_with_its_own_voices(language, tmp_path):
+    recordings = load_recordings([f"synth:1:{language}"], tmp_path)
+    assert [recording.label for recording in recordings] == list(DIGITS)
+    assert all(recording.speaker.startswith(f"synth:espeak:{language}") for recording in recordings)
+    assert len(set(waveforms(recordings))) == 10
+    english = synth.render(DIGITS, 1, voices=[f"espeak:{language}+f3"])  # with an accent, where there is one
+    spoken = synth.render(DIGITS, 1, voices=[f"espeak:{language}+f3"], language=language)
+    assert not set(waveforms(english)) & set(waveforms(spoken))
+
+
+def test_words_of_a_language_are_read_as_they_are_spelled(tmp_path):
+    (recording,) = load_recordings(["synth:1:de"], tmp_path, labels=("licht",))
+    assert (recording.label, recording.speaker[:15]) == ("licht", "synth:espeak:de")
+
+
+def test_unknown_stands_for_many_words_beside_those_wanted(tmp_path):
+    recordings = load_recordings(["synth:40"], tmp_path, labels=("open", "3", "_unknown_"))
+    assert Counter(r.label for r in recordings) == {"open": 40, "3": 40, "_unknown_": 40}
+    assert words_beside(["Open", "3"]) == [word for word in (*DIGITS, *OTHER_WORDS) if word not in ("open", "3")]
+    lengths = [r.waveform.size for r in recordings if r.label == "_unknown_"]
+    assert np.std(lengths) > np.std([r.waveform.size for r in recordings if r.label == "open"])
 
 
 def fake_flite(folder, body):

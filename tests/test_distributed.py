@@ -2,16 +2,16 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
+from run_folder import tones_of_digits
 from torch import nn
 
 from edgedigit.cli import run_main
@@ -115,14 +115,7 @@ def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_p
 
 @pytest.mark.slow
 def test_torchrun_trains_with_the_script(tmp_path):
-    folder = tmp_path / "fsdd" / "recordings"
-    folder.mkdir(parents=True)
-    time_s = np.arange(2400) / 8000
-    for digit in range(10):
-        for pitch, speaker in enumerate(("ann", "bob", "cid")):
-            for index in (0, 5, 6):
-                wave = 0.3 * np.sin(2 * np.pi * (300 + 200 * digit + 20 * pitch) * time_s)
-                soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
+    tones_of_digits(tmp_path)
     settings = ["teachers=[]", "augment.n_rooms=4", "fit_student.epochs=2", "gates.min_validation_accuracy=0"]
     settings += ["student.kwargs={widths: [8], depths: [1], kernels: [5]}", "fit_student.batch_size=8"]
     program = [ROOT / "train_distill.py", "--quiet", "--data-dir", tmp_path]
@@ -141,6 +134,106 @@ def test_torchrun_trains_with_the_script(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
+SCRIPT_SETTINGS = (
+    "data.validation_fraction=0",
+    "augment.n_rooms=4",
+    "teachers=[{name: resnet_se, kwargs: {widths: [4, 8, 8, 8]}}]",
+    "student.kwargs={widths: [8], depths: [1], kernels: [5]}",
+    *(f"fit_{who}.{what}" for who in ("teacher", "student") for what in ("optimizer=sgd", "schedule=cosine")),
+    *(f"fit_{who}.{what}" for who in ("teacher", "student") for what in ("epochs=2", "lr=0.01", "batch_size=8")),
+    "fit_student.checkpoint_epochs=1",
+    "precision=fp32",
+    "gates.min_validation_accuracy=0",
+)
+STUDENT = "final-student_dscnn"
+
+
+def script(data_dir, run_dir, *more):
+    command = [ROOT / "train_distill.py", "--quiet", "--data-dir", data_dir, "--run-dir", run_dir]
+    return [*command, *(word for setting in SCRIPT_SETTINGS for word in ("--set", setting)), *more]
+
+
+def ended(*commands):
+    """(exit code, stdout, stderr) of commands that run at once."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, env=environment, **pipes) for command in commands]
+    try:
+        said = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, out, err) for process, (out, err) in zip(running, said, strict=True)]
+
+
+def on_machines(*programs):
+    """What two machines end with, each running a program under torchrun."""
+    common = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "--nnodes", str(len(programs))]
+    common += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    return ended(*([*common, "--node-rank", str(rank), *program] for rank, program in enumerate(programs)))
+
+
+def error_lines(err):
+    return [line for line in err.splitlines() if line.startswith("error: ")]
+
+
+@pytest.mark.slow
+def test_machines_that_share_no_disk_train_and_resume_as_one_process_does(tmp_path):
+    data = tones_of_digits(tmp_path / "data")
+    one, first, second = (tmp_path / name for name in ("one", "first", "second"))
+    ((code, _, err),) = ended([sys.executable, *script(data, one)])
+    assert code == 0, err
+
+    def train_together(*more):
+        for code, _, err in on_machines(script(data, first, *more), script(data, second, *more)):
+            assert code == 0, err
+        assert not second.exists()
+        return load_checkpoint(first / f"{STUDENT}.best.pt")["state"]
+
+    trained = train_together()
+    for name, value in load_checkpoint(one / f"{STUDENT}.best.pt")["state"].items():
+        torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-5)
+    assert curve(first, "loss") == pytest.approx(curve(one, "loss"), rel=1e-5)
+    (first / f"{STUDENT}.epoch1.pt").replace(first / f"{STUDENT}.last.pt")  # as if it had been killed then
+    (first / f"{STUDENT}.best.pt").unlink()
+    resumed = train_together("--resume")
+    assert all(torch.equal(resumed[name], value) for name, value in trained.items())
+    assert [record["epoch"] for record in read_log(first)] == [1, 2, 1, 2, 2]
+
+
+@pytest.mark.slow
+def test_what_stops_the_first_machine_stops_the_other_with_one_line_each(tmp_path):
+    data = tones_of_digits(tmp_path / "data")
+    first, second = tmp_path / "first", tmp_path / "second"
+    started = time.monotonic()
+    first.mkdir()
+    (first / "config.json").write_text("{}")
+    ends = on_machines(script(data, first), script(data, second))
+    assert [code for code, _, _ in ends] == [1, 1]  # torchrun's own, whatever the processes say
+    assert [error_lines(err) for _, _, err in ends] == [
+        [f"error: {first} already holds a run; continue it with --resume or choose another --run-dir"],
+        [
+            f"error: the first process cannot go on: {first} already holds a run; continue it with --resume or choose "
+            "another --run-dir"
+        ],
+    ]
+
+    (first / "config.json").unlink()
+    (first / "final-resnet_se.last.pt").write_text("damaged")
+    ends = on_machines(script(data, first, "--resume"), script(data, second, "--resume"))
+    for (_, _, err), begins in zip(ends, ("checkpoint ", "the first process cannot go on: checkpoint "), strict=True):
+        (line,) = error_lines(err)
+        assert line.startswith(f"error: {begins}{first / 'final-resnet_se.last.pt'} cannot be read")
+        assert "KeyError" not in err
+
+    fewer = tones_of_digits(tmp_path / "fewer")
+    next((fewer / "fsdd" / "recordings").glob("*_ann_5.wav")).unlink()
+    ends = on_machines(script(data, first), script(fewer, second, "--set", "fit_student.lr=0.02"))
+    for _, _, err in ends:
+        assert error_lines(err)[0].startswith("error: settings, recordings differ between the processes")
+    assert time.monotonic() - started < 300  # none waited for another
+
+
 def test_one_process_needs_nothing_of_this(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
@@ -149,6 +242,8 @@ def test_one_process_needs_nothing_of_this(monkeypatch):
         assert distributed.parallel(network) is network
         assert type(network[1]) is nn.BatchNorm1d
         assert distributed.share_of(7) == slice(0, 7)
+        assert distributed.from_first(lambda: 3) == 3
+        distributed.check_alike({"settings": object()})
 
 
 @pytest.fixture
@@ -210,6 +305,23 @@ def test_several_processes_train_on_the_cpu_only(monkeypatch, capsys):
 
     assert run_main(main) == 2
     assert "several processes train on the CPU only, got device cuda" in capsys.readouterr().err
+
+
+def test_others_that_cannot_be_reached_cost_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+
+    def unreachable(*_, **__):
+        raise torch.distributed.DistNetworkError("gloo: connection refused\nby 127.0.0.1")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", unreachable)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run_main(lambda argv: distributed.joined().__enter__()) == 2
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: process 1 of 2 cannot reach the others") and "GLOO_SOCKET_IFNAME" in line
 
 
 def test_what_is_not_a_lost_connection_keeps_its_traceback():

@@ -13,6 +13,7 @@ from edgedigit.figures import (
     importances_figure,
     lines_figure,
     pixels,
+    probabilities_figure,
     save_png,
     search_figure,
     svg_text,
@@ -33,6 +34,14 @@ def test_a_confusion_matrix_is_drawn_also_with_an_empty_row(tmp_path):
 def test_a_confusion_matrix_must_fit_its_labels():
     with pytest.raises(InputError, match="3 labels"):
         confusion_figure(np.eye(2), ["a", "b", "c"])
+
+
+def test_sure_answers_lie_at_the_right_of_a_reliability_diagram_and_risk_ends_at_the_error_rate():
+    probabilities = np.array([[0.99, 0.01]] * 3 + [[0.6, 0.4]] * 2)
+    reliability, risk = probabilities_figure(probabilities, [0, 0, 0, 0, 1]).axes
+    answers = reliability.containers[0].lines[0]
+    assert answers.get_xdata() == pytest.approx([60, 99]) and answers.get_ydata() == pytest.approx([50, 100])
+    assert risk.lines[0].get_xydata()[-1] == pytest.approx([100, 20])
 
 
 def test_every_count_of_a_confusion_matrix_is_written():

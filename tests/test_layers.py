@@ -10,8 +10,8 @@ PACKAGE = ROOT / "edgedigit"
 
 # The rows of the architecture, top to bottom; some are divided once more, so that the order is total between them.
 ROWS = (
-    ("errors", "labels"),
-    ("spec", "manifest"),
+    ("errors",),
+    ("labels", "spec", "manifest"),
     ("audio", "emg", "features", "cli", "metrics"),
     ("runtime", "config", "emg_features"),
     ("frontend", "data", "figures"),
@@ -19,7 +19,7 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "evaluate", "peers", "word_stream", "search_space", "shared_study"),
+    ("report", "evaluate", "robustness", "peers", "word_stream", "search_space", "shared_study", "enroll"),
     ("crossval", "tune", "detection"),
     ("bench",),
     ("compare",),

@@ -7,11 +7,18 @@ import pytest
 
 from edgedigit.errors import InputError
 from edgedigit.metrics import (
+    accuracy_at_coverage,
     accuracy_row,
+    area_under_risk_coverage,
+    brier_score,
     confusion_matrix,
     expected_calibration_error,
     latency_summary,
     macro_row,
+    negative_log_likelihood,
+    probability_figures,
+    reliability_bins,
+    risk_coverage,
     wilson_interval,
 )
 from edgedigit.train.scoring import clustered_row
@@ -37,6 +44,11 @@ def test_wilson_interval_with_no_error_is_n_over_n_plus_z_squared():
     low, high = wilson_interval(10, 10)
     assert low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
     assert high == 1.0
+
+
+def test_wilson_interval_holds_the_proportion_also_where_floats_round():
+    for n in range(1, 400):
+        assert wilson_interval(0, n)[0] == 0.0 and wilson_interval(n, n)[1] == 1.0
 
 
 def test_wilson_interval_knows_nothing_without_trials():
@@ -99,13 +111,90 @@ def test_calibration_error_of_calibrated_answers_is_small():
     assert expected_calibration_error(probabilities, targets) < 0.02
 
 
+def test_reliability_bins_equal_the_hand_computed_ones():
+    probabilities = [[0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]
+    unsure, sure = reliability_bins(probabilities, [0, 0, 2], n_bins=2)
+    assert unsure == {"n": 1, "confidence": pytest.approx(0.4), "accuracy": 1.0}
+    assert sure == {"n": 2, "confidence": pytest.approx(0.7), "accuracy": 0.5}
+
+
+def test_brier_score_equals_the_hand_computed_value():
+    # (0.4^2 + 0.3^2 + 0.1^2) = 0.26 where the first is true, (0.6^2 + 0.7^2 + 0.1^2) = 0.86 where the second is.
+    row = [0.6, 0.3, 0.1]
+    assert brier_score([row], [0]) == pytest.approx(0.26)
+    assert brier_score([row, row], [0, 1]) == pytest.approx((0.26 + 0.86) / 2)
+
+
+def test_brier_score_goes_from_certain_and_right_to_certain_and_wrong():
+    assert (brier_score(np.eye(3), [0, 1, 2]), brier_score(np.eye(3), [1, 2, 0])) == (0, 2)
+    assert brier_score(np.full((1, 10), 0.1), [3]) == pytest.approx(0.9)
+
+
+def test_negative_log_likelihood_equals_the_hand_computed_value():
+    assert negative_log_likelihood([[0.5, 0.5], [0.25, 0.75]], [0, 0]) == pytest.approx(math.log(2) * 3 / 2)
+    assert negative_log_likelihood(np.full((1, 10), 0.1), [3]) == pytest.approx(math.log(10))
+
+
+def test_one_answer_that_is_certain_and_wrong_costs_much_and_not_infinity():
+    assert negative_log_likelihood(np.eye(2), [0, 0]) == pytest.approx(126 * math.log(2) / 2, rel=1e-6)
+
+
+FIVE = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.45, 0.55]]  # surest first
+ONLY_THE_THIRD_IS_WRONG = [0, 0, 0, 1, 1]
+
+
+def test_risk_and_coverage_equal_the_hand_computed_values():
+    coverage, risk = risk_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG)
+    assert coverage == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert risk == pytest.approx([0, 0, 1 / 3, 1 / 4, 1 / 5])
+    expected = (1 / 3 + 1 / 4 + 1 / 5) / 5
+    assert area_under_risk_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG) == pytest.approx(expected)
+    assert accuracy_at_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG, 0.8) == pytest.approx(3 / 4)
+    assert accuracy_at_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG, 0.5) == pytest.approx(2 / 3)  # three of five are half
+    assert accuracy_at_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG, 1.0) == pytest.approx(4 / 5)
+
+
+def test_risk_depends_neither_on_the_order_of_clips_nor_on_who_is_named_first_among_equals():
+    order = [4, 2, 0, 3, 1]
+    shuffled = risk_coverage([FIVE[i] for i in order], [ONLY_THE_THIRD_IS_WRONG[i] for i in order])
+    np.testing.assert_allclose(shuffled, risk_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG))
+    equals = [[0.7, 0.3]] * 4
+    for targets in ([0, 0, 0, 1], [1, 0, 0, 0]):
+        assert risk_coverage(equals, targets)[1] == pytest.approx([0.25] * 4)
+
+
+def test_coverage_of_nine_tenths_of_ten_is_nine():
+    confidence = np.linspace(0.95, 0.6, 10)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    assert accuracy_at_coverage(probabilities, [0] * 9 + [1], 0.9) == 1.0
+    assert accuracy_at_coverage(probabilities, [0] * 9 + [1], 0.91) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("coverage", [0, 1.5, -0.1])
+def test_impossible_coverage_is_refused(coverage):
+    with pytest.raises(InputError, match="coverage"):
+        accuracy_at_coverage(FIVE, ONLY_THE_THIRD_IS_WRONG, coverage)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        expected_calibration_error,
+        reliability_bins,
+        brier_score,
+        negative_log_likelihood,
+        risk_coverage,
+        area_under_risk_coverage,
+        probability_figures,
+    ],
+)
 @pytest.mark.parametrize(
     ("probabilities", "targets"),
     [([[0.5, 0.6]], [0]), ([[1.0, 0.0]], [2]), ([[1.0, 0.0]], [0, 1]), ([0.5, 0.5], [0]), (np.zeros((0, 2)), [])],
 )
-def test_calibration_error_refuses_what_is_no_probability(probabilities, targets):
+def test_what_is_no_probability_is_refused(figure, probabilities, targets):
     with pytest.raises(InputError):
-        expected_calibration_error(probabilities, targets)
+        figure(probabilities, targets)
 
 
 def test_latency_summary_interpolates_percentiles():

@@ -161,6 +161,7 @@ def test_no_name_is_no_model(alone, capsys):
         (["--set", "data.split=somehow"], "split 'somehow' is unknown"),
         (["--set", "data.sources=[fsdd, nowhere]"], "source 'nowhere' is unknown"),
         (["--set", "student.kwargs={wdth: 3}"], "wdth"),
+        (["--model", "cnn_mini:width=0"], "model cnn_mini cannot compute a clip"),
         (
             ["--set", "student.name=resnet_se"],
             "give each its own label",
@@ -237,6 +238,22 @@ def test_exporting_before_pruning_says_so(with_tones, capsys):
     run_dir = existing_run(with_tones / "run")
     assert call("export_models", "--run-dir", run_dir) == 2
     assert "run prune_and_quantize.py" in one_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["prune_and_quantize", "export_models"])
+def test_what_goes_on_with_a_run_needs_the_recordings_that_it_was_trained_on(with_tones, capsys, name):
+    """They measure on recordings that are held out, which another folder may deal otherwise."""
+    from edgedigit.config import CompressConfig, to_dict
+    from edgedigit.train.checkpoints import save_checkpoint
+
+    run_dir = existing_run(with_tones / "run")
+    compressed = {"compress": to_dict(CompressConfig()), "calibration": {}, "default": "fp32"}
+    (run_dir / "compressed.json").write_text(json.dumps(compressed))
+    for track in ("selection", "final"):
+        save_checkpoint(run_dir / f"{track}-student_dscnn.best.pt", {"recordings": "others"})
+    assert call(name, "--quiet", "--run-dir", run_dir) == 2
+    line = one_line(capsys)
+    assert "trained on other recordings" in line and "--data-dir" in line
 
 
 SMALL = """

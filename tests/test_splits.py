@@ -94,11 +94,23 @@ def test_nothing_crosses_and_nothing_is_in_two_parts(recordings, scheme, seed):
     assert "synth" in sources(recordings, split.train)
 
 
-@pytest.mark.parametrize("scheme", ["fsdd_official", "kfold:3:0", "kfold:3:1", "kfold:3:2", "official", "all"])
+@pytest.mark.parametrize("scheme", ["fsdd_official", "kfold:3:0", "kfold:3:1", "kfold:3:2", "official", "all", "auto"])
 def test_fsdd_test_recordings_never_train(recordings, scheme):
     split = make_split(recordings, scheme, 0.2, 0)
     for part in (split.train, split.validation):
         assert not any(recordings[i].source == "fsdd" and recordings[i].split == "test" for i in part)
+
+
+def test_auto_is_what_the_corpora_mark_or_else_everything(recordings):
+    def parts(scheme, among):
+        split = make_split(among, scheme, 0.2, 0)
+        return [part.tolist() for part in (split.train, split.validation, split.test)]
+
+    unmarked = [recording for recording in recordings if not recording.split]
+    assert parts("auto", recordings) == parts("official", recordings)
+    assert parts("auto", unmarked) == parts("all", unmarked)
+    with pytest.raises(DataError, match="official validation or test set"):
+        make_split(unmarked, "official", 0.2, 0)
 
 
 def test_a_split_is_the_same_for_the_same_seed_and_another_for_another(recordings):

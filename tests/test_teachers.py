@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_training import LABELS, tones
 
+from edgedigit import tune
 from edgedigit.config import from_dict
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.train import pipeline
@@ -122,6 +123,28 @@ def test_teachers_of_other_data_are_refused_before_anything_is_begun(trained, tm
 def test_teachers_of_other_recordings_are_refused_though_the_settings_are_the_same(trained, tmp_path):
     with pytest.raises(ConfigError, match="other the recordings themselves and may have heard"):
         run(tmp_path / "other", settings(teachers_from=str(trained)), own_track=track(tones(16, seed=5)))
+
+
+def test_a_run_goes_on_with_its_own_recordings_alone(trained, tmp_path):
+    pipeline.check_recordings(settings(), trained, [track(tones(16)[::-1])])
+    with pytest.raises(ModelError, match="trained on other recordings than the 18 that are here now"):
+        pipeline.check_recordings(settings(), trained, [track(tones(18))])
+    saved = load_checkpoint(trained / "final-student_dscnn.best.pt")
+    saved.pop("recordings")
+    save_checkpoint(tmp_path / "final-student_dscnn.best.pt", saved)
+    pipeline.check_recordings(settings(), tmp_path, [track(tones(18))])  # from before checkpoints said which
+
+
+def test_a_search_takes_teachers_instead_of_training_them(trained, monkeypatch):
+    monkeypatch.setattr(tune, "make_trainer", lambda *_, **__: pytest.fail("trained again"))
+    config = settings(teachers_from=str(trained))
+    search = tune.Search(config, (), "accuracy", pipeline.Material((track(),), [], []))
+    search.take_teachers()
+    (teacher,) = search._ensemble(config).teachers
+    assert same(weights(trained, "ds_cnn"), teacher.state_dict())
+    others = tune.Search(config, (), "accuracy", pipeline.Material((track(tones(16, seed=5)),), [], []))
+    with pytest.raises(ConfigError, match="may have heard who is held out"):
+        others.take_teachers()
 
 
 def test_the_order_of_recordings_does_not_matter(trained, tmp_path):

@@ -621,6 +621,13 @@ def test_temperature_is_recovered(true_temperature):
     assert fit_temperature(true_temperature * scores, targets) == pytest.approx(true_temperature, rel=0.05)
 
 
+def test_a_net_without_an_error_among_few_clips_is_not_certain():
+    targets = np.arange(40) % 10
+    scores = 8.0 * np.eye(10)[targets]
+    certain = softmax(scores / fit_temperature(scores, targets))[np.arange(40), targets]
+    assert certain == pytest.approx(41 / 42, abs=1e-3)
+
+
 class Onlooker:
     """An observer that keeps the records and gives up after an epoch."""
 

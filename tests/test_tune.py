@@ -114,6 +114,12 @@ def test_soft_targets_can_be_searched_where_there_are_teachers():
     assert [c.distill.alpha for c in candidates(Config(), [Dimension("distill.alpha", "uniform", (0, 1))])] == [0, 1]
 
 
+def test_how_taken_teachers_were_trained_cannot_be_searched():
+    config = with_settings(Config(), {"teachers_from": ["runs/a"]})
+    with pytest.raises(ConfigError, match=r"fit_teacher\.lr changes nothing of teachers that are taken"):
+        candidates(config, [Dimension("fit_teacher.lr", "log", (1e-3, 1e-2))])
+
+
 def test_values_are_of_the_range_and_choices_may_be_lists(storage):
     space = [
         Dimension("a", "uniform", (0, 1)),

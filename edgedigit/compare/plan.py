@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from edgedigit import config as configuration
-from edgedigit.config import Config, ModelConfig, merged
+from edgedigit.config import Config, DataConfig, ModelConfig, merged
 from edgedigit.crossval import fold_splits
 from edgedigit.errors import ConfigError
 
@@ -157,11 +157,13 @@ def _check_keys(where, values, known: set, required: set) -> None:
 
 
 @cache
-def _loso_splits(sources: tuple[str, ...], data_dir: str | None) -> tuple[str, ...]:
-    config = configuration.from_dict({"data": {"sources": list(sources)}})
-    return tuple(fold_splits("loso", config, data_dir))
+def _loso_splits(data: DataConfig, data_dir: str | None) -> tuple[str, ...]:
+    return tuple(fold_splits("loso", Config(data=data), data_dir))
 
 
 def _splits(config: Config, data_dir: str | None) -> tuple[str, ...]:
     """`loso` stands for all of its folds, any other split for itself."""
-    return _loso_splits(config.data.sources, data_dir) if config.data.split == "loso" else (config.data.split,)
+    data = config.data
+    if data.split != "loso":
+        return (data.split,)
+    return _loso_splits(DataConfig(sources=data.sources, labels=data.labels, signal=data.signal), data_dir)

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgedigit import config as configuration
 from edgedigit.bench import machine_facts
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
 from edgedigit.compare.training import is_finished
@@ -57,6 +58,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
         row["epochs"] = sorted({result["epochs"] for _, result in found})
         row["minutes_per_training"] = sum(result["seconds"] for _, result in found) / 60 / len(found)
         row["device"] = ", ".join(sorted({result["device"] for _, result in found}))
+        row["precision"] = ", ".join(sorted({_precision(task, result) for task, result in found}))
         row["commits"] = sorted({str(result["commit"]) for _, result in found})
         row["file"] = str(found[0][0].folder / MODEL_FILE)
         row["size_bytes"] = Path(row["file"]).stat().st_size
@@ -77,6 +79,12 @@ def _read_result(task: Task) -> dict:
     if not (isinstance(result, dict) and result.keys() >= RESULT_KEYS):
         raise ConfigError(f"{path} is not the result of a training; remove it and run the same command again")
     return result
+
+
+def _precision(task: Task, result: dict) -> str:
+    """In which precision a model was trained; results of before it was kept say what was asked for."""
+    asked = configuration.from_dict(task.settings).student_precision
+    return result.get("precision") or (f"{asked} (bf16 where it is native)" if asked == "auto" else asked)
 
 
 def _over_seeds(title: str, results: Sequence[dict]) -> dict:
@@ -196,5 +204,6 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict
         "seeds": sorted({task.seed for task in plan.tasks}),
         "rows": table,
         "note": f"Accuracy % is that of {plan.headline.title}. fp32 ONNX, one thread, {machine['cpu']}, onnxruntime "
-        f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each.",
+        f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each, "
+        f"precision {', '.join(sorted({row['precision'] for row in rows}))}.",
     }

@@ -15,13 +15,14 @@ from pathlib import Path
 from edgedigit import config as configuration
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Task
 from edgedigit.compress.prune import count_macs, folded_parameters
-from edgedigit.config import Config
+from edgedigit.config import Config, DataConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import ConfigError, EdgedigitError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.train import pipeline, scoring
+from edgedigit.train.devices import resolved
 
 
 def is_finished(task: Task) -> bool:
@@ -81,6 +82,7 @@ def run_task(task: Task, data_dir: str | None) -> str:
             "epochs": json.loads(log[-1])["epoch"],
             "seconds": round(seconds, 1),
             "device": config.device,
+            "precision": resolved(config.student_precision, config.device),
             "commit": source_commit(),
             "seed": config.seed,
             "accuracy": row,
@@ -105,15 +107,21 @@ def _export(config: Config, model, material: pipeline.Material, path: Path) -> N
 
 
 @cache
-def _recordings(sources: tuple[str, ...], noises: str, labels: tuple[str, ...], data_dir: str | None):
-    data = configuration.DataConfig(sources=sources, noises=noises, labels=labels)
+def _recordings(data: DataConfig, data_dir: str | None):
     return pipeline.read_recordings(data, data_dir, progress=False)
 
 
 def _material(config: Config, data_dir: str | None) -> pipeline.Material:
     """Recordings are read once a process, however many trainings it runs."""
     data = config.data
-    return pipeline.divide(data, *_recordings(data.sources, data.noises, data.labels, data_dir))
+    read = DataConfig(
+        sources=data.sources,
+        noises=data.noises,
+        noise_part=data.noise_part,
+        labels=data.labels,
+        signal=data.signal,
+    )
+    return pipeline.divide(data, *_recordings(read, data_dir))
 
 
 def _end_with_parent() -> None:

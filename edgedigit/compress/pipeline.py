@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from edgedigit import config as configuration
 from edgedigit.compress.prune import fold, folded_parameters, parameter_targets, prune_to
@@ -142,9 +143,7 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
     waveforms, targets = as_arrays(track.validation, config.data.labels, model.spec.n_samples)
     logits = predict_logits(model, waveforms)
     temperature = fit_temperature(logits, targets)
-    scaled = logits / temperature
-    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    confidence = 1 / shifted.sum(axis=1)  # of the answer, whose shifted score is 1
+    confidence = softmax(logits / temperature, axis=1).max(axis=1)
     right = logits.argmax(axis=1) == targets
     labels = config.data.labels
     if NON_DIGIT in labels:  # what is right there is answered with nothing in any case

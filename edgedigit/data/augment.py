@@ -381,10 +381,13 @@ class Augmenter:
         return add_at_snr(batch, noise, snr_db)
 
     def _excerpt(self, waveform, rng):
-        """A random window of a recording at unit RMS; short recordings repeat."""
-        start = int(rng.integers(0, len(waveform)))
-        excerpt = np.take(waveform, np.arange(start, start + self.n_samples), mode="wrap")
-        return excerpt / (np.sqrt(np.mean(excerpt**2)) + 1e-6)
+        return excerpt(waveform, int(rng.integers(0, len(waveform))), self.n_samples)
+
+
+def excerpt(waveform: np.ndarray, start: int, n_samples: int) -> np.ndarray:
+    """`n_samples` of a recording (T,) from `start` on, at unit RMS; beyond its end it begins again."""
+    window = np.take(waveform, np.arange(start, start + n_samples), mode="wrap")
+    return window / (np.sqrt(np.mean(window**2)) + 1e-6)
 
 
 def mixup(

@@ -146,6 +146,11 @@ def espeak_data() -> Path:
     return Path(_loader().get_data_path())
 
 
+def espeak_languages() -> list[str]:
+    """Languages and regions that espeak-ng speaks, such as "de" and "es-419"."""
+    return sorted(path.name.lower() for path in (espeak_data() / "lang").rglob("*") if path.is_file())
+
+
 def espeak_voices(accents: Sequence[str] = ENGLISH_ACCENTS) -> list[str]:
     """Every accent or language with every speech-like variant, such as "en-us+f3"."""
     variants = sorted(path.name for path in (espeak_data() / "voices" / "!v").iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgedigit.audio import AUDIO_SUFFIXES
 from edgedigit.data.recording import Entry
 from edgedigit.errors import DataError
-from edgedigit.labels import DIGIT_OF_WORD
+from edgedigit.labels import label_of
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("file", "label", "speaker", "source")
@@ -49,7 +49,7 @@ def _from_subfolders(folder: Path) -> list[Entry]:
     found = [
         Entry(
             path=path,
-            label=_label(path.parent.name),
+            label=label_of(path.parent.name),
             speaker=f"{folder.name}:unknown",
             source=folder.name,
             name=f"{folder.name}/{path.parent.name}/{path.name}",
@@ -98,13 +98,9 @@ def _from_row(manifest: Path, line: int, row: dict[str, str | None]) -> Entry:
     source, speaker = values["source"], values["speaker"]
     return Entry(
         path=path,
-        label=_label(values["label"]),
+        label=label_of(values["label"]),
         speaker=speaker if ":" in speaker else f"{source}:{speaker}",
         source=source,
         name=f"{manifest.parent.name}/{values['file']}",
         split=SPLITS[split],
     )
-
-
-def _label(text: str) -> str:
-    return DIGIT_OF_WORD.get(text.lower(), text)

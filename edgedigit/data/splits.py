@@ -191,16 +191,24 @@ def official(recordings: Sequence[Recording]) -> Split:
     """Each corpus' own split (`Recording.split`); recordings without one train.
 
     Raises:
-        DataError: if no recording is marked as test.
+        DataError: if no recording is marked as validation or test.
     """
     split = _split(
         _where(recordings, lambda recording: recording.split not in ("validation", "test")),
         _where(recordings, lambda recording: recording.split == "validation"),
         _where(recordings, lambda recording: recording.split == "test"),
     )
-    if not split.test.size:
-        raise DataError("no recording belongs to an official test set; choose another split or a source that has one")
+    if not split.test.size and not split.validation.size:
+        raise DataError(
+            "no recording belongs to an official validation or test set; choose another split or a source that has one"
+        )
     return split
+
+
+def as_marked(recordings: Sequence[Recording]) -> Split:
+    """`official` where any recording is marked as validation or test; else all recordings train."""
+    marked = any(recording.split in ("validation", "test") for recording in recordings)
+    return official(recordings) if marked else everything(recordings)
 
 
 def everything(recordings: Sequence[Recording]) -> Split:
@@ -208,6 +216,19 @@ def everything(recordings: Sequence[Recording]) -> Split:
     return _split(
         _where(recordings, lambda recording: not _in_fsdd_test(recording)), test=_where(recordings, _in_fsdd_test)
     )
+
+
+def from_synthetic(recordings: Sequence[Recording]) -> Split:
+    """Synthetic voices train, people test: those marked as validation or test, or all where nobody is so marked.
+
+    Raises:
+        DataError: if there are no synthetic voices, or no people.
+    """
+    people = _where(recordings, lambda recording: recording.source != SYNTH)
+    marked = [index for index in people if recordings[index].split in ("validation", "test")]
+    if not people or len(people) == len(recordings):
+        raise DataError("the split synthetic needs a source synth to train on and recordings of people to test on")
+    return _split(_where(recordings, lambda recording: recording.source == SYNTH), test=marked or people)
 
 
 def in_name_order(speakers: Iterable[str]) -> list[str]:
@@ -232,7 +253,7 @@ def hold_out_non_digits(recordings: Sequence[Recording], split: Split, fraction:
     of_digits = {recording.speaker for recording in recordings if recording.label != NON_DIGIT}
     speakers = defaultdict(set)
     for recording in (recordings[index] for index in split.train):
-        if recording.speaker not in of_digits:
+        if recording.speaker not in of_digits and recording.source != SYNTH:
             speakers[recording.source].add(recording.speaker)
     held: set[str] = set()
     for names in speakers.values():
@@ -352,8 +373,17 @@ def check_disjoint(recordings: Sequence[Recording], split: Split, by_speaker: bo
             raise DataError(f"{len(shared)} speakers are in both {first} and {second}, such as {min(shared)}")
 
 
-SCHEMES = ("fsdd_official", "loso:SPEAKER", "kfold:N_FOLDS:FOLD", "audiomnist:FOLD", "official", "all")
-SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist")
+SCHEMES = (
+    "fsdd_official",
+    "loso:SPEAKER",
+    "kfold:N_FOLDS:FOLD",
+    "audiomnist:FOLD",
+    "official",
+    "all",
+    "auto",
+    "synthetic",
+)
+SPEAKER_DISJOINT = ("loso", "kfold", "audiomnist", "synthetic")
 """Schemes whose test speakers are never heard in training."""
 
 
@@ -376,7 +406,8 @@ def make_split(
 
     Args:
         recordings: what to split.
-        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official or all.
+        scheme: fsdd_official, loso:SPEAKER, kfold:N_FOLDS:FOLD, audiomnist:FOLD, official, all, auto (official
+            where anything is so marked, else all) or synthetic.
         validation_fraction: of the training recordings, by whole speakers; see `cut_validation`.
         seed: of folds and validation.
         fold_sources: whose speakers kfold deals; empty deals those of all.
@@ -410,4 +441,8 @@ def _apply(recordings: Sequence[Recording], scheme: str, seed: int, fold_sources
             return official(recordings)
         case ["all"]:
             return everything(recordings)
+        case ["auto"]:
+            return as_marked(recordings)
+        case ["synthetic"]:
+            return from_synthetic(recordings)
     raise ConfigError(f"split {scheme!r} is unknown; choose from {', '.join(SCHEMES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -15,10 +16,20 @@ from tqdm import tqdm
 from edgedigit.audio import resample
 from edgedigit.data.accents import DIGIT_SPELLINGS
 from edgedigit.data.download import cache_dir
-from edgedigit.data.engines import ENGLISH_ACCENTS, Espeak, Style, espeak_voices, program_voices, say_with_program
+from edgedigit.data.engines import (
+    ENGLISH_ACCENTS,
+    Espeak,
+    Style,
+    espeak_languages,
+    espeak_voices,
+    program_voices,
+    say_with_program,
+)
+from edgedigit.data.languages import DIGITS_IN, ENGLISH, REGIONS
+from edgedigit.data.other_words import OTHER_WORDS, words_beside
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
-from edgedigit.labels import DIGIT_WORDS, DIGITS
+from edgedigit.labels import DIGIT_WORDS, DIGITS, NON_DIGIT
 
 N_PER_WORD = 400
 PROGRAM_REPEATS = 4  # clips of each word by each voice of an installed program, which are few but sound better
@@ -36,13 +47,21 @@ MAX_DRAWS = 40  # of another speed and pitch, and at every tenth of another voic
 CACHE_FORMAT = 2  # raise when the same settings give other samples
 
 
-def all_voices(language: str = "en", words: Sequence[str] = DIGITS) -> list[str]:
+def all_voices(language: str = ENGLISH, words: Sequence[str] = DIGITS) -> list[str]:
     """Voices at hand, such as "espeak:en-us+f3" or "flite:slt".
 
     For English digits, voices of other languages are among them ("espeak:hi+f3"): they say English with an accent.
+
+    Raises:
+        ConfigError: if espeak-ng does not speak `language`.
     """
-    if language != "en":
-        return [f"espeak:{voice}" for voice in espeak_voices((language,))]
+    if language != ENGLISH:
+        known = espeak_languages()
+        if language not in known:
+            near = difflib.get_close_matches(language, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"espeak-ng speaks no {language!r}; {hint}digits are known in {', '.join(DIGITS_IN)}")
+        return [f"espeak:{voice}" for voice in espeak_voices(REGIONS.get(language, (language,)))]
     accents = (*ENGLISH_ACCENTS, *(DIGIT_SPELLINGS if set(words) <= set(DIGITS) else ()))
     return [f"espeak:{voice}" for voice in espeak_voices(accents)] + program_voices()
 
@@ -52,7 +71,7 @@ def render(
     n_per_word: int = N_PER_WORD,
     seed: int = 0,
     voices: Sequence[str] | None = None,
-    language: str = "en",
+    language: str = ENGLISH,
     sample_rate: int = 8000,
     progress: bool = False,
 ) -> list[Recording]:
@@ -62,7 +81,7 @@ def render(
     between 0.15 and 1.2 s long is drawn again. The result depends on the arguments and the engines' versions only.
 
     Args:
-        words: labels; digits are spoken as numbers.
+        words: labels; digits are spoken as numbers, and "_unknown_" is `n_per_word` clips of other words.
         n_per_word: clips of each word.
         seed: of voices and styles.
         voices: from `all_voices`; None takes them all.
@@ -74,7 +93,7 @@ def render(
         Recordings, word by word, each voice ("synth:espeak:en-us+f3") a speaker.
 
     Raises:
-        DataError: if a voice is unknown or cannot say a word acceptably.
+        DataError: if a voice is unknown or cannot say a word acceptably, or the language lacks digits or other words.
         MissingDependencyError: if the package espeakng-loader is absent.
     """
     rng = np.random.default_rng(seed)
@@ -87,8 +106,10 @@ def render(
         ) as bar,
     ):
         for word in words:
+            said = _others(words, language) if word == NON_DIGIT else [word]
             for index, planned in enumerate(plan):
-                waveform, voice = _say(espeak, word, language, planned, plan, sample_rate, rng)
+                spoken = said[index % len(said)]
+                waveform, voice = _say(espeak, spoken, language, planned, plan, sample_rate, rng)
                 name = f"synth/{word}/{index:05d}_{voice}"
                 recordings.append(Recording(waveform, sample_rate, word, f"synth:{voice}", SYNTH, name))
                 bar.update()
@@ -135,7 +156,17 @@ def _say(
         if MIN_DURATION_S <= samples.size / orig_sample_rate <= MAX_DURATION_S and np.abs(samples).max() >= MIN_PEAK:
             samples = resample(samples, orig_sample_rate, sample_rate)
             return _from_int16(_to_int16(samples)), voice
-    raise DataError(f"{voice} cannot say {text!r} in {MIN_DURATION_S} to {MAX_DURATION_S} s; choose other voices")
+    raise DataError(
+        f"{voice} cannot say {text!r} in {MIN_DURATION_S} to {MAX_DURATION_S} s; choose a shorter word, spell it as "
+        "that voice's language would, or record it"
+    )
+
+
+def _others(words: Sequence[str], language: str) -> list[str]:
+    """What `NON_DIGIT` stands for beside `words`."""
+    if language != ENGLISH:
+        raise DataError(f"there are no other words in {language!r} for {NON_DIGIT}; record some, or leave it out")
+    return words_beside(words)
 
 
 def _accent(voice: str) -> str:
@@ -145,8 +176,14 @@ def _accent(voice: str) -> str:
 
 def _text(word: str, language: str, voice: str) -> str:
     """What an engine is given to read."""
-    if word not in DIGITS or language != "en":
-        return word
+    if word not in DIGITS:
+        return word.replace("_", " ")
+    if language != ENGLISH:
+        if language not in DIGITS_IN:
+            raise DataError(
+                f"digits in {language!r} are not known; choose one of {', '.join(DIGITS_IN)}, or name words"
+            )
+        return DIGITS_IN[language][word]
     accent = _accent(voice) if voice.startswith("espeak:") else ""
     return DIGIT_SPELLINGS[accent][word] if accent in DIGIT_SPELLINGS else DIGIT_WORDS[int(word)]
 
@@ -170,9 +207,14 @@ def _from_int16(samples: np.ndarray) -> np.ndarray:
 
 
 def load(
-    words: Sequence[str], n_per_word: int = N_PER_WORD, seed: int = 0, sample_rate: int = 8000, progress: bool = False
+    words: Sequence[str],
+    n_per_word: int = N_PER_WORD,
+    seed: int = 0,
+    sample_rate: int = 8000,
+    progress: bool = False,
+    language: str = ENGLISH,
 ) -> list[Recording]:
-    """As `render` with every English voice at hand, but rendered once and then read from the user's cache.
+    """As `render` with every voice of a language at hand, but rendered once and then read from the user's cache.
 
     Raises:
         ConfigError: if `n_per_word` is below 1.
@@ -180,7 +222,7 @@ def load(
     """
     if n_per_word < 1:
         raise ConfigError(f"synth:{n_per_word} asks for no clips; write synth:N with at least 1 clip of each word")
-    voices = all_voices("en", words)
+    voices = all_voices(language, words)
     settings = {
         "format": CACHE_FORMAT,
         "espeakng_loader": version("espeakng_loader"),
@@ -193,10 +235,14 @@ def load(
         "sample_rate": sample_rate,
         "voices": voices,
     }
+    if language != ENGLISH:
+        settings |= {"language": language, "spellings": DIGITS_IN.get(language)}
+    if NON_DIGIT in words:
+        settings["others"] = OTHER_WORDS
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = cache_dir() / SYNTH / f"{key[:24]}.npz"
     if not path.exists():
-        _write(path, render(words, n_per_word, seed, voices, sample_rate=sample_rate, progress=progress))
+        _write(path, render(words, n_per_word, seed, voices, language, sample_rate, progress))
     return _read(path, sample_rate)
 
 

@@ -30,7 +30,8 @@ class Draws:
     """Everything that training draws from, digits and not, each as one row of a table.
 
     Rows are the recordings, the same once more as what is left of them when they are cut off, the noises, and one
-    for the noise floor. A row that cannot be drawn has weight 0.
+    for the noise floor. A row that cannot be drawn has weight 0. Where there are no sentences, words have their share,
+    and the other way round; where there is no noise, the noise floor has.
 
     Args:
         recordings: what is trained on; those labelled `_unknown_` are words or, if longer, sentences.
@@ -45,7 +46,7 @@ class Draws:
         is_digit: (n_rows,) bool.
 
     Raises:
-        DataError: if there is a share of a kind of which there is no recording.
+        DataError: if words or sentences have a share, and there is no recording of either.
     """
 
     def __init__(
@@ -65,19 +66,22 @@ class Draws:
         known = np.array([recording.label != NON_DIGIT for recording in recordings], bool)
         long = np.array([r.waveform.size > config.sentence_s * r.sample_rate for r in recordings], bool)
         words, sentences = ~known & ~long, ~known & long
-        for kind, found, which in (("words", words, "up to"), ("sentences", sentences, "longer than")):
-            if getattr(config, kind) and not found.any():
-                raise DataError(
-                    f"data.unknown.{kind} is {getattr(config, kind)}, but no training recording of {NON_DIGIT} is "
-                    f"{which} {config.sentence_s} s; add a source such as folder:nondigits, or set it to 0"
-                )
+        if (config.words or config.sentences) and not (~known).any():
+            raise DataError(
+                f"data.unknown draws words and sentences, but no training recording is of {NON_DIGIT}; add a source of "
+                "other words, or set data.unknown.words and data.unknown.sentences to 0"
+            )
+        shares = {"words": config.words, "sentences": config.sentences}
+        if not words.any() or not sentences.any():  # the ones stand for the others
+            there = "words" if words.any() else "sentences"
+            shares = dict.fromkeys(shares, 0.0) | {there: config.words + config.sentences}
         n, n_noises = len(recordings), len(self.noises)
         recorded = config.noise if n_noises else 0.0
         digits = 1 - config.words - config.sentences - config.cut - config.noise - config.floor
-        heard = digits * _share(weights, known) + config.words * _share(weights, words)
+        heard = digits * _share(weights, known) + shares["words"] * _share(weights, words)
         self.weights = np.concatenate(
             [
-                heard + config.sentences * _share(weights, sentences),
+                heard + shares["sentences"] * _share(weights, sentences),
                 config.cut * _share(weights, known),
                 np.full(n_noises, recorded / max(1, n_noises)),
                 [config.floor + config.noise - recorded],

@@ -76,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     positives, speech = unheard(args.positives, digits=True), unheard(args.speech)
     noise, words = unheard(args.noise), unheard(args.words)
+    new = [recording for recording in noise if recording.name not in heard.noises]
+    if 0 < len(new) < len(noise):
+        print(f"{len(noise) - len(new)} noises that the model was trained with are left out")
+        noise = new
     choosing, measuring = halves(speech, heard)
     groups = positive_groups(positives, heard)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgedigit.config import from_dict
+from edgedigit.config import from_stored
 from edgedigit.data import load_recordings
+from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import ARTIFICIAL, SYNTH, Recording
 from edgedigit.data.splits import in_name_order
 from edgedigit.errors import DataError
@@ -45,7 +46,7 @@ def heard_by(model: Path, data_dir: str | Path | None) -> Heard:
     values = read_manifest(model).get("config") if manifest_path(model).exists() else None
     if values is None:
         return Heard()
-    data = from_dict(values).data
+    data = from_stored(values).data
     sources = tuple(source for source in data.sources if source.partition(":")[0] != SYNTH)
     if not sources:
         return Heard(known=True)
@@ -55,6 +56,7 @@ def heard_by(model: Path, data_dir: str | Path | None) -> Heard:
     track = divide(data, recordings, []).tracks[-1]
     try:
         noises = load_recordings([data.noises], data_dir, labels=None, signal=data.signal) if data.noises else []
+        noises = noises_of_part(noises, data.noise_part)
     except DataError:  # there were none, and augmentation made its own
         noises = []
     return Heard(

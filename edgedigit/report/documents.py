@@ -4,7 +4,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 
 | name | source |
 |---|---|
-| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct` |
+| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra n_before_end` |
@@ -49,6 +49,8 @@ def render_results(path: Path) -> str:
         if folds:
             lines += ["", f"Over {len(folds['rows'])} folds: mean {_percent(folds['accuracy_mean'])} %, standard"]
             lines[-1] += f" deviation {_percent(folds['accuracy_sd'])} points."
+        if "probabilities" in results:
+            lines += ["", *_probabilities_table(results["probabilities"])]
         lines += ["", f"{_sentence('; '.join(facts))}Reproduce: `{results['command']}`"]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -57,6 +59,14 @@ def render_results(path: Path) -> str:
     if results.get("note"):
         lines += ["", results["note"]]
     return "\n".join(lines)
+
+
+def _probabilities_table(figures: dict) -> list[str]:
+    """How far the probabilities of an evaluation can be trusted."""
+    header = ["expected calibration error %", "Brier score", "negative log-likelihood", "AURC"]
+    header += ["accuracy % of the most confident 90 %", "80 %"]
+    cells = [_percent(figures["ece"]), *(_cell(figures[key]) for key in ("brier", "nll", "aurc"))]
+    return _table(header, [[*cells, _percent(figures["accuracy_at_90"]), _percent(figures["accuracy_at_80"])]])
 
 
 def render_summary(paths: list[Path]) -> str:

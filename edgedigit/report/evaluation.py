@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+from scipy.special import softmax
 
 from edgedigit.compress.pipeline import load_pruned, pruned_phase
 from edgedigit.compress.prune import count_macs, folded_parameters
@@ -80,7 +80,7 @@ def answer_clips(run: Run, material: Material) -> list[Clip]:
             continue
         waveforms, targets = as_arrays(recordings, labels, run.config.data.signal.n_samples)
         if run.stage == "student":
-            probabilities = _softmax(predict_logits(load_student(run.config, run.folder, track), waveforms))
+            probabilities = softmax(predict_logits(load_student(run.config, run.folder, track), waveforms), axis=1)
         else:
             probabilities = predict_onnx(run.folder / f"{track}-{run.stage}.onnx", waveforms)
         answers = probabilities.argmax(axis=1)
@@ -118,8 +118,3 @@ def pruning_points(run: Run, material: Material) -> list[dict]:
         sizes = {"n_params": folded_parameters(model), "macs": count_macs(model)}
         rows.append({**accuracy_row(name, right, len(targets)), **sizes})
     return rows
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

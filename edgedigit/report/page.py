@@ -14,13 +14,13 @@ from edgedigit import features
 from edgedigit.audio import fix_length, write_wav
 from edgedigit.errors import EdgedigitError, InputError, MissingDependencyError
 from edgedigit.figures import confusion_figure, save_png, svg_text
-from edgedigit.labels import NON_DIGIT
+from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.metrics import confusion_matrix
 from edgedigit.report import plots
 from edgedigit.report.evaluation import Clip, answer_clips, hardest, load_evaluations, pruning_points
 from edgedigit.report.runs import STAGES, Run, accuracy_by, read_run
 from edgedigit.spec import FrontendSpec
-from edgedigit.train.pipeline import SIMULATED_PART
+from edgedigit.train.pipeline import SIMULATED_PART, SYNTHETIC_PART
 
 TEMPLATE = "page.html.jinja"
 MAX_ROWS = 12  # of a table before the rest is folded away
@@ -204,7 +204,7 @@ def _section(run: Run, anchor: str, folder: Path, data_dir: str | None, n_clips:
 
 def _is_whole(row: dict) -> bool:
     """Whether a row of student.json is about a whole part, not one of its sources or speakers."""
-    return row["group"].removesuffix(SIMULATED_PART) in (
+    return row["group"].removesuffix(SIMULATED_PART).removesuffix(SYNTHETIC_PART) in (
         "test",
         "validation, same speakers",
         "validation, unseen speakers",
@@ -225,7 +225,11 @@ def _part(run: Run, name: str, answers: Sequence[dict], clips: Sequence[Clip], f
     return Part(
         run.title(name),
         accuracy_by(digits, lambda row: "all clips")[0],
-        [("digit", accuracy_by(rows, "label")), ("source", accuracy_by(digits, "source")), ("speaker", speakers)],
+        [
+            (kind_of(labels), accuracy_by(rows, "label")),
+            ("source", accuracy_by(digits, "source")),
+            ("speaker", speakers),
+        ],
         [list(zip(map(int, c), map(float, s), strict=True)) for c, s in zip(counts, shares, strict=True)],
         [_card(clip) for clip in hardest(own, n_clips)],
         [] if own else [row for row in rows if row["label"] != row["answer"]],

@@ -14,10 +14,10 @@ from edgedigit.config import CompressConfig, Config
 from edgedigit.data.splits import is_speaker_disjoint
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.pipeline import FINAL, SELECTION, SIMULATED_PART, load_run_config
+from edgedigit.train.pipeline import FINAL, SELECTION, STUDENT_FILE, load_run_config
 from edgedigit.train.scoring import read_answers
 
-STUDENT_FILE, LOG_FILE, ANSWERS_FILE = "student.json", "log.jsonl", "answers.csv"
+LOG_FILE, ANSWERS_FILE = "log.jsonl", "answers.csv"
 STAGES = {"student": "student, fp32", "pruned": "pruned, fp32", "int8": "pruned, INT8"}
 
 
@@ -76,14 +76,14 @@ class Run:
         """Whether training has heard the speakers of the test part, in words."""
         if is_speaker_disjoint(self.config.data.split, self.config.data.fold_by):
             return "unseen speakers"
-        if self.config.data.split == "official":  # each corpus decides for itself
+        if self.config.data.split in ("official", "auto"):  # each corpus decides for itself
             return "speakers as each corpus divides them"
         return "seen speakers"
 
     def title(self, part: str) -> str:
         """Name of a part with what its speakers are to the model."""
-        name, simulated, _ = part.partition(SIMULATED_PART)
-        return f"test, {self.test_speakers()}{simulated}" if name == "test" else part
+        name, comma, origin = part.partition(", ")
+        return f"test, {self.test_speakers()}{comma}{origin}" if name == "test" else part
 
 
 def read_run(folder: str | Path) -> Run:

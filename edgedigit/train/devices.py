@@ -43,6 +43,15 @@ def autocast_type(precision: str, device: str = "cpu") -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else None
 
 
+def resolved(precision: str, device: str = "cpu") -> str:
+    """What a precision is on a device: `auto` becomes bf16 or fp32, the others stay.
+
+    Raises:
+        ConfigError: if the device does not have the precision.
+    """
+    return {torch.bfloat16: "bf16", torch.float16: "fp16", None: "fp32"}[autocast_type(precision, device)]
+
+
 def autocast_for(precision: str, device: str = "cpu") -> AbstractContextManager:
     """Context in which a network computes as `autocast_type` says."""
     dtype = autocast_type(precision, device)

@@ -1,16 +1,18 @@
 """Several processes that share each batch, as torchrun starts them; with one process all of this does nothing.
 
 Every process prepares the same global batch and computes on its own rows. Gradients are averaged by
-DistributedDataParallel; batch norm and dropout look at the global batch, so training is that of one process.
+DistributedDataParallel; batch norm and dropout look at the global batch, so training is that of one process. They may
+run on several machines: the run folder is the first process's alone, and the others are told what it holds.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgedigit.errors import ConfigError, WorkerError
+from edgedigit.errors import ConfigError, EdgedigitError, WorkerError
 
+T = TypeVar("T")
 TIMEOUT_S = 600  # in which a process must answer: the first one may render voices while the others wait
 
 
@@ -57,12 +60,12 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
+        _meet(me, timeout_s)
         yield
-    except RuntimeError as error:
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which would come before the reason has been told
         if not _is_lost_connection(error):
             raise
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which would come before the line below is read
         raise WorkerError(
             f"{me} has lost another one, which ended or hangs; repair that and go on with --resume"
         ) from None
@@ -73,24 +76,84 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-def _is_lost_connection(error: RuntimeError) -> bool:
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+def _meet(me: str, timeout_s: float) -> None:
+    """Join the process group.
+
+    Raises:
+        WorkerError: if the others cannot be reached.
+    """
+    try:
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        raise WorkerError(
+            f"{me} cannot reach the others; start all with the same --master-addr and port and, where a machine's "
+            "own name resolves to 127.0.0.1, set GLOO_SOCKET_IFNAME to the network between them, such as eth0"
+        ) from None
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 
 @contextmanager
-def first_process_first() -> Iterator[None]:
-    """Process 0 runs the block, then the others: what it downloads or renders, they find."""
-    if rank() > 0:
-        wait_for_all()
-    yield
-    if n_processes() > 1 and rank() == 0:
-        wait_for_all()
-
-
-def wait_for_all() -> None:
-    """Return once every process has come here."""
-    if n_processes() > 1:
+def first_of_each_machine_first() -> Iterator[None]:
+    """The first process of every machine runs the block, then the others: what it downloads or renders, they find."""
+    if n_processes() == 1:
+        yield
+        return
+    first_here = int(os.environ.get("LOCAL_RANK", rank())) == 0
+    if not first_here:
         distributed.barrier()
+    yield
+    if first_here:
+        distributed.barrier()
+
+
+def from_first(read: Callable[[], T]) -> T:
+    """What `read()` returns in process 0, in all of them: its disk alone holds the run, and others may have another.
+
+    Raises:
+        EdgedigitError: in all processes, if it does in process 0.
+    """
+    if n_processes() == 1:
+        return read()
+    told: list = [None]
+    failure: Exception | None = None
+    if rank() == 0:
+        try:
+            told = [(read(), None)]
+        except (EdgedigitError, OSError) as error:
+            told, failure = [(None, str(error))], error
+    distributed.broadcast_object_list(told)
+    value, why = told[0]
+    if failure is not None:
+        raise failure
+    if why is not None:
+        raise WorkerError(f"the first process cannot go on: {why}")
+    return value
+
+
+def check_alike(facts: Mapping[str, object]) -> None:
+    """Refuse to train together what was started differently: batches would not be the same, or processes would hang.
+
+    Args:
+        facts: by name, what all processes need alike.
+
+    Raises:
+        ConfigError: in all processes, if one of them differs.
+    """
+    if n_processes() == 1:
+        return
+    everyone: list = [None] * n_processes()
+    distributed.all_gather_object(everyone, dict(facts))
+    differing = [name for name in facts if any(own[name] != everyone[0][name] for own in everyone)]
+    if differing:
+        raise ConfigError(
+            f"{', '.join(differing)} differ between the processes; give every machine the same recordings and start "
+            "train_distill.py on all with the same options"
+        )
 
 
 def share_of(batch_size: int) -> slice:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from scipy.special import softmax
 
 from edgedigit import features
 from edgedigit.errors import InputError, MissingDependencyError
@@ -198,8 +199,7 @@ def _pictures(validated: Validated, labels: Sequence[str]) -> dict[str, np.ndarr
     matrix = confusion_matrix(targets, answers, len(labels))
     rows = np.unique(np.linspace(0, len(targets) - 1, N_CLIPS).round().astype(int))  # the same in every epoch
     planes = features.compute(validated.waveforms[rows], validated.spec)[:, 0]  # (n_clips, F, N), without deltas
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = softmax(logits, axis=1)
     titles = [
         f"{labels[targets[row]]} {'=' if answers[row] == targets[row] else '≠'} {labels[answers[row]]} "
         f"({100 * shares[row].max():.0f} %)"

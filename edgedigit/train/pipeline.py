@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
-from edgedigit.data import load_recordings
+from edgedigit.data import available_labels, load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
-from edgedigit.data.recording import SIMULATED, Recording
+from edgedigit.data.noises import noises_of_part
+from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.errors import ConfigError, DataError, ModelError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
-from edgedigit.train.devices import autocast_type, check_device, set_up_torch
+from edgedigit.train.devices import autocast_type, check_device, resolved, set_up_torch
 from edgedigit.train.hints import classifiers
 from edgedigit.train.observers import Observer
 from edgedigit.train.trainer import Ensemble, Trainer
 
 SELECTION, FINAL = "selection", "final"
 SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
+SYNTHETIC_PART = ", synthetic voices"  # likewise
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
@@ -62,13 +70,22 @@ class Material:
         first, last = self.tracks[0], self.tracks[-1]
         heard = {r.speaker for r in first.train} & {r.speaker for r in first.validation}
         title = "validation, same speakers" if heard else "validation, unseen speakers"
-        return [(title + self.origin, first.name, first.validation), ("test" + self.origin, last.name, self.test)]
+        parts = ((title, first.name, first.validation), ("test", last.name, self.test))
+        return [(part + origin(recordings), track, recordings) for part, track, recordings in parts]
 
-    @property
-    def origin(self) -> str:
-        """What the name of every figure has to end with: nothing, where people made the recordings."""
-        measured = [*self.tracks[0].validation, *self.test]
-        return SIMULATED_PART if any(r.source == SIMULATED for r in measured) else ""
+    def contents(self) -> str:
+        """A digest of what training draws from, in its order: names and shapes, as waveforms may be rounded otherwise
+        on another machine.
+        """
+        drawn = [[(r.name, r.waveform.shape) for r in (*track.train, *track.validation)] for track in self.tracks]
+        noises = [noise.shape for noise in self.noises]
+        return hashlib.sha256(json.dumps([drawn, noises]).encode()).hexdigest()
+
+
+def origin(recordings: Sequence[Recording]) -> str:
+    """What the name of every figure on these has to end with: nothing, where people made them."""
+    sources = {recording.source for recording in recordings}
+    return SYNTHETIC_PART if SYNTH in sources else SIMULATED_PART if SIMULATED in sources else ""
 
 
 def load_material(
@@ -91,11 +108,29 @@ def read_recordings(
     """Recordings of all sources, and recorded noises.
 
     Raises:
-        DataError: if recordings are missing.
+        DataError: if recordings are missing, or those of a label.
     """
     recordings = load_recordings(
         data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress, download=download
     )
+    held = {recording.label for recording in recordings}
+    if not (data.unknown.words or data.unknown.sentences):
+        held.add(NON_DIGIT)  # made of parts of digits and of noise
+    if missing := [label for label in data.labels if label not in held]:
+        others = available_labels(data.sources, data_dir) - set(data.labels)
+        near = {label: difflib.get_close_matches(label.lower(), sorted(others), 1, 0.6) for label in missing}
+        hints = ", ".join(f"{near[label][0]} for {label}" for label in missing if near[label])
+        raise DataError(
+            f"{', '.join(data.sources)}: no recording of {', '.join(missing)}"
+            + (
+                f"; there is {hints}"
+                if hints
+                else f"; there is also {', '.join(sorted(others)[:12])}"
+                if others
+                else ""
+            )
+            + "; add recordings or name only the labels that there are"
+        )
     return recordings, _load_noises(data, data_dir)
 
 
@@ -127,17 +162,40 @@ def split_of(data: DataConfig, recordings: Sequence[Recording], validation_fract
     )
 
 
+def data_notes(material: Material) -> list[str]:
+    """What to know about the figures of a division before they come: who is heard in validation."""
+    first, notes = material.tracks[0], []
+    if not first.validation:
+        notes.append("no validation: nothing is selected, calibrated or measured on clips that did not train")
+    elif {r.speaker for r in first.train} & {r.speaker for r in first.validation}:
+        notes.append(
+            "validation holds other recordings of the speaker who trains, as no second one is known: its figure says "
+            "nothing about a stranger. Where several spoke, a manifest.csv with the columns file,label,speaker,source "
+            "keeps them apart"
+        )
+    if origin(first.validation) == SYNTHETIC_PART:
+        notes.append("validation is by synthetic voices: its figure says nothing about people")
+    return notes
+
+
 def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
     """Recorded noises where they are at hand; without them augmentation makes its own. None for EMG."""
     source = data.noises
     if not source or data.signal.kind != "audio":
         return []
     try:
-        return [r.waveform for r in load_recordings([source], data_dir, labels=None, signal=data.signal)]
+        noises = load_recordings([source], data_dir, labels=None, signal=data.signal)
     except DataError:
         if source == DataConfig().noises:
             return []
         raise  # noises that were asked for by name
+    chosen = noises_of_part(noises, data.noise_part)
+    if not chosen:
+        raise DataError(
+            f"data.noises {source}: its {len(noises)} recordings are all held out for evaluation, none may train; "
+            "add noises, or set data.noise_part=all"
+        )
+    return [noise.waveform for noise in chosen]
 
 
 def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Track]) -> None:
@@ -167,11 +225,35 @@ def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Tr
     write_json(path, configuration.to_dict(config))
 
 
-def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
-    """Copy the teachers of `config.teachers_from`, each from the first folder that has it, as teacher or as student.
+def check_processes(config: Config, material: Material, resume: bool) -> None:
+    """Raise ConfigError, in all processes that train together, unless all are about to train the same."""
+    if distributed.n_processes() > 1:
+        precisions = [resolved(name, config.device) for name in (config.precision, config.student_precision)]
+        distributed.check_alike(
+            {
+                "settings": configuration.training_settings(config),
+                "--resume": resume,
+                "recordings": material.contents(),
+                "what precision auto stands for": precisions,  # CPUs differ; bf16 or fp32 says which
+            }
+        )
 
-    With their copies the run depends on nothing outside its folder. How they were trained (`fit_teacher`, `augment`,
-    `seed`) is that run's affair; on which recordings is not, as soft targets would tell what a teacher has heard.
+
+def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Copy the teachers of `config.teachers_from` into a run folder, which then depends on nothing outside it.
+
+    Raises:
+        ConfigError, ModelError: as `find_teachers`.
+    """
+    for phase, saved in find_teachers(config, tracks).items():
+        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+
+
+def find_teachers(config: Config, tracks: Sequence[Track]) -> dict[str, dict]:
+    """Checkpoints, by phase, of the teachers that `config.teachers_from` has, as teachers or as students.
+
+    Each is from the first folder that has it. How they were trained (`fit_teacher`, `augment`, `seed`) is that run's
+    affair; on which recordings is not, as soft targets would tell what a teacher has heard.
 
     Raises:
         ConfigError: if a teacher is of another kind, or was trained on other recordings.
@@ -189,7 +271,7 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
             if saved["model"] != describe(make_model(config, teacher)):
                 raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
             theirs, ours = (
-                configuration.to_dict(one.data) for one in (configuration.from_dict(saved["config"]), config)
+                configuration.to_dict(one.data) for one in (configuration.from_stored(saved["config"]), config)
             )
             differing = [f"data.{key}" for key in ours if theirs[key] != ours[key]]
             # The same settings name other recordings in another --data-dir. Older checkpoints do not say which.
@@ -202,8 +284,7 @@ def take_teachers(config: Config, run_dir: Path, tracks: Sequence[Track]) -> Non
                     "out here; leave teachers_from empty to train teachers for this run"
                 )
             taken[phase] = {**saved, "done": True}
-    for phase, saved in taken.items():
-        save_checkpoint(run_dir / f"{phase}.best.pt", saved)
+    return taken
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -211,7 +292,7 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_models(config: Config) -> None:
-    """Raise ConfigError unless every model can be built and has a name of its own."""
+    """Raise ConfigError unless every model can be built, computes a clip and has a name of its own."""
     models = (*config.teachers, config.student)
     labels = [model.label for model in models]
     if len(set(labels)) < len(labels):
@@ -220,7 +301,8 @@ def check_models(config: Config) -> None:
         )
     window = config.data.signal
     for model in models:
-        built = make_model(config, model)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of torch, about layers of width 0
+            built = make_model(config, model)
         if config.teachers and config.distill.feature_weight:
             classifiers(built)
         spec = built.spec
@@ -231,6 +313,21 @@ def check_models(config: Config) -> None:
                 f"{taken.n_channels}; recordings are prepared as {window.kind} of {window.n_samples} at "
                 f"{window.sample_rate} Hz, channels {window.n_channels}: set these in data.signal, not in frontend"
             )
+        _try_out(built)
+
+
+def _try_out(model: WaveformModel) -> None:
+    """Raise ConfigError unless a model answers to a clip of noise; some options build what cannot compute."""
+    clip = torch.rand(1, *model.spec.signal.shape, generator=torch.Generator().manual_seed(0))
+    where = f"its options are in edgedigit/models/{model.name}.py"
+    try:
+        with torch.inference_mode():
+            logits = model.eval()(clip)
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        raise ConfigError(f"model {model.name} cannot compute a clip: {said}; {where}") from None
+    if not logits.isfinite().all():
+        raise ConfigError(f"model {model.name} answers {logits[0, 0].item()} to a clip, expected numbers; {where}")
 
 
 def make_model(config: Config, described: ModelConfig) -> WaveformModel:
@@ -247,7 +344,7 @@ def load_run_config(run_dir: Path) -> Config:
     """
     path = run_dir / CONFIG_FILE
     try:
-        return configuration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return configuration.from_stored(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
     except (OSError, ValueError) as error:
@@ -268,8 +365,6 @@ def train_all(
     Returns:
         The student of each track, by the track's name.
     """
-    if config.teachers_from:
-        distributed.wait_for_all()  # for the first process to have taken them
     students = {}
     epochs_run: dict[str, int] = {}
     for track in material.tracks:
@@ -292,9 +387,8 @@ def train_all(
 
 def load_teachers(config: Config, run_dir: Path, track: str) -> Ensemble | None:
     """The trained teachers of a track, or None if the run has none."""
-    teachers = [
-        build_model(load_checkpoint(run_dir / f"{track}-{teacher.label}.best.pt")) for teacher in config.teachers
-    ]
+    paths = [run_dir / f"{track}-{teacher.label}.best.pt" for teacher in config.teachers]
+    teachers = [build_model(distributed.from_first(partial(load_checkpoint, path))) for path in paths]
     return Ensemble(teachers, config.precision, config.distill.teacher_weights) if teachers else None
 
 
@@ -308,6 +402,21 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
     if not load_checkpoint(run_dir / f"{phase}.last.pt")["done"]:
         raise ModelError(f"{run_dir}: training of {phase} has not finished; run train_distill.py --resume")
     return build_model(load_checkpoint(run_dir / f"{phase}.best.pt"))
+
+
+def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+    """Raise ModelError unless the students of a run were trained on the recordings of its tracks, as far as they say.
+
+    What goes on with a run measures and calibrates on recordings that it did not hear; in other ones it may have heard
+    them, though the settings are the same.
+    """
+    for track in tracks:
+        path = run_dir / f"{track.name}-{config.student.label}.best.pt"
+        if load_checkpoint(path).get("recordings") not in (None, fingerprint(track.train)):  # older ones do not say
+            raise ModelError(
+                f"{path} was trained on other recordings than the {len(track.train)} that are here now; "
+                "name the folder that it was trained on with --data-dir, or train again in another --run-dir"
+            )
 
 
 def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:

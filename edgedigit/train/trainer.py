@@ -185,11 +185,13 @@ class Trainer:
             ModelError: if the checkpoint is damaged or belongs to another configuration or other recordings.
         """
         path = self._path("last")
-        if path is None or not path.exists():
+        if path is None:
             return False
-        saved = load_checkpoint(path)
+        saved = distributed.from_first(lambda: load_checkpoint(path) if path.exists() else None)
+        if saved is None:
+            return False
         before, now = (
-            configuration.training_settings(configuration.from_dict(values))  # settings that are newer have defaults
+            configuration.training_settings(configuration.from_stored(values))  # settings that are newer have defaults
             for values in (saved["config"], self.resolved)
         )
         if before != now:
@@ -253,10 +255,9 @@ class Trainer:
                 seen = None if logits is None else Validated(*self.validation, logits, self.model.spec)
                 for observer in self.observers:
                     observer.epoch_ended(record, seen)
-        distributed.wait_for_all()  # for the file that the first process writes
         best = self._path("best")
         if best is not None:
-            self.average.model.load_state_dict(load_checkpoint(best)["state"])
+            self.average.model.load_state_dict(distributed.from_first(lambda: load_checkpoint(best)["state"]))
         elif self.validation is not None:
             self.average.model.load_state_dict(self._best_state)
         return self.average.model.cpu().eval()

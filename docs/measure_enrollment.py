@@ -1,0 +1,176 @@
+"""What enrolment reaches: words of many speakers, words of one, and digits of one.
+
+EDGEDIGIT_DATA=... python docs/measure_enrollment.py
+
+Reads `nondigits`, `digits_ar` and `digits` there. Prints the figures that docs/experiments.md quotes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from edgedigit.cli import print_json, run_main
+from edgedigit.data import load_recordings
+from edgedigit.enroll.clips import windows
+from edgedigit.enroll.head import acceptance
+from edgedigit.enroll.pipeline import enroll, write_enrolled
+from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.metrics import accuracy_row
+from edgedigit.runtime import Recognizer
+from edgedigit.runtime._paths import artifacts_dir
+
+WORDS = ("cat", "down", "happy", "left", "right")
+N_DRAWS = 3  # of the clips that are enrolled
+OTHERS_ENROLLED, N_OTHERS_ENROLLED = ("go", "up"), 60  # where other words by people are enrolled as well
+FALSE_ACCEPTS = 0.05
+N_PER_WORD = 10
+N_OF_SPEAKER = 7  # of the ten clips of each Arabic word and speaker
+
+
+def answers(recognizer: Recognizer, clips) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and how sure they are, 0 for other words."""
+    labels = recognizer.info.labels
+    found = recognizer.probabilities(windows([clip.waveform for clip in clips], recognizer.info.n_samples))
+    indices, sureness = acceptance(found, labels.index(NON_DIGIT) if NON_DIGIT in labels else None)
+    return np.array(labels)[indices], sureness
+
+
+def measure(enrolled_clips, test_clips, others) -> Counter:
+    """Counts of one enrolment.
+
+    Returns:
+        Of `n` clips: `closed`, right among the words alone; `right`, `rejected`, `wrong` at the model's own threshold;
+        `detected`, right at the threshold that 5 % of the other words pass. Of `n_others` other words: `accepted`.
+    """
+    model = artifacts_dir() / "model.onnx"
+    enrolled = enroll(enrolled_clips, model)
+    with tempfile.TemporaryDirectory() as folder:
+        recognizer = Recognizer(write_enrolled(enrolled, enrolled_clips, model, folder, {}))
+        reject_below = recognizer.reject_below
+        labels, sureness = answers(recognizer, test_clips)
+        words = [label for label in recognizer.info.labels if label != NON_DIGIT]
+        found = recognizer.probabilities(windows([clip.waveform for clip in test_clips], recognizer.info.n_samples))
+        _, of_others = answers(recognizer, others)
+    truth = np.array([clip.label for clip in test_clips])
+    closed = np.array(words)[found[:, : len(words)].argmax(axis=1)] == truth
+    accepted, right = sureness >= max(reject_below, 1e-9), labels == truth
+    limit = np.sort(of_others)[::-1][int(FALSE_ACCEPTS * len(of_others))]
+    return Counter(
+        n=len(truth),
+        closed=int(closed.sum()),
+        right=int((accepted & right).sum()),
+        rejected=int((~accepted).sum()),
+        wrong=int((accepted & ~right).sum()),
+        detected=int((right & (sureness > limit)).sum()),
+        n_others=len(of_others),
+        accepted=int((of_others >= max(reject_below, 1e-9)).sum()),
+    )
+
+
+def report(title: str, counts: Counter) -> dict:
+    """Print and return rates."""
+    print(title)
+    names = [name for name in ("closed", "right", "rejected", "wrong", "detected") if name in counts]
+    rows = [accuracy_row(name, counts[name], counts["n"]) for name in names]
+    if counts["n_others"]:
+        rows.append(accuracy_row("other words accepted", counts["accepted"], counts["n_others"]))
+    for row in rows:
+        bounds = f"{100 * row['accuracy_low']:.1f}–{100 * row['accuracy_high']:.1f}"
+        print(f"  {row['group']:<22}{100 * row['accuracy']:6.1f} % ({bounds}), n = {row['n']}")
+    return {"title": title, "rows": rows}
+
+
+def of_many_speakers(with_others: bool) -> Counter:
+    """Ten clips of each word by ten speakers, tested on all others; other words by anybody else.
+
+    Args:
+        with_others: clips of two more words, by as many people, are enrolled as `_unknown_`.
+    """
+    clips = load_recordings(["folder:nondigits"], labels=None, progress=True)
+    clips = [clip for clip in clips if clip.source != "librispeech_tc100"]
+    others = [clip for clip in clips if clip.label not in (*WORDS, *OTHERS_ENROLLED)]
+    unknown = [replace(clip, label=NON_DIGIT) for clip in clips if clip.label in OTHERS_ENROLLED]
+    total: Counter = Counter()
+    for draw in range(N_DRAWS):
+        rng = np.random.default_rng(draw)
+        chosen, speakers = [], set()
+        for word in WORDS:
+            own: dict[str, object] = {}
+            for i in rng.permutation([i for i, clip in enumerate(clips) if clip.label == word]):
+                if len(own) < N_PER_WORD and clips[i].speaker not in speakers:
+                    own.setdefault(clips[i].speaker, clips[i])
+            chosen += own.values()
+            speakers |= set(own)
+        if with_others:
+            drawn = [unknown[i] for i in rng.permutation(len(unknown))[:N_OTHERS_ENROLLED]]
+            chosen += drawn
+            speakers |= {clip.speaker for clip in drawn}
+        test = [clip for clip in clips if clip.label in WORDS and clip.speaker not in speakers]
+        total += measure(chosen, test, [clip for clip in others if clip.speaker not in speakers])
+    return total
+
+
+def of_one_speaker(with_others: bool) -> Counter:
+    """Five Arabic words of one person, who says three others as well, in the same room.
+
+    Args:
+        with_others: two more words of the same person are enrolled as `_unknown_`.
+    """
+    clips = load_recordings(["folder:digits_ar"], progress=True)
+    by_speaker = defaultdict(list)
+    for clip in clips:
+        by_speaker[clip.speaker].append(replace(clip, label=f"word {clip.label}"))  # no digit of the model's
+    total: Counter = Counter()
+    for speaker in sorted(by_speaker):
+        seen: Counter = Counter()
+        chosen, test, others = [], [], []
+        for clip in by_speaker[speaker]:
+            seen[clip.label] += 1
+            if clip.label > "word 6":
+                others.append(clip)
+            elif clip.label > "word 4":
+                chosen += [replace(clip, label=NON_DIGIT)] * (with_others and seen[clip.label] <= N_OF_SPEAKER)
+            else:
+                (chosen if seen[clip.label] <= N_OF_SPEAKER else test).append(clip)
+        total += measure(chosen, test, others)
+    return total
+
+
+def of_ones_digits() -> list[tuple[str, Counter]]:
+    """Ten clips of each digit by one of two Indian speakers, tested on the rest, beside the shipped model."""
+    clips = [clip for clip in load_recordings(["folder:digits"], progress=True) if clip.source == "iitg_licensed"]
+    rows = []
+    for speaker in sorted({clip.speaker for clip in clips}):
+        seen: Counter = Counter()
+        chosen, test = [], []
+        for clip in (clip for clip in clips if clip.speaker == speaker):
+            seen[clip.label] += 1
+            (chosen if seen[clip.label] <= N_PER_WORD else test).append(clip)
+        labels, _ = answers(Recognizer(artifacts_dir() / "model.onnx"), test)
+        right = int((labels == np.array([clip.label for clip in test])).sum())
+        rows.append((f"{speaker}, the shipped model, nothing rejected", Counter(n=len(test), closed=right)))
+        others = [clip for clip in load_recordings(["folder:nondigits"], labels=None) if clip.label not in DIGITS]
+        others = [clip for clip in others if clip.source == "speechcmd"]
+        rows.append((f"{speaker}, ten clips of each digit enrolled", measure(chosen, test, others)))
+    return rows
+
+
+def main(_argv=None) -> int:
+    results = [
+        report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers(False)),
+        report("the same, and 60 clips of two other words by people as _unknown_", of_many_speakers(True)),
+        report("five Arabic words, seven clips of each by one speaker, tested on three", of_one_speaker(False)),
+        report("the same, and seven clips of each of two other words as _unknown_", of_one_speaker(True)),
+        *(report(title, counts) for title, counts in of_ones_digits()),
+    ]
+    print_json(results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -1,0 +1,101 @@
+"""Teach an exported model a few words of your own, from about ten clips of each, in seconds.
+
+python -m edgedigit.enroll --clips my_words --output mine          # my_words/lights/*.wav, my_words/door/*.wav, …
+python -m edgedigit.enroll --clips my_digits --output mine         # folders zero to nine: the digits as you say them
+python -m edgedigit.enroll --clips my_words --output mine --keep-digits
+python infer.py --model mine/model.onnx --mic
+
+Needs no torch: pip install "edgedigit[enroll]". A sub-folder `_unknown_` holds sounds that are to be rejected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.enroll", description=__doc__)
+    parser.add_argument("--clips", required=True, metavar="FOLDER", help="one sub-folder a word, or a manifest.csv")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for model.onnx and its manifest")
+    parser.add_argument("--model", metavar="ONNX", help="that is built on (the shipped model.onnx)")
+    parser.add_argument("--keep-digits", action="store_true", help="recognise the ten digits as well")
+    parser.add_argument(
+        "--others",
+        choices=("synth", "none"),
+        default="synth",
+        help="what is learnt to be rejected: a hundred words by synthetic voices, or only your own _unknown_ (synth)",
+    )
+    parser.add_argument(
+        "--false-accepts", type=float, default=0.05, metavar="SHARE", help="of other words that may pass (0.05)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the altered copies (0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    started = time.perf_counter()
+
+    from edgedigit.enroll.clips import read_clips
+    from edgedigit.enroll.pipeline import FILE, enroll, write_enrolled
+    from edgedigit.runtime import Recognizer
+    from edgedigit.runtime._paths import artifacts_dir
+
+    # 1. The clips and the model that they are put on.
+    model = args.model or artifacts_dir() / FILE
+    clips = read_clips(args.clips, Recognizer(model).info.sample_rate)
+
+    # 2. The classifier, judged on clips held out of it.
+    enrolled = enroll(
+        clips,
+        model,
+        keep_digits=args.keep_digits,
+        others=args.others == "synth",
+        false_accepts=args.false_accepts,
+        seed=args.seed,
+        progress=not args.quiet,
+    )
+    options = {key: getattr(args, key) for key in ("keep_digits", "others", "false_accepts", "seed")}
+    path = write_enrolled(enrolled, clips, model, args.output, options)
+
+    # 3. What it does to them.
+    print(table(enrolled.held_out))
+    others, kept = enrolled.held_out["others"], enrolled.held_out["kept"]
+    if kept["n"]:
+        print(f"digits by synthetic voices: {kept['right']} of {kept['n']} right, the others rejected or wrong")
+    if others["n"]:
+        print(f"other words taken for one of these: {others['accepted']} of {others['n']}", end="")
+        print(" (synthetic voices; people differ)" if args.others == "synth" else "")
+    else:
+        print("no other words to judge by: what is none of these may be taken for one; add clips to _unknown_")
+    seconds = time.perf_counter() - started
+    print(f"wrote {path}: answers below {enrolled.reject_below} are rejected; {seconds:.1f} s")
+    print_json(
+        {
+            "model": str(path),
+            "labels": enrolled.head.labels,
+            "reject_below": enrolled.reject_below,
+            "held_out": enrolled.held_out,
+            "seconds": round(seconds, 1),
+        }
+    )
+    return 0
+
+
+def table(held_out: dict) -> str:
+    """One line a word: what became of its clips when each was held out."""
+    width = max(4, *(len(label) for label in held_out["words"]))
+    lines = [f"{'word':<{width}}  clips  right  rejected  wrong   (each clip by a model that did not learn from it)"]
+    for label, row in held_out["words"].items():
+        lines.append(f"{label:<{width}}  {row['n']:>5}  {row['right']:>5}  {row['rejected']:>8}  {row['wrong']:>5}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -1,0 +1,87 @@
+"""Clips of a user's words, altered copies of them, and what stands for every other sound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.audio import fix_length
+from edgedigit.config import AugmentConfig
+from edgedigit.data import folder, synth
+from edgedigit.data.augment import Augmenter, colored_noise
+from edgedigit.data.other_words import OTHER_WORDS
+from edgedigit.data.recording import Recording, read_entries
+from edgedigit.errors import InputError
+from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.runtime.predictor import SILENCE_RMS
+
+MIN_CLIPS = 3  # of a word; about ten are asked for
+N_COPIES = 8  # of each clip
+N_OTHERS = 6  # synthetic clips of each other word
+N_NOISES = 60  # windows in which nobody speaks
+ALTERED = AugmentConfig(  # what changes between two sayings of a word by one person in one room
+    speed_probability=0.5,
+    speed_range=0.1,
+    vocoder_probability=0.0,
+    shift_ms=100.0,
+    equalizer_db=2.0,
+    band_probability=0.0,
+    codec_probability=0.0,
+    room_probability=0.0,
+    noise_probability=0.8,
+    snr_db=(8.0, 40.0),
+    clean_snr_db=60.0,
+    babble_share=0.0,
+)
+
+
+def read_clips(path: str | Path, sample_rate: int) -> list[Recording]:
+    """A user's clips: one sub-folder for each word, or a manifest.csv; `_unknown_` holds what is none of them.
+
+    Raises:
+        DataError: if the folder is missing or laid out otherwise.
+        AudioError: if a file is not audio.
+        InputError: if there are too few clips of a word, or one is silent.
+    """
+    recordings = read_entries(folder.entries(Path(path)), sample_rate)
+    for recording in recordings:
+        if np.sqrt(np.mean(recording.waveform**2)) < SILENCE_RMS:
+            raise InputError(f"{path}: {recording.name} is silent; record it again or remove it")
+    counts = Counter(recording.label for recording in recordings if recording.label != NON_DIGIT)
+    if not counts:
+        raise InputError(f"{path} holds {NON_DIGIT} alone; add a sub-folder of clips for each word")
+    few = [f"{count} of {label}" for label, count in sorted(counts.items()) if count < MIN_CLIPS]
+    if few:
+        raise InputError(f"{path} holds {', '.join(few)}; record {MIN_CLIPS} clips of each word or more, about ten")
+    return recordings
+
+
+def altered_copies(waveforms: Sequence[np.ndarray], n_copies: int, n_samples: int, sample_rate: int, seed: int):
+    """`n_copies` of each clip, one after the other, shifted, louder or fainter, in noise: (n * n_copies, n_samples)."""
+    augmenter = Augmenter(ALTERED, n_samples, sample_rate)
+    repeated = [waveform for waveform in waveforms for _ in range(n_copies)]
+    return augmenter(repeated, np.random.default_rng(seed)) if repeated else np.zeros((0, n_samples), np.float32)
+
+
+def windows(waveforms: Sequence[np.ndarray], n_samples: int) -> np.ndarray:
+    """Clips as they are: (n, n_samples)."""
+    return np.array([fix_length(waveform, n_samples) for waveform in waveforms], np.float32).reshape(-1, n_samples)
+
+
+def other_clips(sample_rate: int, progress: bool = False) -> list[Recording]:
+    """Digits and a hundred other words by synthetic voices, rendered once and then read from the user's cache.
+
+    Raises:
+        MissingDependencyError: if the package espeakng-loader is absent.
+    """
+    return synth.load((*DIGITS, *OTHER_WORDS), N_OTHERS, sample_rate=sample_rate, progress=progress)
+
+
+def noise_windows(n_samples: int, seed: int) -> np.ndarray:
+    """Faint and loud noise from white to brown: (N_NOISES, n_samples)."""
+    rng = np.random.default_rng(seed)
+    noise = colored_noise((N_NOISES, n_samples), rng.uniform(0.0, 2.0, N_NOISES), rng)
+    return noise * 10 ** (rng.uniform(-70, -25, (N_NOISES, 1)) / 20).astype(np.float32)

@@ -1,0 +1,156 @@
+"""Open an exported ONNX file at its classifier: what goes in is the embedding; a new classifier goes in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.errors import MissingDependencyError, ModelError
+from edgedigit.runtime.predictor import OUTPUT
+
+BATCH = 128
+PASSED = ("Add", "Mul", "Div", "QuantizeLinear", "DequantizeLinear")  # with constants, between classifier and softmax
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Names of two values in a graph."""
+
+    embedding: str  # (B, n_embedding), what the classifier takes
+    scores: str  # (B, n_labels), what softmax takes: calibrated logits
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier on embeddings of unit length, which may change scores that a model gives already.
+
+    Attributes:
+        labels: of the new outputs.
+        kept: index of each label among the model's own, whose score it changes; -1 for a new one, which starts at 0.
+        weights: (n_embedding, n_labels).
+        bias: (n_labels,).
+    """
+
+    labels: tuple[str, ...]
+    kept: tuple[int, ...]
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+def _onnx():
+    try:
+        import onnx
+    except ImportError:
+        raise MissingDependencyError('onnx is not installed; run: pip install "edgedigit[enroll]"') from None
+    return onnx
+
+
+def find_opening(graph, name: str) -> Opening:
+    """Where the graph of an ONNX model can be opened.
+
+    Raises:
+        ModelError: if it does not end in one dense layer and softmax.
+    """
+    maker = {output: node for node in graph.node for output in node.output}
+    constants = {value.name for value in graph.initializer}
+    constants |= {output for node in graph.node if node.op_type == "Constant" for output in node.output}
+    last = maker.get(OUTPUT)
+    node = maker.get(last.input[0]) if last is not None and last.op_type == "Softmax" else None
+    while node is not None and node.op_type in PASSED and set(node.input[1:]) <= constants:
+        node = maker.get(node.input[0])
+    if node is None or node.op_type not in ("Gemm", "MatMul"):
+        raise ModelError(
+            f"{name} does not end in one dense layer and softmax, which a new classifier could replace; use the "
+            "shipped model.onnx, or one of its architecture (student_dscnn)"
+        )
+    return Opening(node.input[0], last.input[0])
+
+
+class Embedder:
+    """Runs an exported model up to its classifier.
+
+    Args:
+        path: of an ONNX file that keeps the contract.
+
+    Raises:
+        ModelError: if it cannot be opened at its classifier.
+        MissingDependencyError: if onnx is not installed.
+    """
+
+    def __init__(self, path: str | Path):
+        import onnxruntime
+
+        onnx = _onnx()
+        model = onnx.load(path)
+        self.opening = find_opening(model.graph, Path(path).name)
+        for name in (self.opening.embedding, self.opening.scores):
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Waveforms (n, n_samples) to unit embeddings (n, n_embedding) and the model's scores (n, n_labels)."""
+        name = self._session.get_inputs()[0].name
+        wanted = [self.opening.embedding, self.opening.scores]
+        parts = [self._session.run(wanted, {name: waveforms[i : i + BATCH]}) for i in range(0, len(waveforms), BATCH)]
+        embeddings, scores = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
+        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return embeddings / np.where(length > 0, length, 1.0), scores
+
+
+def graft(source: str | Path, target: str | Path, head: Head, facts: Mapping[str, str]) -> None:
+    """Write the model of `source` with `head` for its classifier and `facts` for its metadata.
+
+    Raises:
+        ModelError: as `find_opening`.
+    """
+    onnx = _onnx()
+    model = onnx.load(source)
+    graph, opening = model.graph, find_opening(model.graph, Path(source).name)
+    constants = {"enrolled_weight": head.weights.astype(np.float32), "enrolled_bias": head.bias.astype(np.float32)}
+    node = onnx.helper.make_node
+    nodes = [
+        node("LpNormalization", [opening.embedding], ["enrolled_embedding"], "enrolled_normalize", axis=1, p=2),
+        node("Gemm", ["enrolled_embedding", *constants], ["enrolled_scores"], "enrolled_classifier"),
+    ]
+    if max(head.kept) >= 0:
+        choice = np.zeros((graph.output[0].type.tensor_type.shape.dim[1].dim_value, len(head.labels)), np.float32)
+        for column, row in enumerate(head.kept):
+            if row >= 0:
+                choice[row, column] = 1.0
+        constants["enrolled_choice"] = choice
+        nodes += [
+            node("MatMul", [opening.scores, "enrolled_choice"], ["enrolled_kept"], "enrolled_choose"),
+            node("Add", ["enrolled_scores", "enrolled_kept"], ["enrolled_sum"], "enrolled_add"),
+        ]
+    nodes.append(node("Softmax", [nodes[-1].output[0]], [OUTPUT], "enrolled_softmax", axis=1))
+    rest = [old for old in graph.node if OUTPUT not in old.output]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(_needed([*rest, *nodes]))
+    used = {name for old in graph.node for name in old.input}
+    kept = [value for value in graph.initializer if value.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(head.labels)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(facts))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, target)
+
+
+def _needed(nodes: Sequence) -> list:
+    """Those that the output depends on, in their order: the old classifier goes where nothing of it is kept."""
+    wanted, kept = {OUTPUT}, []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    return kept[::-1]

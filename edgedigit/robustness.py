@@ -1,0 +1,319 @@
+"""Accuracy of an exported model in noise and rooms, and what loudness, sample rate and timing do to its answers.
+
+python -m edgedigit.robustness --sources fsdd --part test
+python -m edgedigit.robustness --model mine.onnx --sources folder:my_recordings --babble folder:nondigits
+python -m edgedigit.robustness --sources folder:digits --clips 500 --plot noise.png --results docs/results/noise.json
+
+Noises are recordings of the half that never trains (`data.noise_part`), stationary or impulsive by measurement, and
+babble of other speakers. The signal-to-noise ratio is that of the clip's loudest 200 ms to the noise over the model's
+window, as in training. Room, noise and where it begins are drawn by the clip's name: all models meet the same mixtures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from edgedigit.audio import read_audio, resample, write_wav
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.config import AugmentConfig, DataConfig, RobustnessConfig
+from edgedigit.data import load_recordings
+from edgedigit.data.augment import shift
+from edgedigit.data.dataset import as_arrays
+from edgedigit.data.mixtures import BABBLE, KINDS, Condition, Mixtures, by_kind, subset
+from edgedigit.data.noises import noises_of_part, origin_of
+from edgedigit.data.recording import Recording
+from edgedigit.errors import ConfigError, DataError
+from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
+from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.metrics import accuracy_row
+from edgedigit.runtime import Recognizer
+
+BATCH = 128  # clips that are mixed at a time
+SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the model's window."
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.robustness", description=__doc__)
+    parser.add_argument("--model", help="ONNX file (the shipped default)")
+    parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
+    parser.add_argument("--clips", type=int, default=0, help="only so many, chosen by their names; 0: all")
+    parser.add_argument("--noises", nargs="+", default=["folder:noise"], help="recorded noises; folder:noise")
+    parser.add_argument("--all-noises", action="store_true", help="test with those that may train, too; for your own")
+    parser.add_argument("--babble", nargs="+", help="recordings to make babble of; the speakers of --sources")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of noise; all three")
+    defaults = RobustnessConfig()
+    parser.add_argument("--snr-db", nargs="+", type=float, default=defaults.snr_db, help="20 10 5 0")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument("--plot", default="robustness.png", help="PNG file to draw to; robustness.png")
+    parser.add_argument("--results", help="JSON file to write the tables to, for documents")
+    parser.add_argument("--title", default="", help="of the table")
+    args = parser.parse_args(argv)
+    if args.clips < 0:
+        parser.error(f"--clips is {args.clips}, expected 1 or more, or 0 for all")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    config = RobustnessConfig(snr_db=tuple(dict.fromkeys(args.snr_db)))
+
+    # 1. Recordings, noises and voices; what is missing is told before anything is computed.
+    recognizer = Recognizer(args.model)
+    if recognizer.info.signal.kind != "audio":
+        raise ConfigError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; expected a model of audio")
+    clips = load_clips(args, recognizer)
+    mixtures = Mixtures(
+        load_noises(args, recognizer),
+        load_talkers(args, recognizer, clips),
+        list(dict.fromkeys(args.kinds)),
+        config,
+        recognizer.info.n_samples,
+        recognizer.info.sample_rate,
+    )
+    mixtures.check(clips)
+
+    # 2. Answers in every condition.
+    windows, targets = as_arrays(clips, recognizer.info.labels, recognizer.info.n_samples)
+    in_noise = answers_in_noise(recognizer, clips, windows, mixtures)
+    perturbed = answers_when_perturbed(recognizer, clips, config)
+
+    # 3. Tables, picture, file.
+    grid = {condition: accuracy_of(condition.name, answers, targets) for condition, answers in in_noise.items()}
+    print(grid_text(grid, mixtures.kinds, config.snr_db))
+    plain = in_noise[Condition()]
+    changes = [perturbation_row(name, answers, plain, targets) for name, answers in perturbed.items()]
+    print(perturbation_text(changes))
+    notes = [SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
+    if args.clips and len(clips) == args.clips:
+        notes.append(f"{len(clips)} clips of {', '.join(args.sources)}, chosen by the hash of their names.")
+    print("\n".join(f"  {note}" for note in notes))
+    save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
+    manifest = manifest_of(recognizer)
+    result = {
+        "name": Path(args.results).stem if args.results else "",
+        "title": args.title,
+        "command": command_of(args),
+        "commit": source_commit(),
+        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
+        "rows": [*grid.values(), *changes],
+        "note": " ".join(notes),
+    }
+    if args.results:
+        write_json(args.results, result)
+    print_json(result)
+    return 0
+
+
+def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
+    """The recordings to test with."""
+    info = recognizer.info
+    clips = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
+    clips = [clip for clip in clips if args.part in (None, clip.split)]
+    if not clips:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    return subset(clips, args.clips) if args.clips else clips
+
+
+def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, list[Recording]]:
+    """Recorded noises by kind; none where babble alone is asked for."""
+    recorded = [kind for kind in args.kinds if kind != BABBLE]
+    if not recorded:
+        return {}
+    try:
+        loaded = load_recordings(args.noises, args.data_dir, labels=None, signal=recognizer.info.signal)
+    except DataError as error:
+        raise DataError(f"--noises: {error}; --kinds babble needs none") from None
+    part = "all" if args.all_noises else "evaluation"
+    noises = by_kind(noises_of_part(loaded, part))
+    if missing := [kind for kind in recorded if not noises[kind]]:
+        raise DataError(
+            f"of {len(loaded)} noises of {', '.join(args.noises)}, none that is held out from training is "
+            f"{' or '.join(missing)}; add noises, take other --kinds or, if they never trained, --all-noises"
+            if part == "evaluation"
+            else f"none of {len(loaded)} noises of {', '.join(args.noises)} is {' or '.join(missing)}; "
+            "add noises or take other --kinds"
+        )
+    return noises
+
+
+def load_talkers(args: argparse.Namespace, recognizer: Recognizer, clips: list[Recording]) -> list[Recording]:
+    """Whose voices babble is made of."""
+    if args.babble is None or BABBLE not in args.kinds:
+        return clips
+    return load_recordings(args.babble, args.data_dir, labels=None, signal=recognizer.info.signal, progress=True)
+
+
+def answers_in_noise(
+    recognizer: Recognizer, clips: Sequence[Recording], windows: np.ndarray, mixtures: Mixtures
+) -> dict[Condition, np.ndarray]:
+    """Label indices (n,) that the model answers in every condition."""
+    answers = {condition: np.zeros(len(clips), np.int64) for condition in mixtures.conditions}
+    for first in tqdm(range(0, len(clips), BATCH), desc="noise and rooms", unit="batch", leave=False):
+        part = slice(first, first + BATCH)
+        for condition, mixed in mixtures.of(clips[part], windows[part]):
+            answers[condition][part] = recognizer.probabilities(mixed).argmax(axis=1)
+    return answers
+
+
+def perturbations(recognizer: Recognizer, config: RobustnessConfig) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What may happen to a clip (T,) at the model's rate on its way to the model's window (n_samples,)."""
+    rate = recognizer.info.sample_rate
+    gain = np.float32(10 ** (config.gain_db / 20))
+    offset = round(config.offset_ms * rate / 1000)
+
+    def window(clip: np.ndarray) -> np.ndarray:
+        return recognizer.window(clip, rate)
+
+    def from_file(file_rate: int) -> Callable[[np.ndarray], np.ndarray]:
+        def read(clip: np.ndarray) -> np.ndarray:  # as from a user's 16-bit WAV file
+            with BytesIO() as file:
+                write_wav(file, resample(clip, rate, file_rate), file_rate)
+                file.seek(0)
+                return recognizer.window(*read_audio(file))
+
+        return read
+
+    return {
+        f"{config.gain_db:g} dB louder": lambda clip: window(gain * clip),
+        f"{config.gain_db:g} dB louder, clipped": lambda clip: window(np.clip(gain * clip, -1, 1)),
+        f"{config.gain_db:g} dB fainter": lambda clip: window(clip / gain),
+        **{f"{file_rate} Hz file": from_file(file_rate) for file_rate in config.sample_rates},
+        f"{config.offset_ms:g} ms late": lambda clip: shift(window(clip), offset),
+        f"{config.offset_ms:g} ms early": lambda clip: shift(window(clip), -offset),
+    }
+
+
+def answers_when_perturbed(
+    recognizer: Recognizer, clips: Sequence[Recording], config: RobustnessConfig
+) -> dict[str, np.ndarray]:
+    """Label indices (n,) that the model answers to clean, near clips after each of `perturbations`."""
+    answers = {}
+    for name, perturb in tqdm(perturbations(recognizer, config).items(), desc="perturbations", leave=False):
+        parts = []
+        for first in range(0, len(clips), BATCH):
+            windows = np.stack([perturb(clip.waveform) for clip in clips[first : first + BATCH]])
+            parts.append(recognizer.probabilities(windows).argmax(axis=1))
+        answers[name] = np.concatenate(parts)
+    return answers
+
+
+def accuracy_of(group: str, answers: np.ndarray, targets: np.ndarray) -> dict:
+    return accuracy_row(group, int((answers == targets).sum()), len(targets))
+
+
+def perturbation_row(group: str, answers: np.ndarray, plain: np.ndarray, targets: np.ndarray) -> dict:
+    """`accuracy_row` with the difference from the plain clips in points, and how many answers are others."""
+    points = 100 * (np.mean(answers == targets) - np.mean(plain == targets))
+    changed = 100 * np.mean(answers != plain)
+    row = accuracy_of(group, answers, targets)
+    return {**row, "points from clean": float(points), "answers changed %": float(changed)}
+
+
+def grid_text(grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Sequence[float]) -> str:
+    """The grid as aligned text: kinds in rows, ratios in columns, near and reverberant one below the other."""
+
+    def cell(row: dict) -> str:
+        return f"{100 * row['accuracy']:5.1f} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]"
+
+    lines = [f"  accuracy % [95 % interval], n = {grid[Condition()]['n']}"]
+    for reverberant, place in ((False, "near"), (True, "reverberant")):
+        lines.append(f"  {place:<12}{'clean':<20}" + "".join(f"{f'{snr:g} dB':<20}" for snr in snr_db).rstrip())
+        for kind in kinds:
+            cells = [grid[Condition(reverberant=reverberant)]]
+            cells += [grid[Condition(kind, snr, reverberant)] for snr in snr_db]
+            lines.append(f"  {kind:<12}" + "".join(f"{cell(row):<20}" for row in cells).rstrip())
+    return "\n".join(lines)
+
+
+def perturbation_text(rows: Sequence[dict]) -> str:
+    """What each perturbation does, as aligned text."""
+    width = max(len(row["group"]) for row in rows)
+    lines = [f"  {'clean, near, and':<{width}}  accuracy %  points from clean  answers changed %"]
+    for row in rows:
+        figures = f"{100 * row['accuracy']:10.2f}  {row['points from clean']:+17.2f}  {row['answers changed %']:17.2f}"
+        lines.append(f"  {row['group']:<{width}}  {figures}")
+    return "\n".join(lines)
+
+
+def grid_figure(grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Sequence[float]):
+    """Accuracy with its interval from clean to the loudest noise, a panel for each place."""
+    figure = new_figure(2 * PANEL_INCHES[0], PANEL_INCHES[1])
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (reverberant, place) in zip(panels, ((False, "near"), (True, "reverberant")), strict=True):
+        lines = []
+        for kind in kinds:
+            rows = [grid[Condition(reverberant=reverberant)]]
+            rows += [grid[Condition(kind, snr, reverberant)] for snr in snr_db]
+            points = [(i, 100 * row["accuracy"]) for i, row in enumerate(rows)]
+            spread = [(100 * row["accuracy_low"], 100 * row["accuracy_high"]) for row in rows]
+            lines.append(Line(kind, points, spread=spread))
+        draw_lines(axes, lines, "signal-to-noise ratio", f"accuracy %, {place}")
+        axes.set_xticks(range(1 + len(snr_db)), ["clean", *(f"{snr:g} dB" for snr in snr_db)])
+    return figure
+
+
+def noise_notes(args: argparse.Namespace, recognizer: Recognizer, mixtures: Mixtures) -> list[str]:
+    """What the noises are, and whether the model has trained on them."""
+    notes = []
+    if BABBLE in mixtures.kinds:
+        low, high = mixtures.config.talkers
+        voices = ", ".join(args.babble or args.sources)
+        notes.append(f"Babble: {low} to {high} speakers of {voices}, never the clip's own.")
+    recorded = {kind: mixtures.noises[kind] for kind in mixtures.kinds if kind != BABBLE}
+    if recorded:
+        counts = [
+            f"{len(noises)} {kind} of {len({origin_of(noise.name) for noise in noises})} origins"
+            for kind, noises in recorded.items()
+        ]
+        part = "all" if args.all_noises else "evaluation half"
+        notes.append(f"Noises: {', '.join(args.noises)}, {part}: {', '.join(counts)}.")
+        notes.append(training_note(manifest_of(recognizer).get("config")))
+    return notes
+
+
+def training_note(config: dict | None) -> str:
+    """What a model's manifest says about the noises it trained on.
+
+    Args:
+        config: the configuration of its training, as stored; None where nothing says.
+    """
+    if not config or "data" not in config:
+        return "Which noises the model trained on is not known: it has no manifest that says so."
+    augment = {**asdict(AugmentConfig()), **config.get("augment", {})}
+    source = config["data"].get("noises", DataConfig().noises)
+    if not (source and augment["enabled"] and augment["noise_probability"] and augment["recorded_share"]):
+        return "The model trained on no recorded noise."
+    if config["data"].get("noise_part", "all") == "all":  # before noises were divided, all of them trained
+        return f"The model trained on all noises of {source}: where they are these, it has heard them before."
+    return f"The model trained on {source} without the evaluation half: that half is new to it."
+
+
+def manifest_of(recognizer: Recognizer) -> dict:
+    return read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command that gives these figures again."""
+    words = ["python", "-m", "edgedigit.robustness", *(["--model", args.model] if args.model else [])]
+    words += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
+    words += ["--clips", str(args.clips)] if args.clips else []
+    words += ["--noises", *args.noises] if args.noises != ["folder:noise"] else []
+    words += ["--all-noises"] if args.all_noises else []
+    words += ["--babble", *args.babble] if args.babble else []
+    words += ["--kinds", *args.kinds] if args.kinds != list(KINDS) else []
+    words += ["--snr-db", *(f"{snr:g}" for snr in args.snr_db)] if args.snr_db != RobustnessConfig().snr_db else []
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

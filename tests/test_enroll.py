@@ -1,0 +1,217 @@
+"""Enrolment: a file that keeps the contract, other words rejected, and one line for what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("onnx")
+import onnx
+
+import infer
+from edgedigit.audio import write_wav
+from edgedigit.cli import run_main
+from edgedigit.enroll import __main__ as cli
+from edgedigit.enroll import clips as clips_module
+from edgedigit.enroll import head
+from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
+from edgedigit.manifest import manifest_path, read_manifest
+from edgedigit.runtime import Recognizer, StreamingRecognizer
+from edgedigit.runtime._paths import artifacts_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = artifacts_dir() / "model.onnx"
+BOTH = pytest.mark.parametrize("model", ["model.onnx", "model_int8.onnx"])
+
+
+def sound(word, take):
+    """Two words: a rising and a falling whistle, never the same twice; a third is a buzz."""
+    rng = np.random.default_rng([len(word), take])
+    time_s = np.arange(4000) / 8000 * rng.uniform(0.9, 1.1)
+    if word == "buzz":
+        wave = np.sign(np.sin(2 * np.pi * rng.uniform(90, 110) * time_s))
+    else:
+        sweep_hz = 1500 if word == "rise" else -1500
+        wave = np.sin(2 * np.pi * (1800 + rng.uniform(-50, 50) + sweep_hz * (time_s - 0.25)) * time_s)
+    return (0.2 * np.hanning(4000) * wave + rng.normal(0, 1e-3, 4000)).astype(np.float32)
+
+
+@pytest.fixture
+def words(tmp_path):
+    for word in ("rise", "fall", "_unknown_"):
+        (tmp_path / "words" / word).mkdir(parents=True)
+        for take in range(6):
+            wave = sound("buzz" if word == "_unknown_" else word, take)
+            write_wav(tmp_path / "words" / word / f"{take}.wav", wave)
+    return tmp_path / "words"
+
+
+def enroll(*argv):
+    return run_main(cli.main, [str(word) for word in ("--quiet", *argv)])
+
+
+@pytest.fixture
+def few_others(monkeypatch, tmp_path):
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setattr(clips_module, "OTHER_WORDS", ("garden", "window", "coffee", "music", "people", "river"))
+    monkeypatch.setattr(clips_module.synth, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(clips_module.synth, "program_voices", list)
+
+
+@BOTH
+def test_new_words_are_heard_and_other_sounds_are_rejected(words, tmp_path, capsys, model):
+    argv = ("--clips", words, "--output", tmp_path / "mine", "--model", artifacts_dir() / model, "--others", "none")
+    assert enroll(*argv) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["labels"] == ["fall", "rise", "_unknown_"]
+    assert sum(row["right"] for row in summary["held_out"]["words"].values()) >= 10  # of 12
+    recognizer = Recognizer(tmp_path / "mine" / "model.onnx")  # verifies the manifest
+    fresh = [recognizer.predict(sound(word, 50)) for word in ("rise", "fall", "buzz")]
+    assert [answer.label for answer in fresh] == ["rise", "fall", "_unknown_"]
+    assert [answer.rejected for answer in fresh] == [False, False, True]
+    assert sum(fresh[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_file_keeps_the_contract_and_says_what_it_was_made_of(words, tmp_path, capsys):
+    assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
+    path = tmp_path / "mine" / "model.onnx"
+    base, info = Recognizer(MODEL).info, Recognizer(path).info
+    assert (info.sample_rate, info.n_samples, info.signal) == (base.sample_rate, base.n_samples, base.signal)
+    assert info.thresholds["vad"] == base.thresholds["vad"]
+    assert json.loads(info.metadata["enrolled"])["clips"] == {"_unknown_": 6, "fall": 6, "rise": 6}
+    manifest = read_manifest(path)
+    assert manifest["kind"] == "enrolled" and manifest["labels"] == list(info.labels)
+    assert path.stat().st_size < MODEL.stat().st_size  # the old classifier is gone
+    assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.manifest.json"}
+    capsys.readouterr()
+    assert run_main(infer.main, ["--model", str(path), str(words / "rise")]) == 0
+    assert [row["label"] for row in json.loads(capsys.readouterr().out.splitlines()[-1])["results"]].count("rise") >= 5
+    stream = StreamingRecognizer(Recognizer(path))
+    stream.accept(np.concatenate([np.zeros(8000, np.float32), sound("rise", 3), np.zeros(8000, np.float32)]))
+
+
+def test_digits_can_be_kept_and_lose_nothing(words, tmp_path, capsys, few_others):
+    assert enroll("--clips", words, "--output", tmp_path / "mine", "--keep-digits") == 0
+    recognizer = Recognizer(tmp_path / "mine" / "model.onnx")
+    assert recognizer.info.labels == (*"0123456789", "fall", "rise", "_unknown_")
+    samples = sorted((artifacts_dir() / "samples").glob("*.wav"))
+    kept, shipped = recognizer.predict(samples), Recognizer(MODEL).predict(samples)
+    assert [answer.label for answer in kept] == [answer.label for answer in shipped]
+    assert recognizer.predict(sound("fall", 70)).label == "fall"
+    held_out = json.loads(capsys.readouterr().out.splitlines()[-1])["held_out"]
+    assert held_out["kept"]["n"] == 60 and held_out["others"]["n"] == 6 * 6 + 6  # a digit is no other word
+
+
+def test_ones_own_digits_start_from_what_the_model_knows(tmp_path, capsys, few_others):
+    """Every other clip of 3 is enrolled as 8 and the reverse, by a person with odd habits."""
+    samples = artifacts_dir() / "samples"
+    for label, word in (("3", "eight"), ("8", "three"), ("5", "five")):
+        (tmp_path / "digits" / label).mkdir(parents=True)
+        waveform, rate = soundfile.read(samples / f"{word}.wav", dtype="float32")
+        for take in range(4):
+            write_wav(tmp_path / "digits" / label / f"{take}.wav", waveform * (0.5 + 0.1 * take), rate)
+    assert enroll("--clips", tmp_path / "digits", "--output", tmp_path / "mine") == 0
+    recognizer = Recognizer(tmp_path / "mine" / "model.onnx")
+    heard = [recognizer.predict(samples / f"{word}.wav").label for word in ("eight", "three", "five")]
+    assert heard == ["3", "8", "5"]
+
+
+def test_without_a_reason_a_head_changes_nothing(tmp_path):
+    labels = tuple("0123456789")
+    neutral = Head(labels, tuple(range(10)), np.zeros((88, 10)), np.zeros(10))
+    facts = Recognizer(MODEL).info.metadata
+    graft(MODEL, tmp_path / "same.onnx", neutral, facts)
+    waveforms = np.random.default_rng(0).normal(0, 0.1, (4, 8000)).astype(np.float32)
+    same, shipped = (Recognizer(path).probabilities(waveforms) for path in (tmp_path / "same.onnx", MODEL))
+    assert np.allclose(same, shipped, atol=1e-6)
+
+
+def test_embeddings_have_unit_length_and_follow_the_clip_not_its_level():
+    embedder = Embedder(MODEL)
+    clip = sound("rise", 0)
+    windows = clips_module.windows([clip, 0.1 * clip, sound("fall", 0)], 8000)
+    embeddings, scores = embedder(windows)
+    assert embeddings.shape == (3, 88) and scores.shape == (3, 10)
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(3))
+    assert embeddings[0] @ embeddings[1] > embeddings[0] @ embeddings[2] + 0.01
+
+
+def test_the_threshold_lets_no_more_pass_than_allowed():
+    sureness = np.linspace(0, 0.99, 100)
+    for allowed in (0.0, 0.05, 0.5):
+        limit = head.threshold(sureness, allowed)
+        assert (sureness >= limit).sum() == round(100 * allowed)
+
+
+def test_held_out_clips_are_judged_without_having_been_learnt():
+    """Labels that mean nothing are learnt by heart and not found again."""
+    rng = np.random.default_rng(0)
+    embeddings, targets = rng.normal(size=(60, 80)), rng.integers(0, 2, 60)
+    examples = head.Examples(embeddings, np.zeros((60, 2)), targets, np.arange(60) % 10, *np.ones((2, 60), bool))
+    learnt = head.probabilities(examples, *head.fit(examples)).argmax(axis=1)
+    held_out = head.held_out_probabilities(examples).argmax(axis=1)
+    assert (learnt == targets).mean() == 1
+    assert (held_out == targets).mean() < 0.75
+
+
+def test_the_same_clips_give_the_same_model(words, tmp_path, capsys):
+    for name in ("one", "two"):
+        assert enroll("--clips", words, "--output", tmp_path / name, "--others", "none") == 0
+    one, two = ((tmp_path / name / "model.onnx").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert enroll("--clips", words, "--output", tmp_path / "one", "--others", "none") == 0  # its own may be replaced
+
+
+def test_bad_input_costs_one_line_and_loses_nothing(words, tmp_path, capsys, tiny_model):
+    def refused(*argv):
+        out = tmp_path / "out"
+        assert enroll("--output", out, "--others", "none", *argv) == 2
+        assert not (out / "model.onnx").exists()
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
+    assert "does not exist" in refused("--clips", tmp_path / "nowhere")
+    assert "does not end in one dense layer" in refused("--clips", words, "--model", tiny_model)
+    assert "is not a file" in refused("--clips", words, "--model", "no.onnx")
+    assert "share from 0" in refused("--clips", words, "--false-accepts", "5")
+    assert "digits are kept" in refused("--clips", words, "--keep-digits")
+    write_wav(words / "rise" / "9.wav", np.zeros(4000, np.float32))
+    assert "rise/9.wav is silent" in refused("--clips", words)
+    (words / "rise" / "9.wav").write_text("no audio")
+    assert "is not an audio file" in refused("--clips", words)
+    (words / "rise" / "9.wav").unlink()
+    for take in range(4):
+        (words / "fall" / f"{take}.wav").unlink()
+    assert "2 of fall; record 3" in refused("--clips", words)
+    for path in [*(words / "fall").iterdir()]:
+        path.unlink()
+    for path in [*(words / "_unknown_").iterdir()]:
+        path.unlink()
+    assert "labels are rise, expected two or more" in refused("--clips", words)
+
+
+def test_a_model_that_was_not_enrolled_is_never_overwritten(words, tmp_path, capsys):
+    before = MODEL.read_bytes(), manifest_path(MODEL).read_bytes()
+    assert enroll("--clips", words, "--output", MODEL.parent, "--others", "none") == 2
+    assert "did not write" in capsys.readouterr().err
+    assert (MODEL.read_bytes(), manifest_path(MODEL).read_bytes()) == before
+
+
+def test_enrolment_needs_no_torch(words, tmp_path):
+    argv = ["--clips", str(words), "--output", str(tmp_path / "o"), "--others", "none", "--quiet"]
+    block = "import sys\nclass Block:\n    def find_spec(self, name, *_):\n        assert name != 'torch'\n"
+    code = (
+        f"{block}sys.meta_path.insert(0, Block())\nfrom edgedigit.enroll.__main__ import main\nsys.exit(main({argv!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@BOTH
+def test_shipped_models_can_be_opened(model):
+    graph = onnx.load(artifacts_dir() / model).graph
+    assert find_opening(graph, model).scores

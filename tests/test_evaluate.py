@@ -1,0 +1,43 @@
+"""Evaluation of an exported model on a folder of recordings, its table, its file and its picture."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_model import LABELS, build_tiny_model, tone_word
+
+from edgedigit import evaluate
+from edgedigit.audio import write_wav
+from edgedigit.cli import run_main
+from edgedigit.report.documents import render_results
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two words of each digit; one seven was filed under zero."""
+    rng = np.random.default_rng(0)
+    for digit in LABELS:
+        (tmp_path / "words" / digit).mkdir(parents=True)
+        for take in range(2):
+            spoken = "7" if (digit, take) == ("0", 1) else digit
+            word = tone_word(spoken, duration_s=0.3 + 0.1 * take) + rng.normal(0, 1e-3, 2400 + 800 * take)
+            write_wav(tmp_path / "words" / digit / f"{take}.wav", word)
+    return tmp_path / "words"
+
+
+def test_figures_of_probabilities_are_printed_stored_drawn_and_shown_in_documents(corpus, tmp_path, capsys):
+    model, plot, results = build_tiny_model(tmp_path / "tiny.onnx"), tmp_path / "plot.png", tmp_path / "mine.json"
+    argv = ["--model", str(model), "--sources", f"folder:{corpus}", "--plot", str(plot), "--results", str(results)]
+    assert run_main(evaluate.main, [*argv, "--title", "Tones"]) == 0
+    printed = capsys.readouterr().out
+    stored = json.loads(results.read_text())
+    assert json.loads(printed.splitlines()[-1]) == stored
+    figures = stored["probabilities"]
+    # One answer of twenty is wrong: its squared distance from the truth is nearly 2, the others' nearly 0.
+    assert stored["rows"][0]["n_correct"] == 19
+    assert figures["brier"] == pytest.approx(2 / 20, rel=0.05)
+    assert figures["nll"] > 0.5 and 0 < figures["aurc"] < 0.2
+    assert 0.94 <= figures["accuracy_at_90"] <= 1 and "AURC" in printed
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    cell = render_results(results).split("| accuracy % of the most confident 90 %")[1].splitlines()[2]
+    assert f"{figures['brier']:.3g}" in cell and f"{100 * figures['accuracy_at_90']:.2f}" in cell

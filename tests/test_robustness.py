@@ -1,0 +1,285 @@
+"""Mixtures have the level, the room and the voices that they are said to have, and are the same for every model."""
+
+import csv
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from tiny_model import LABELS, build_tiny_model, frequency_hz, tone_word
+
+from edgedigit import robustness
+from edgedigit.audio import write_wav
+from edgedigit.cli import run_main
+from edgedigit.config import Config, RobustnessConfig, to_dict
+from edgedigit.data.augment import active_rms, room_bank
+from edgedigit.data.dataset import as_arrays
+from edgedigit.data.mixtures import BABBLE, KINDS, Condition, Mixtures, by_kind, loud_starts, subset
+from edgedigit.data.noises import IMPULSIVE, STATIONARY
+from edgedigit.data.recording import Recording
+from edgedigit.errors import ConfigError, DataError
+from edgedigit.manifest import write_manifest
+from edgedigit.report.documents import render_results
+from edgedigit.robustness import perturbation_row, perturbations, training_note
+from edgedigit.runtime import Recognizer
+
+RATE = N_SAMPLES = 8000
+CONFIG = RobustnessConfig(n_rooms=3)
+SPEAKERS = ("anna", "ben", "carla", "dora")
+
+
+def hiss(seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, 3 * RATE).astype(np.float32)
+
+
+def clicks(seed=0):
+    waveform = 0.01 * hiss(seed)
+    for start in range(1000, len(waveform) - 200, 2500):
+        waveform[start : start + 200] *= 300
+    return waveform
+
+
+def recording(waveform, name, speaker="-", label="0"):
+    return Recording(waveform, RATE, label, f"mine:{speaker}", "mine", name)
+
+
+def spoken():
+    """A faint word of each speaker, at pitches that are theirs alone: 200, 300, 400 and 500 Hz."""
+    return [recording(tone_word(i, level=0.003), f"mine/{name}.wav", name) for i, name in enumerate(SPEAKERS)]
+
+
+def mixtures(kinds=KINDS, config=CONFIG, talkers=None):
+    noises = by_kind([recording(hiss(), "noise/a.wav"), recording(clicks(), "noise/b.wav")])
+    return Mixtures(noises, talkers or spoken(), kinds, config, N_SAMPLES, RATE)
+
+
+def mixed(clips, made=None):
+    windows, _ = as_arrays(clips, LABELS, N_SAMPLES)
+    return dict((made or mixtures()).of(clips, windows))
+
+
+def test_the_grid_has_every_kind_at_every_ratio_near_and_reverberant():
+    names = [condition.name for condition in mixtures().conditions]
+    assert len(names) == len(set(names)) == 2 * (1 + 3 * 4)
+    assert names[:2] == ["clean, near", "stationary 20 dB, near"] and names[-1] == "impulsive 0 dB, reverberant"
+    assert [condition for condition in mixed(spoken())] == mixtures().conditions
+
+
+@pytest.mark.parametrize("reverberant", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_speech_is_above_noise_by_the_ratio_that_is_asked_for(kind, reverberant):
+    waveforms = mixed(spoken())
+    speech = waveforms[Condition(reverberant=reverberant)]
+    for snr_db in CONFIG.snr_db:
+        noise = waveforms[Condition(kind, snr_db, reverberant)] - speech
+        measured = 20 * np.log10(active_rms(speech) / np.sqrt(np.mean(noise**2, axis=1)))
+        assert measured == pytest.approx(snr_db, abs=0.05)
+
+
+def test_a_clip_meets_the_same_noise_and_room_whatever_is_tested_beside_it():
+    together, alone = mixed(spoken()), mixed(spoken()[2:3])
+    for condition, waveforms in together.items():
+        np.testing.assert_allclose(waveforms[2], alone[condition][0], atol=1e-6)
+    noise = together[Condition(STATIONARY, 0.0)] - together[Condition()]
+    assert abs(np.corrcoef(noise[0], noise[1])[0, 1]) < 0.2  # and another one than the clip beside it
+
+
+def test_ratios_differ_in_the_level_of_the_noise_alone():
+    waveforms = mixed(spoken())
+    clean = waveforms[Condition()]
+    loud, faint = (waveforms[Condition(IMPULSIVE, snr_db)] - clean for snr_db in (0.0, 20.0))
+    np.testing.assert_allclose(loud, 10 * faint, atol=1e-5)
+    assert np.abs(loud).max() > 1e-3
+
+
+def test_babble_holds_the_others_and_never_the_clips_own_speaker():
+    """Each speaker is a pitch: of four, the three others are heard."""
+    waveforms = mixed(spoken(), mixtures(kinds=[BABBLE]))
+    babble = waveforms[Condition(BABBLE, 0.0)] - waveforms[Condition()]
+    power = np.abs(np.fft.rfft(babble, axis=1)) ** 2
+    bands = np.stack([power[:, frequency_hz(i) - 15 : frequency_hz(i) + 16].sum(axis=1) for i in range(4)], axis=1)
+    shares = bands / power.sum(axis=1, keepdims=True)
+    assert (shares.diagonal() < 0.02).all()
+    assert (shares[~np.eye(4, dtype=bool)] > 0.15).all()
+
+
+def test_babble_without_enough_other_speakers_is_told_before_anything_is_computed():
+    made = mixtures(talkers=spoken()[:3])
+    with pytest.raises(DataError, match=r"behind mine:anna needs 3 other speakers, got 2.*--babble"):
+        made.check(spoken()[:1])
+    made.check(spoken()[3:])  # is none of the three
+    mixtures(kinds=[STATIONARY], talkers=spoken()[:1]).check(spoken())
+
+
+def test_rooms_that_test_are_not_those_that_train():
+    training, testing = room_bank(3, RATE), room_bank(3, RATE, CONFIG.room_seed)
+    assert CONFIG.room_seed != 0
+    assert not any(np.allclose(one, other) for one in training for other in testing)
+
+
+def test_what_is_too_loud_is_turned_down_and_not_clipped():
+    loud = recording(tone_word(3, level=0.9), "mine/loud.wav", "anna")
+    waveforms = mixed([loud], mixtures(kinds=[STATIONARY]))
+    noisy = waveforms[Condition(STATIONARY, 0.0)][0]
+    assert np.abs(noisy).max() == pytest.approx(1.0)
+    assert np.count_nonzero(np.abs(noisy) > 0.999) == 1
+
+
+def test_excerpts_hold_the_noise_and_not_the_pause_after_it():
+    barked = np.concatenate([hiss()[:RATE], np.zeros(4 * RATE, np.float32)])
+    starts = loud_starts(barked, N_SAMPLES, step=400)
+    assert starts[0] == 0 and 0.8 * RATE < starts[-1] < RATE
+    assert loud_starts(barked[:500], N_SAMPLES, step=400).tolist() == [0]
+
+
+@pytest.mark.parametrize("waveform", [np.zeros(RATE, np.float32), hiss()[:500]])
+def test_a_noise_that_is_none_is_named(waveform):
+    with pytest.raises(DataError, match=r"noise/empty.wav is silent or shorter than 100 ms"):
+        by_kind([recording(waveform, "noise/empty.wav")])
+
+
+def test_a_subset_does_not_depend_on_the_order_and_grows_by_adding():
+    clips = [recording(hiss()[:10], f"mine/{i}.wav") for i in range(50)]
+    names = [{clip.name for clip in subset(clips, n)} for n in (10, 20, 60)]
+    assert names[0] < names[1] < names[2] and [len(chosen) for chosen in names] == [10, 20, 50]
+    assert {clip.name for clip in subset(clips[::-1], 10)} == names[0]
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory):
+    return Recognizer(build_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
+
+
+def test_perturbations_do_what_their_names_say(recognizer):
+    clip = tone_word(5, level=0.3)
+    plain = recognizer.window(clip, RATE)
+    after = {name: perturb(clip) for name, perturb in perturbations(recognizer, CONFIG).items()}
+    np.testing.assert_allclose(after["20 dB louder"], 10 * plain, rtol=1e-5)
+    np.testing.assert_allclose(after["20 dB louder, clipped"], np.clip(10 * plain, -1, 1), rtol=1e-5)
+    np.testing.assert_allclose(after["20 dB fainter"], plain / 10, rtol=1e-5)
+    assert not after["200 ms late"][:1600].any() and not after["200 ms early"][-1600:].any()
+    np.testing.assert_array_equal(after["200 ms late"][1600:], plain[:-1600])
+    np.testing.assert_array_equal(after["200 ms early"][:-1600], plain[1600:])
+    for rate in CONFIG.sample_rates:  # there and back: the same word, but for 16 bits and the filter's edge
+        assert np.abs(after[f"{rate} Hz file"] - plain).max() < 0.01 * np.abs(plain).max()
+
+
+def test_points_and_changed_answers_equal_the_hand_computed_ones():
+    targets, plain = np.array([0, 1, 2, 3, 4]), np.array([0, 1, 2, 9, 9])
+    row = perturbation_row("late", np.array([0, 9, 9, 3, 8]), plain, targets)  # 3 to 2 right; four answers are others
+    assert row["points from clean"] == pytest.approx(-20) and row["answers changed %"] == pytest.approx(80)
+    assert (row["group"], row["n"], row["n_correct"]) == ("late", 5, 2)
+
+
+def test_the_note_says_whether_the_model_has_heard_the_noise():
+    config = to_dict(Config())
+    assert "without the evaluation half" in training_note(config)
+    config["data"]["noise_part"] = "all"
+    assert "trained on all noises of folder:noise" in training_note(config)
+    del config["data"]["noise_part"]  # as manifests were before noises were divided
+    assert "trained on all noises of folder:noise" in training_note(config)
+    for section, key, value in (
+        ("data", "noises", ""),
+        ("augment", "enabled", False),
+        ("augment", "recorded_share", 0),
+    ):
+        silent = {**config, section: {**config[section], key: value}}
+        assert training_note(silent) == "The model trained on no recorded noise."
+    assert "not known" in training_note(None)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Tones of four speakers with a manifest, two noises of the half that tests, three rooms, a model with manifest."""
+    monkeypatch.setattr(robustness, "RobustnessConfig", partial(RobustnessConfig, n_rooms=3))
+    (tmp_path / "words").mkdir()
+    with (tmp_path / "words" / "manifest.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("file", "label", "speaker", "source"))
+        for digit in LABELS:
+            for speaker in SPEAKERS:
+                write_wav(tmp_path / "words" / f"{digit}_{speaker}.wav", tone_word(digit))
+                writer.writerow((f"{digit}_{speaker}.wav", digit, speaker, "tones"))
+    (tmp_path / "noise" / "place").mkdir(parents=True)
+    write_wav(tmp_path / "noise" / "place" / "bg_pink_noise.wav", hiss())
+    write_wav(tmp_path / "noise" / "place" / "bg_running_tap.wav", clicks())
+    model = build_tiny_model(tmp_path / "tiny.onnx")
+    write_manifest(model, {"config": {**to_dict(Config()), "seed": 7}})
+    return tmp_path
+
+
+def argv_of(data, *further):
+    argv = [
+        "--model",
+        data / "tiny.onnx",
+        "--sources",
+        f"folder:{data / 'words'}",
+        "--noises",
+        f"folder:{data / 'noise'}",
+    ]
+    return [str(word) for word in (*argv, "--plot", data / "grid.png", *further)]
+
+
+def test_the_command_prints_draws_and_writes_the_grid_and_the_perturbations(data, capsys):
+    results = data / "mine.json"
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "20", "-25", "--results", results, "--title", "T")) == 0
+    printed = capsys.readouterr().out
+    stored = json.loads(results.read_text())
+    assert json.loads(printed.splitlines()[-1]) == stored
+    rows = {row["group"]: row for row in stored["rows"]}
+    assert len(rows) == 2 * (1 + 3 * 2) + 8
+    assert rows["clean, near"]["n_correct"] == rows["clean, near"]["n"] == 40
+    assert rows["stationary 20 dB, near"]["n_correct"] == 40
+    assert rows["babble -25 dB, near"]["n_correct"] < 10  # other digits, far louder
+    assert rows["20 dB fainter"]["answers changed %"] == 0  # the model takes any level
+    assert "without the evaluation half" in stored["note"] and "1 stationary of 1 origins" in stored["note"]
+    assert stored["seeds"] == [7] and "--snr-db 20 -25" in stored["command"]
+    assert (data / "grid.png").read_bytes().startswith(b"\x89PNG")
+    shown = render_results(results)
+    assert "| answers changed % |" in shown and "| stationary -25 dB, reverberant | 40 |" in shown
+
+
+def test_kinds_can_be_left_out_and_clips_chosen(data, capsys):
+    argv = argv_of(data, "--kinds", "stationary", "--clips", "12", "--snr-db", "5")
+    assert run_main(robustness.main, argv) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["group"] for row in result["rows"][:4]] == [
+        "clean, near",
+        "stationary 5 dB, near",
+        "clean, reverberant",
+        "stationary 5 dB, reverberant",
+    ]
+    assert {row["n"] for row in result["rows"]} == {12} and "12 clips" in result["note"]
+    assert "Babble" not in result["note"]
+
+
+@pytest.mark.parametrize(
+    ("further", "words"),
+    [
+        (["--clips", "-1"], "--clips is -1"),
+        (["--snr-db", "nan"], "expected one or more finite values"),
+        (["--part", "test"], "marked 'test'"),
+        (["--kinds", "music"], "invalid choice: 'music'"),
+        (["--noises", "folder:NOWHERE"], "--noises: folder NOWHERE does not exist"),
+        (["--babble", "folder:NOWHERE"], "NOWHERE does not exist"),
+    ],
+)
+def test_wrong_options_cost_one_line(data, capsys, further, words):
+    try:
+        code = run_main(robustness.main, argv_of(data, *further))
+    except SystemExit as left:
+        code = left.code
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert code == 2 and len(error) == 1 and words in error[0]
+
+
+def test_noises_that_may_train_do_not_test_unless_they_are_ones_own(data, capsys):
+    (data / "noise" / "place" / "bg_running_tap.wav").rename(data / "noise" / "place" / "bg_white_noise.wav")
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "5")) == 2
+    assert "none that is held out from training is impulsive" in capsys.readouterr().err
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "5", "--all-noises")) == 0
+
+
+def test_impossible_ratios_are_refused():
+    with pytest.raises(ConfigError, match="snr_db"):
+        RobustnessConfig(snr_db=())
