@@ -165,6 +165,17 @@ def test_an_archive_that_is_not_a_tar_is_removed(server, tmp_path):
     assert not any((tmp_path / "cache" / "archives").iterdir())
 
 
+def test_an_archive_that_would_write_elsewhere_is_removed(server, tmp_path):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../../../outside"))
+    server.content = archive.getvalue()
+    corpus = Corpus("tones", ("tones",), "*.wav", server.url, content_sha256="0" * 64)
+    with pytest.raises(DataError, match="outside lies outside"):
+        locate(corpus, tmp_path / "data")
+    assert not list(tmp_path.rglob("outside")) and not any((tmp_path / "cache" / "archives").iterdir())
+
+
 def test_a_corpus_without_any_known_hash_is_never_downloaded(server, tmp_path):
     corpus = Corpus("tones", ("tones",), "*.wav", server.url)
     with pytest.raises(DataError, match="no hash is known"):
