@@ -80,7 +80,8 @@ def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
     (alone,) = train(1, tmp_path / "one", epochs=3, **settings)
     first, second = train(2, tmp_path / "two", epochs=3, **settings)
     assert first == second  # to the bit
-    assert first["best"] == alone["best"]
+    if tolerance < 1e-4:  # a coarser curve may have its best epoch elsewhere
+        assert first["best"] == alone["best"]
     for key in ("loss", "validation_loss"):
         assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=tolerance)
     assert curve(tmp_path / "two", "lr") == pytest.approx(curve(tmp_path / "one", "lr"))
