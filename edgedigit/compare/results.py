@@ -139,30 +139,39 @@ def accuracy_cell(accuracy: dict | None) -> str:
 
 
 def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
-    """Accuracy against latency with 95 % intervals, and the front of those that no other beats in both."""
+    """Accuracy against latency with 95 % intervals, and the front of those that no other beats in both.
+
+    Points are numbered from the left; what a number stands for is listed beside the plot.
+    """
+    from matplotlib.ticker import LogLocator
+
     known = [row for row in rows if headline.name in row["accuracy"]]
     points = sorted(
-        (row["latency"]["latency_ms_p50"], 100 * row["accuracy"][headline.name]["accuracy"], row) for row in known
+        (row["latency"]["latency_ms_p50"], 100 * row["accuracy"][headline.name]["accuracy"], row["model"], row)
+        for row in known
     )
-    figure = new_figure(9, 6)
+    figure = new_figure(10, 6)
     axes = figure.subplots()
     front, level = [], -math.inf
-    for latency_ms, accuracy, row in points:
+    for number, (latency_ms, accuracy, name, row) in enumerate(points):
         interval = row["accuracy"][headline.name]
         below, above = accuracy - 100 * interval["accuracy_low"], 100 * interval["accuracy_high"] - accuracy
         on_front = accuracy > level
         if on_front:
             front.append((latency_ms, accuracy))
             level = accuracy
-        colour = "tab:blue" if on_front else "tab:gray"
-        axes.errorbar(latency_ms, accuracy, [[below], [above]], fmt="o", color=colour, capsize=2, lw=0.8)
-        axes.annotate(row["model"], (latency_ms, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        colour = "tab:blue" if on_front else "dimgray"
+        axes.errorbar(latency_ms, accuracy, [[below], [above]], color=colour, capsize=2, lw=0.6, alpha=0.6)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour}
+        axes.text(latency_ms, accuracy, number + 1, ha="center", va="center", fontsize=6, color=colour, bbox=box)
+        beside = 1 - number * min(0.04, 1 / len(points))  # of the height of the plot
+        axes.text(1.02, beside, f"{number + 1}  {name}", transform=axes.transAxes, va="top", fontsize=7, color=colour)
     if front:
-        axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1)
+        axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1, zorder=0)
     axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter("{x:g}")
-    axes.margins(x=0.12)  # for the last name
     axes.grid(alpha=0.3, which="both")
     save_png(figure, path)
 
