@@ -42,7 +42,7 @@ student:
   name: student_dscnn
   kwargs: {frontend: {win_length: 64, hop_length: 32, n_fft: 64}, widths: [12, 16], depths: [1, 1], kernels: [5, 5]}
 fit_teacher: {epochs: 2, lr: 3.0e-3, batch_size: 8, ema_decay: 0.7}
-fit_student: {epochs: 12, lr: 1.0e-2, batch_size: 8, ema_decay: 0.7}
+fit_student: {epochs: 24, lr: 1.0e-2, batch_size: 8, ema_decay: 0.7}
 compress: {pruning_steps: 1, final_epochs: 3, calibration_clips: 30, target_sparsity: 0.2}
 gates: {min_validation_accuracy: 0.5, max_int8_loss: 1.0, min_agreement_int8: 0.0}
 threads: 1
@@ -76,7 +76,8 @@ def test_every_script_succeeds_and_the_student_has_learnt(product):
     codes, run_dir, _ = product
     assert codes == [0, 0, 0]
     rows = json.loads((run_dir / "student.json").read_text())["accuracy"]
-    assert all(row["accuracy"] > 0.5 for row in rows if row["n"] > 20)  # chance is a third
+    large = {row["group"]: row["accuracy"] for row in rows if row["n"] > 20}
+    assert large and min(large.values()) > 0.5, large  # chance is a third
 
 
 def test_every_figure_says_that_it_is_simulated(product):
