@@ -15,7 +15,7 @@ try:
     import soundfile
     import soxr
 except ImportError as error:
-    raise MissingDependencyError(f'{error.name} is not installed; run: pip install "edgedigit[runtime]"') from None
+    raise MissingDependencyError.of(error.name, "runtime") from None
 
 SAMPLE_RATE = 8000  # Hz, inside the whole project
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")

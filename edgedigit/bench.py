@@ -84,7 +84,7 @@ def load_model(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise MissingDependencyError('torch is not installed; run: pip install "edgedigit[train]"') from None
+        raise MissingDependencyError.of("torch", "train") from None
     import warnings
 
     try:

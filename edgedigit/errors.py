@@ -1,5 +1,7 @@
 """Every exception that edgedigit raises on purpose, with the exit code a script ends with."""
 
+from __future__ import annotations
+
 
 class EdgedigitError(Exception):
     """Base class: one clear line that says what was got, what was expected and what to do."""
@@ -37,6 +39,11 @@ class DeviceError(EdgedigitError):
 
 class MissingDependencyError(EdgedigitError, ImportError):
     """An optional package is absent; the message names the pip command that brings it."""
+
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingDependencyError:
+        """The error for a package that an extra of edgedigit brings."""
+        return cls(f'{package} is not installed; run: pip install "edgedigit[{extra}]"')
 
 
 class WorkerError(EdgedigitError):

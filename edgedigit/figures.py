@@ -192,7 +192,7 @@ def new_figure(width: float, height: float):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingDependencyError('matplotlib is missing; pip install "edgedigit[train]" brings it') from None
+        raise MissingDependencyError.of("matplotlib", "train") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -33,9 +33,7 @@ def psf_log_mel(waveform: np.ndarray, spec: FrontendSpec) -> np.ndarray:
     try:
         import python_speech_features
     except ImportError:
-        raise MissingDependencyError(
-            'python_speech_features is not installed; run: pip install "edgedigit[train]"'
-        ) from None
+        raise MissingDependencyError.of("python_speech_features", "train") from None
     energies, _ = python_speech_features.fbank(
         emphasize(waveform[None], spec)[0],
         samplerate=spec.sample_rate,
@@ -65,7 +63,7 @@ def psf_torch(checkpoint: str | Path, labels: Sequence[str]) -> Recognize:
     try:
         import torch
     except ImportError:
-        raise MissingDependencyError('torch is not installed; run: pip install "edgedigit[train]"') from None
+        raise MissingDependencyError.of("torch", "train") from None
     from edgedigit.compress.prune import fold
     from edgedigit.train.checkpoints import build_model, load_checkpoint
 
@@ -94,7 +92,7 @@ def pocketsphinx(conditioned: bool) -> Recognize:
     try:
         from pocketsphinx import Decoder
     except ImportError:
-        raise MissingDependencyError('pocketsphinx is not installed; run: pip install "edgedigit[dev]"') from None
+        raise MissingDependencyError.of("pocketsphinx", "dev") from None
     decoder = Decoder(lm=None, samprate=POCKETSPHINX_RATE, loglevel="FATAL")
     decoder.add_jsgf_string("digits", GRAMMAR)
     decoder.activate_search("digits")

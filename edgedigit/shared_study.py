@@ -37,7 +37,7 @@ def open_study(storage: str, name: str, searched: dict, maximise: bool, pruner: 
     try:
         import optuna
     except ImportError:
-        raise MissingDependencyError('optuna is missing; pip install "edgedigit[tune]" brings it') from None
+        raise MissingDependencyError.of("optuna", "tune") from None
     import sqlalchemy.exc
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -241,9 +241,7 @@ def room_bank(n_rooms: int, sample_rate: int, seed: int = 0) -> np.ndarray:
     except ImportError:
         from edgedigit.errors import MissingDependencyError
 
-        raise MissingDependencyError(
-            'room reverberation needs pyroomacoustics: pip install "edgedigit[train]"'
-        ) from None
+        raise MissingDependencyError.of("pyroomacoustics", "train") from None
     rng = np.random.default_rng(seed)
     taps = sample_rate // 4
     bank = np.zeros((n_rooms, taps), np.float32)

@@ -72,9 +72,7 @@ def _loader():
     try:
         import espeakng_loader
     except ImportError:
-        raise MissingDependencyError(
-            'synthetic speech needs espeakng_loader; run pip install "edgedigit[train]"'
-        ) from None
+        raise MissingDependencyError.of("espeakng_loader", "train") from None
     return espeakng_loader
 
 

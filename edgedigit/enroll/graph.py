@@ -44,7 +44,7 @@ def _onnx():
     try:
         import onnx
     except ImportError:
-        raise MissingDependencyError('onnx is not installed; run: pip install "edgedigit[enroll]"') from None
+        raise MissingDependencyError.of("onnx", "enroll") from None
     return onnx
 
 

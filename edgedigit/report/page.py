@@ -99,7 +99,7 @@ def write_page(folders: Sequence[str | Path], out: Path, data_dir: str | None = 
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
-        raise MissingDependencyError('Jinja2 is missing; pip install "edgedigit[train]" brings it') from None
+        raise MissingDependencyError.of("Jinja2", "train") from None
     runs = [read_run(folder) for folder in folders]
     if not any(run.phases for run in runs):
         raise InputError(f"{', '.join(map(str, folders))}: no epoch has been logged yet; wait for the first")

@@ -155,7 +155,7 @@ def _sounddevice():
     try:
         import sounddevice
     except ImportError:
-        raise MissingDependencyError('sounddevice is not installed; run: pip install "edgedigit[mic]"') from None
+        raise MissingDependencyError.of("sounddevice", "mic") from None
     except OSError:
         raise DeviceError(
             "the PortAudio library is missing; install the system package libportaudio2 "

@@ -220,7 +220,7 @@ def _open_session(path: Path, threads: int):
     try:
         import onnxruntime
     except ImportError:
-        raise MissingDependencyError('onnxruntime is not installed; run: pip install "edgedigit[runtime]"') from None
+        raise MissingDependencyError.of("onnxruntime", "runtime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -107,7 +107,7 @@ class WebRtcActivity:
         try:
             import webrtcvad
         except ImportError:
-            raise MissingDependencyError('webrtcvad is not installed; run: pip install "edgedigit[runtime]"') from None
+            raise MissingDependencyError.of("webrtcvad", "runtime") from None
         self._webrtc = webrtcvad.Vad(self.options.aggressiveness)
         self._last_sample = np.float32(0)
         n_frames = self.options.frames(self.options.floor_window_ms)

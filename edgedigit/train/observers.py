@@ -77,7 +77,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise MissingDependencyError('tensorboard is missing; pip install "edgedigit[track]" brings it') from None
+            raise MissingDependencyError.of("tensorboard", "track") from None
         self.make_writer = SummaryWriter
         self.folder = folder
         self.labels = labels
@@ -120,7 +120,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError:
-            raise MissingDependencyError('wandb is missing; pip install "edgedigit[wandb]" brings it') from None
+            raise MissingDependencyError.of("wandb", "wandb") from None
         self.wandb = wandb
         self.run_dir = run_dir
         self.labels = labels
