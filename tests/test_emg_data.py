@@ -147,7 +147,7 @@ def test_sub_folders_are_labels_with_or_without_parts(tmp_path):
         ([row("9.npy")], "9.npy does not exist"),
         ([row("1.npy", "")], "label is empty"),
         ([row("1.npy"), row("two.npy")], "mixes channels .1 of 2 channels, 1 of 3 channels."),
-        ([row("two.npy")], "has 2 channels, the signal 3; set data.signal.n_channels"),
+        ([row("two.npy")], "is of 2 channels, the signal of 3 channels; set data.signal.n_channels"),
         ([row("volts.npy")], "volts. expected microvolts"),
         ([], "no rows"),
     ],

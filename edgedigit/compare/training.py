@@ -154,6 +154,5 @@ def train(tasks: Sequence[Task], data_dir: str | None, n_jobs: int) -> None:
         try:
             for i, future in enumerate(futures):
                 print(f"[{i + 1}/{len(waiting)}] {future.result()}", flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # one that fails, or Ctrl-C, ends those that wait

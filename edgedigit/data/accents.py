@@ -3,7 +3,7 @@
 espeak-ng's voice of such a language then says English digits with the sounds of that language: an accent.
 """
 
-from edgedigit.labels import DIGITS
+from edgedigit.data.languages import by_digit
 
 _SPELLINGS = {
     "hi": "ज़ीरो वन टू थ्री फ़ोर फ़ाइव सिक्स सेवन एट नाइन",
@@ -35,7 +35,5 @@ _SPELLINGS = {
     "ro": "zirou uan tu tri for faiv sics seven eit nain",
 }
 
-DIGIT_SPELLINGS: dict[str, dict[str, str]] = {
-    language: dict(zip(DIGITS, words.split(), strict=True)) for language, words in _SPELLINGS.items()
-}
+DIGIT_SPELLINGS = by_digit(_SPELLINGS)
 """Language of espeak-ng to what it reads for each digit."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from edgedigit.data.folder import MANIFEST, SPLITS
+from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import Recording
 from edgedigit.emg import EMG_SUFFIXES, read_emg
 from edgedigit.errors import DataError
@@ -54,7 +54,7 @@ def load(folder: Path, labels: Sequence[str] | None, signal: Signal, progress: b
     found = [entry for entry in entries(folder) if labels is None or entry.label in labels]
     _check_rates(folder, found, signal)
     recordings = []
-    for entry in tqdm(found, desc="reading recordings", unit="file", disable=not progress, leave=False):
+    for entry in progress_bar(found, progress, desc="reading recordings", unit="file"):
         emg = read_emg(entry.path)
         if entry.n_samples and emg.shape[1] != entry.n_samples:
             raise DataError(f"{entry.path} holds {emg.shape[1]} samples, its manifest says {entry.n_samples}")
@@ -169,23 +169,25 @@ def _from_row(manifest: Path, line: int, row: dict[str, str | None], known: dict
 
 def _check_rates(folder: Path, found: Sequence[EmgEntry], signal: Signal) -> None:
     rates = Counter(entry.rate_hz for entry in found if entry.rate_hz)
-    if len(rates) > 1:
-        listed = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
-        raise DataError(f"{folder} mixes rates ({listed}); resample them to one, or name a folder of one rate")
-    if rates and signal.sample_rate not in rates:
-        raise DataError(
-            f"{folder} is at {next(iter(rates))} Hz, the signal at {signal.sample_rate} Hz; "
-            "set data.signal.sample_rate (and n_samples) to what was recorded"
-        )
+    repair, setting = "resample them to one, or name a folder of one rate", "sample_rate (and n_samples)"
+    _check_alike(folder, "rates", rates, signal.sample_rate, "at {} Hz", repair, setting)
 
 
 def _check_channels(folder: Path, recordings: Sequence[Recording], signal: Signal) -> None:
     channels = Counter(len(recording.waveform) for recording in recordings)
-    if len(channels) > 1:
-        listed = ", ".join(f"{count} of {n} channels" for n, count in sorted(channels.items()))
-        raise DataError(f"{folder} mixes channels ({listed}); keep those that all recordings have")
-    if channels and signal.n_channels not in channels:
+    repair = "keep those that all recordings have"
+    _check_alike(folder, "channels", channels, signal.n_channels, "of {} channels", repair, "n_channels")
+
+
+def _check_alike(
+    folder: Path, name: str, counts: Counter[int], wanted: int, phrase: str, repair: str, setting: str
+) -> None:
+    """Raise DataError unless all recordings have the same value, and the signal has it too."""
+    if len(counts) > 1:
+        listed = ", ".join(f"{count} {phrase.format(value)}" for value, count in sorted(counts.items()))
+        raise DataError(f"{folder} mixes {name} ({listed}); {repair}")
+    if counts and wanted not in counts:
         raise DataError(
-            f"{folder} has {next(iter(channels))} channels, the signal {signal.n_channels}; "
-            "set data.signal.n_channels to what was recorded"
+            f"{folder} is {phrase.format(next(iter(counts)))}, the signal {phrase.format(wanted)}; "
+            f"set data.signal.{setting} to what was recorded"
         )

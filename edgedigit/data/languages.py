@@ -4,6 +4,10 @@ Words other than digits are read as they are spelled. Arabic is vocalised, since
 without the final letter that it would say as /t/, which nobody does before a pause.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 from edgedigit.labels import DIGITS
 
 ENGLISH = "en"
@@ -17,9 +21,13 @@ _DIGITS = {
     "hi": "शून्य एक दो तीन चार पाँच छह सात आठ नौ",
 }
 
-DIGITS_IN: dict[str, dict[str, str]] = {
-    language: dict(zip(DIGITS, words.split(), strict=True)) for language, words in _DIGITS.items()
-}
+
+def by_digit(words: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Language to ten words in one text, as language to digit to word."""
+    return {language: dict(zip(DIGITS, ten.split(), strict=True)) for language, ten in words.items()}
+
+
+DIGITS_IN = by_digit(_DIGITS)
 """Language to what is said for each digit."""
 
 REGIONS = {"es": ("es", "es-419"), "fr": ("fr", "fr-be", "fr-ch")}
