@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from edgedigit.cli import run_main
+
 
 @pytest.fixture(scope="session")
 def data_dir():
@@ -13,6 +15,22 @@ def data_dir():
     if not folder or not Path(folder).is_dir():
         pytest.skip("EDGEDIGIT_DATA does not name a folder of recordings")
     return Path(folder)
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Call a command with what it cannot use: the only line that it writes to stderr, having ended with 2."""
+
+    def call(main, argv):
+        try:
+            code = run_main(main, [str(word) for word in argv])
+        except SystemExit as stopped:  # argparse
+            code = stopped.code
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert code == 2 and line.startswith("error: ")
+        return line
+
+    return call
 
 
 @pytest.fixture(scope="session")

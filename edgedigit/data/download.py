@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from tqdm import tqdm
 
+from edgedigit.data.progress import progress_bar
 from edgedigit.errors import DataError
 from edgedigit.manifest import sha256_of
 
@@ -154,9 +154,7 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         total = have + int(length) if length else None
         with (
             part.open("ab" if have else "wb") as handle,
-            tqdm(
-                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress, leave=False
-            ) as bar,
+            progress_bar(None, progress, total=total, initial=have, desc=part.stem, unit="B", unit_scale=True) as bar,
         ):
             while chunk := response.read(CHUNK_BYTES):
                 handle.write(chunk)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
-from tqdm import tqdm
 
+from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import SIMULATED, Recording
 from edgedigit.errors import ConfigError
 from edgedigit.spec import Signal
@@ -258,7 +258,7 @@ def render(
         )
     size = fft.next_fast_len(signal.n_samples + round(MUAP_S * signal.sample_rate), real=True)
     recordings = []
-    bar = tqdm(total=settings.n_subjects, desc="simulating EMG", unit="subject", disable=not progress, leave=False)
+    bar = progress_bar(None, progress, total=settings.n_subjects, desc="simulating EMG", unit="subject")
     for subject in range(min(settings.n_subjects, n_per_word)):
         rng = np.random.default_rng([seed, subject])
         pool = make_pool(rng)

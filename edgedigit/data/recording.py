@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from edgedigit.audio import load_waveform
+from edgedigit.data.progress import progress_bar
 from edgedigit.labels import NON_DIGIT
 
 SYNTH = "synth"
@@ -80,7 +80,7 @@ def read_entries(entries: Iterable[Entry], sample_rate: int, progress: bool = Fa
             name=entry.name,
             split=entry.split,
         )
-        for entry in tqdm(entries, desc="reading recordings", unit="clip", disable=not progress, leave=False)
+        for entry in progress_bar(entries, progress, desc="reading recordings", unit="clip")
     ]
 
 

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from edgedigit.audio import resample
 from edgedigit.data.accents import DIGIT_SPELLINGS
@@ -27,6 +26,7 @@ from edgedigit.data.engines import (
 )
 from edgedigit.data.languages import DIGITS_IN, ENGLISH, REGIONS
 from edgedigit.data.other_words import OTHER_WORDS, words_beside
+from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGIT_WORDS, DIGITS, NON_DIGIT
@@ -101,9 +101,7 @@ def render(
     recordings = []
     with (
         Espeak() as espeak,
-        tqdm(
-            total=len(words) * n_per_word, desc="rendering speech", unit="clip", disable=not progress, leave=False
-        ) as bar,
+        progress_bar(None, progress, total=len(words) * n_per_word, desc="rendering speech", unit="clip") as bar,
     ):
         for word in words:
             said = _others(words, language) if word == NON_DIGIT else [word]
