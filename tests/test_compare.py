@@ -295,3 +295,9 @@ def test_recordings_are_read_as_the_signal_of_the_recipe(monkeypatch):
     config = configuration.from_dict({"data": {"sources": ["emg:somewhere"], "labels": ["UP", "DOWN"], "signal": emg}})
     training._material(config, None)
     assert (read[0].signal, read[0].labels) == (config.data.signal, ("UP", "DOWN"))
+
+
+def test_an_unknown_model_is_named_before_recordings_are_looked_for(refusal, tmp_path):
+    argv = ["--models", "nope", "--data-dir", tmp_path, "--run-dir", tmp_path / "runs"]
+    assert refusal(command.main, argv).startswith("error: unknown model 'nope'; choose one of ")
+    assert list(tmp_path.iterdir()) == []

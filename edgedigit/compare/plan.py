@@ -11,6 +11,7 @@ from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, ModelConfig, merged
 from edgedigit.crossval import fold_splits
 from edgedigit.errors import ConfigError
+from edgedigit.train.pipeline import check_models
 
 RESULT_FILE, MODEL_FILE = "result.json", "model.onnx"  # of each training
 
@@ -71,7 +72,8 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
         models: texts or labels; these alone instead of all of the file's. Texts that it has not are trained too.
 
     Raises:
-        ConfigError: if the file cannot be read, a key or a setting is unknown, or two models have the same label.
+        ConfigError: if the file cannot be read, a key, a setting or a model is unknown, a model cannot be built, or
+            two have the same label.
     """
     import yaml
 
@@ -122,6 +124,8 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
                 continue
             alone = {"teachers": [], "student": {**asdict(model), "label": label}}
             settings = merged(merged(merged(recipe, protocol.settings), alone), entry.get("settings", {}))
+            if label not in {task.label for task in tasks}:  # better known now than when its turn comes
+                check_models(configuration.from_dict(settings))
             for split in _splits(configuration.from_dict(settings), data_dir):
                 for seed in seeds if split in entry.get("splits", [split]) else ():
                     folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}{f'-seed{seed}' * bool(seed)}"

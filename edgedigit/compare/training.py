@@ -144,8 +144,6 @@ def _work(task: Task, data_dir: str | None) -> str:
 def train(tasks: Sequence[Task], data_dir: str | None, n_jobs: int) -> None:
     """Train what is not finished yet, several models at a time; each takes one thread."""
     waiting = [task for task in tasks if not is_finished(task)]
-    for task in {task.label: task for task in waiting}.values():  # better known now than when its turn comes
-        pipeline.check_models(configuration.from_dict(task.settings))
     print(f"{len(tasks)} trainings, {len(tasks) - len(waiting)} of them finished", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     context = multiprocessing.get_context("spawn")
