@@ -132,6 +132,8 @@ class AugmentConfig:
     clean_snr_db: float = 45.0  # even clean recordings have a noise floor
     recorded_share: float = 0.35  # of noises; the rest is coloured noise between white and brown
     babble_share: float = 0.2
+    overdrive_probability: float = 0.0  # peaks cut off, as by a microphone that is turned up too far
+    overdrive_db: tuple[float, float] = (3.0, 25.0)  # of the loudest sample above where it is cut
     gate_probability: float = 0.0  # microphones with noise suppression
     gate_db: tuple[float, float] = (12.0, 35.0)  # below the loudest frame: what is fainter is turned down
     gate_depth_db: tuple[float, float] = (15.0, 60.0)  # by this much
@@ -153,7 +155,7 @@ class AugmentConfig:
                 raise ConfigError(f"augment.{name} is {value}, expected 0 to 1")
             if name.endswith("_range") and not 0 <= value < 1:
                 raise ConfigError(f"augment.{name} is {value}, expected 0 or more and below 1")
-        for name in ("snr_db", "gate_db", "gate_depth_db"):
+        for name in ("snr_db", "overdrive_db", "gate_db", "gate_depth_db"):
             low, high = getattr(self, name)
             if not low <= high:
                 raise ConfigError(f"{name} is {[low, high]}, expected the lower bound first")

@@ -148,6 +148,21 @@ def test_an_impulse_response_is_convolved_and_does_not_wrap_around():
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
+def test_overdrive_cuts_the_peaks_and_leaves_the_rest_in_proportion():
+    clip = 0.3 * tone(200) * np.linspace(0, 1, N_SAMPLES, dtype=np.float32)
+    peak = np.abs(clip).max()
+    plain, cut = augment.overdrive(np.stack([clip, clip]), np.array([0.0, 20.0]))
+    np.testing.assert_allclose(plain, clip, rtol=1e-6)
+    faint = np.abs(clip) < 0.09 * peak
+    np.testing.assert_allclose(cut[faint], 10 * clip[faint], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(cut[np.abs(clip) > 0.11 * peak]), peak, rtol=1e-5)
+
+
+def test_overdrive_leaves_silence_alone():
+    silence = np.zeros((2, 100), np.float32)
+    np.testing.assert_array_equal(augment.overdrive(silence, np.full(2, 20.0)), silence)
+
+
 def test_a_gate_turns_down_what_is_faint_and_holds_after_a_word():
     clip = 0.001 * tone(3000)
     clip[3000:5000] += 0.5 * tone(500)[3000:5000]
@@ -257,6 +272,7 @@ def augmenter():
         vocoder_probability=1.0,
         band_probability=1.0,
         codec_probability=1.0,
+        overdrive_probability=1.0,
         gate_probability=1.0,
     )
     return Augmenter(everything, N_SAMPLES, SAMPLE_RATE, noises, [vowel(n=4000), vowel(150, n=3000)])
@@ -305,6 +321,7 @@ def test_shift_stays_within_its_limit():
         codec_probability=0.0,
         room_probability=0.0,
         noise_probability=0.0,
+        overdrive_probability=0.0,
         gate_probability=0.0,
         clean_snr_db=120.0,
         gain_db=0.0,

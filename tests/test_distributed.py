@@ -34,7 +34,7 @@ def start(n, folder, fate=(), **settings):
     """Processes of one training, as torchrun would start them."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, PROGRAM, folder, json.dumps(settings), *fate]
-    shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes) for rank in range(n)]

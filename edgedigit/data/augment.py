@@ -166,6 +166,16 @@ def mu_law(waveform: np.ndarray, n_levels: int = 256) -> np.ndarray:
     return (np.sign(waveform) * np.expm1(steps * np.log1p(mu)) / mu * peak).astype(np.float32)
 
 
+def overdrive(waveform: np.ndarray, drive_db: np.ndarray) -> np.ndarray:
+    """Cut off the peaks of (B, T), as a microphone that is turned up too far does; the peak stays where it was.
+
+    Args:
+        drive_db: (B,) by which the loudest sample would have passed full scale.
+    """
+    limit = np.abs(waveform).max(axis=1, keepdims=True) * 10 ** (-drive_db[:, None] / 20)
+    return (np.clip(waveform, -limit, limit) * 10 ** (drive_db[:, None] / 20)).astype(np.float32)
+
+
 def noise_gate(
     waveform: np.ndarray, threshold_db: np.ndarray, depth_db: np.ndarray, frame_length: int = 80, n_hold: int = 5
 ) -> np.ndarray:
@@ -296,7 +306,8 @@ class Augmenter:
             return np.stack([fix_length(waveform, self.n_samples) for waveform in waveforms])
         batch = np.stack([self._place(self._vary_voice(waveform, rng), rng) for waveform in waveforms])
         batch = self._vary_channel(batch, rng)
-        batch = self._transmit(self._suppress_noise(self._add_noise(batch, rng), rng), rng)
+        batch = self._overdrive(self._add_noise(batch, rng), rng)
+        batch = self._transmit(self._suppress_noise(batch, rng), rng)
         gain_db = rng.uniform(-config.gain_db, config.gain_db, (len(batch), 1)).astype(np.float32)
         batch *= 10 ** (gain_db / 20)
         return np.clip(batch, -1.0, 1.0, out=batch)
@@ -341,6 +352,14 @@ class Augmenter:
             rooms[dry] = 0.0
             rooms[dry, 0] = 1.0
         return filter_spectrum(batch, gain, rooms)
+
+    def _overdrive(self, batch, rng):
+        config = self.config
+        if config.overdrive_probability == 0:  # draws nothing, so that recipes without it stay as they were
+            return batch
+        rows = np.flatnonzero(rng.random(len(batch)) < config.overdrive_probability)
+        batch[rows] = overdrive(batch[rows], rng.uniform(*config.overdrive_db, len(rows)))
+        return batch
 
     def _suppress_noise(self, batch, rng):
         config = self.config
