@@ -44,7 +44,7 @@ SILENCE = 0.002  # of the peak, -54 dB: the faint ends of /s/ and /f/ stay
 MARGIN_S = 0.02
 MAX_DRAWS = 40  # of another speed and pitch, and at every tenth of another voice
 
-CACHE_FORMAT = 2  # raise when the same settings give other samples
+CACHE_FORMAT = 3  # raise when the same settings give other samples
 
 
 def all_voices(language: str = ENGLISH, words: Sequence[str] = DIGITS) -> list[str]:
@@ -77,8 +77,9 @@ def render(
 ) -> list[Recording]:
     """Say each word `n_per_word` times, each time in another voice or style; silence around it is cut off.
 
-    Voices are taken in turn, so that every voice says every word equally often. A clip that is silent or not
-    between 0.15 and 1.2 s long is drawn again. The result depends on the arguments and the engines' versions only.
+    Accents are taken in turn, and so are the voices of each; all words are said by the same ones. A clip that is silent
+    or not between 0.15 and 1.2 s long is drawn again. The result depends on the arguments and the engines' versions
+    only.
 
     Args:
         words: labels; digits are spoken as numbers, and "_unknown_" is `n_per_word` clips of other words.
@@ -126,8 +127,18 @@ def _plan(voices: list[str], n: int, rng: np.random.Generator) -> list[str]:
     plan = []
     for group, count in ((programs, n_programs), (foreign, n_foreign), (native, n_espeak - n_foreign)):
         if group:
-            plan += np.resize(rng.permutation(group), count).tolist()
+            plan += _in_turn(group, count, rng)
     return plan
+
+
+def _in_turn(voices: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+    """`n` voices in any order: every accent equally often, however many voices it has."""
+    of_accent: dict[str, list[str]] = {}
+    for voice in rng.permutation(sorted(voices)).tolist():
+        of_accent.setdefault(_accent(voice), []).append(voice)
+    accents = list(of_accent.values())
+    chosen = [accents[i % len(accents)] for i in range(n)]
+    return rng.permutation([of[i // len(accents) % len(of)] for i, of in enumerate(chosen)]).tolist()
 
 
 def _say(
