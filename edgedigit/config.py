@@ -94,6 +94,8 @@ class DataConfig:
     noise_part: str = "train"  # keeps away from the noises that edgedigit.robustness tests with; or all
     labels: tuple[str, ...] = DIGITS  # digits, or any words; "_unknown_" stands for every other word
     unknown: UnknownConfig = UnknownConfig()  # what "_unknown_" is trained on
+    label_issues: str = ""  # JSON file of `edgedigit.label_issues`: recordings whose label is in doubt, "" for none
+    label_issue_share: float = 0.1  # how often these are drawn beside how often they would be
     split: str = "fsdd_official"  # see edgedigit.data.splits.make_split
     fold_sources: tuple[str, ...] = ()  # corpora whose speakers kfold deals, the others always train; empty deals all
     fold_by: str = "speaker"  # what kfold deals and never divides; or session, or recording: of people who also train
@@ -107,6 +109,8 @@ class DataConfig:
         _one_of(FOLD_UNITS, fold_by=self.fold_by)
         _one_of(NOISE_PARTS, noise_part=self.noise_part)
         _share(validation_fraction=self.validation_fraction)
+        if not 0 < self.label_issue_share <= 1:
+            raise ConfigError(f"data.label_issue_share is {self.label_issue_share}, expected above 0, at most 1")
         if NON_DIGIT in self.labels and self.signal.kind != "audio":
             raise ConfigError(f"data.labels names {NON_DIGIT}, which is for audio alone; EMG has recordings of rest")
 

@@ -40,6 +40,7 @@ from edgedigit.train.pipeline import (
     STUDENT_FILE,
     TEACHERS,
     check_models,
+    label_issues,
     load_run_config,
     make_model,
     split_of,
@@ -179,7 +180,9 @@ def _origin(answers: Sequence[dict]) -> str:
     return ", simulated" if any(row["source"] == SIMULATED for row in answers) else ""
 
 
-def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset()) -> list[dict]:
+def tables(
+    answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(), in_doubt: Set[str] = frozenset()
+) -> list[dict]:
     """Rows of the result: macro over digits, all clips (at other stages too), by source, speaker and digit.
 
     Clips of `_unknown_` have a row of their own, at the end, and count in no other.
@@ -188,6 +191,7 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
         answers: of all folds.
         stage: "int8", "pruned" or "student".
         chosen_on: speakers on whom the recipe was chosen; a second macro row leaves them out.
+        in_doubt: names of recordings whose labels are; another macro row leaves them out, and so does the worst label.
     """
     others = [row for row in answers if row["stage"] == stage and row["label"] == NON_DIGIT]
     answers = [row for row in answers if row["label"] != NON_DIGIT]
@@ -206,10 +210,15 @@ def tables(answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(
     for other, title in OTHER_STAGES.items():
         if other != stage and any(row["stage"] == other for row in answers):
             rows.append(_row(f"all clips, {title}", [row for row in answers if row["stage"] == other]))
-    kept = [row for row in counted if row["speaker"] not in chosen_on]
-    if len(kept) < len(counted):
-        by_digit = [_row("", [r for r in kept if r["label"] == label]) for label in labels]
-        rows.append(macro_row(f"macro over {kind}s{simulated}, speakers that no choice was made on", by_digit))
+    for title, kept in (
+        ("speakers that no choice was made on", [row for row in counted if row["speaker"] not in chosen_on]),
+        ("labels not in doubt", [row for row in counted if row["name"] not in in_doubt]),
+    ):
+        if len(kept) < len(counted):
+            by_label = [_row(f"{kind} {label}", [r for r in kept if r["label"] == label]) for label in labels]
+            rows.append(macro_row(f"macro over {kind}s{simulated}, {title}", by_label))
+            worst = min(by_label, key=lambda row: row["accuracy"])
+            rows.append({**worst, "group": f"worst {worst['group']}, {title}"})
     if len({row["source"] for row in counted}) > 1:
         for source in sorted({row["source"] for row in counted}):
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
@@ -269,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     config = load_config(args.config, [*model_settings(args), *args.set])
     check_models(config)
+    in_doubt = set(label_issues(config.data))
     if args.stage == "int8" and config.compress.target_sparsity:
         student = make_model(config, config.student)
         if student.description()["channels"] is None:  # prune_and_quantize.py would say so after the first training
@@ -291,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         folds = dict(zip(splits, pool.map(fold, splits), strict=True))
     answers = [row for rows in folds.values() for row in rows]
-    rows, by_fold = tables(answers, args.stage, chosen_on), over_folds(folds, args.stage)
+    rows, by_fold = tables(answers, args.stage, chosen_on, in_doubt), over_folds(folds, args.stage)
     confusion = pooled_confusion(answers, args.stage, config.data.labels)
     print(accuracy_table([*rows, *by_fold["rows"]]))
     print(f"over {len(folds)} folds: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")

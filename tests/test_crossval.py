@@ -10,13 +10,22 @@ from edgedigit.cli import run_main
 from edgedigit.config import load_config
 
 ANSWERS = [
-    {"stage": stage, "label": label, "answer": answer, "speaker": speaker, "source": source}
-    for stage, label, answer, speaker, source in (
-        ("int8", "0", "0", "one:a", "one"),
-        ("int8", "0", "0", "one:a", "one"),
-        ("int8", "0", "1", "one:b", "one"),
-        ("int8", "1", "1", "two:c", "two"),
-        ("student", "1", "0", "two:c", "two"),
+    {
+        "stage": stage,
+        "label": label,
+        "answer": answer,
+        "speaker": speaker,
+        "source": source,
+        "name": f"{source}/{i}.wav",
+    }
+    for i, (stage, label, answer, speaker, source) in enumerate(
+        [
+            ("int8", "0", "0", "one:a", "one"),
+            ("int8", "0", "0", "one:a", "one"),
+            ("int8", "0", "1", "one:b", "one"),
+            ("int8", "1", "1", "two:c", "two"),
+            ("student", "1", "0", "two:c", "two"),
+        ]
     )
 ]
 
@@ -59,6 +68,14 @@ def test_teachers_stand_beside_their_student_where_there_are_any():
 def test_a_second_macro_leaves_out_speakers_that_the_recipe_was_chosen_on():
     rows = crossval.tables(ANSWERS, "int8", chosen_on={"one:b"})
     assert accuracies(rows)["macro over digits, speakers that no choice was made on"] == (3, 1.0)
+
+
+def test_another_macro_and_the_worst_digit_leave_out_labels_in_doubt():
+    rows = accuracies(crossval.tables(ANSWERS, "int8", in_doubt={"one/0.wav", "three/9.wav"}))
+    assert rows["macro over digits, labels not in doubt"] == (3, 0.75)
+    assert rows["worst digit 0, labels not in doubt"] == (2, 0.5)
+    assert rows["all clips"] == (4, 0.75)
+    assert not any("doubt" in group for group in accuracies(crossval.tables(ANSWERS, "int8", in_doubt={"other.wav"})))
 
 
 def test_chosen_speakers_are_the_test_speakers_of_the_other_split(data_dir):

@@ -61,6 +61,20 @@ def test_a_talkative_speaker_weighs_as_the_root_of_their_clips():
     assert np.ptp(weights[:16]) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_what_has_a_smaller_share_is_drawn_more_seldom_and_its_label_as_often_as_ever(uneven):
+    plain, weights = balanced_weights(uneven), balanced_weights(uneven, {uneven[0].name: 0.1, "elsewhere.wav": 0.5})
+    assert weights[0] / weights[50] == pytest.approx(0.1 * plain[0] / plain[50])  # the same speaker's
+    assert weights[[one.label == "0" for one in uneven]].sum() == pytest.approx(0.5)
+    of_one = [one.label == "1" for one in uneven]
+    assert weights[of_one] == pytest.approx(plain[of_one])
+
+
+def test_shares_hold_for_one_source_too():
+    clips = [recording("0", seed=i) for i in range(40)] + [recording("1", seed=i) for i in range(40, 80)]
+    made = batches(clips, shares={clips[0].name: 0.01}, augment=AugmentConfig(enabled=False), batch_size=80)
+    assert made.weights[0] < 0.02 * made.weights[1]
+
+
 def test_several_sources_are_drawn_by_weight(uneven):
     made = batches(uneven, augment=AugmentConfig(enabled=False), batch_size=100, samples_per_epoch=2000)
     drawn = np.mean([batch.targets.mean(axis=0) for batch in made.epoch(0)], axis=0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -46,12 +47,15 @@ def as_arrays(recordings: Sequence[Recording], labels: Sequence[str], n_samples:
     return waveforms, np.array([index[recording.label] for recording in recordings], np.int64)
 
 
-def balanced_weights(recordings: Sequence[Recording]) -> np.ndarray:
+def balanced_weights(recordings: Sequence[Recording], shares: Mapping[str, float] = MappingProxyType({})) -> np.ndarray:
     """Probability of drawing each recording so that no corpus can stand for a digit: (n,), sums to 1.
 
     Each digit is drawn equally often. Within a digit, a source weighs as the square root of its number of
     clips, and a speaker within a source likewise, so a corpus that holds a digit in bulk cannot drown the
     few clips of it that others bring.
+
+    Args:
+        shares: by name of a recording, how often it is drawn beside how often it would be; 1 for those not named.
     """
     cells = Counter((r.label, r.source, r.speaker) for r in recordings)
     sources: dict[tuple[str, str], Counter] = {}
@@ -68,6 +72,11 @@ def balanced_weights(recordings: Sequence[Recording]) -> np.ndarray:
         count = cells[r.label, r.source, r.speaker]
         share_of_speaker = np.sqrt(count) / speaker_weight[key]
         weights[i] = source_weight[key] / label_weight[r.label] * share_of_speaker / count
+    if shares:
+        weights *= [shares.get(r.name, 1.0) for r in recordings]
+        names = np.array([r.label for r in recordings])
+        for label in set(names):  # the others of the label take over
+            weights[names == label] /= weights[names == label].sum()
     return weights / weights.sum()
 
 
@@ -93,6 +102,7 @@ class TrainingBatches:
         seed: of order and augmentation.
         augmenter: of EMG; None: that of audio.
         unknown: what `_unknown_` is drawn from, where it is among the labels; the others stay balanced as ever.
+        shares: of recordings that are drawn more seldom, as `balanced_weights` takes them.
 
     Raises:
         DataError: if there are no recordings, or a label or a kind of `_unknown_` has none.
@@ -111,6 +121,7 @@ class TrainingBatches:
         seed: int = 0,
         augmenter: EmgAugmenter | None = None,
         unknown: UnknownConfig | None = None,
+        shares: Mapping[str, float] = MappingProxyType({}),
     ):
         missing = sorted(set(labels) - {recording.label for recording in recordings} - {NON_DIGIT})
         if missing:
@@ -126,13 +137,13 @@ class TrainingBatches:
         self.waited_s = 0.0  # in the present epoch, for batches that were not ready when asked for
         n_samples_drawn = samples_per_epoch or len(recordings)
         self.n_batches = max(1, n_samples_drawn // self.batch_size)
-        several = len({recording.source for recording in recordings}) > 1 or samples_per_epoch > 0
-        self.weights = balanced_weights(recordings) if several else None
+        several = len({recording.source for recording in recordings}) > 1 or samples_per_epoch > 0 or bool(shares)
+        self.weights = balanced_weights(recordings, shares) if several else None
         index = {label: i for i, label in enumerate(labels)}
         rows = [index[r.label] for r in recordings]
         self.draws = None  # plain recordings alone
         if NON_DIGIT in labels:
-            weights = balanced_weights(recordings)
+            weights = balanced_weights(recordings, shares)
             self.draws = Draws(recordings, weights, unknown or UnknownConfig(), noises, n_samples, sample_rate)
             self.weights = self.draws.weights
             rows += [index[NON_DIGIT]] * (len(self.weights) - len(rows))

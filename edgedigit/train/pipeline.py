@@ -21,6 +21,7 @@ from edgedigit.config import Config, DataConfig, FitConfig, ModelConfig
 from edgedigit.data import available_labels, load_recordings
 from edgedigit.data.dataset import TrainingBatches, as_arrays, fingerprint
 from edgedigit.data.emg_augment import EmgAugmenter
+from edgedigit.data.label_issues import read_label_issues
 from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
@@ -438,7 +439,17 @@ def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.n
         seed,
         augmenter,
         config.data.unknown,
+        dict.fromkeys(label_issues(config.data), config.data.label_issue_share),
     )
+
+
+def label_issues(data: DataConfig) -> dict[str, str]:
+    """Recordings whose labels are in doubt, and what is heard in them; none where the configuration names no file.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    return read_label_issues(data.label_issues) if data.label_issues else {}
 
 
 def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndarray] | None:

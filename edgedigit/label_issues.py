@@ -1,0 +1,101 @@
+"""Find recordings whose labels are in doubt: nets that never heard the speaker agree on another label.
+
+python -m edgedigit.crossval --folds 5 --stage student --model student_dscnn --run-dir runs/small
+python -m edgedigit.crossval --folds 5 --stage student --model resnet_se --run-dir runs/large
+python -m edgedigit.label_issues runs/small runs/large --sources speechcmd an4 --write configs/label_issues.json
+
+A recipe names the file as `data.label_issues`: what it lists is drawn `data.label_issue_share` as often as it would be,
+and `edgedigit.crossval` shows the accuracy without it beside that on all clips. Only corpora that nobody has listened
+through belong among the sources: elsewhere agreement on another label means an accent that the nets do not know yet.
+
+Source: predictions out of sample as judges of labels follow Northcutt, Jiang and Chuang 2021, "Confident learning";
+agreement of different nets stands for their thresholds.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.errors import InputError
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.train.pipeline import STUDENT_ANSWERS_FILE
+from edgedigit.train.scoring import read_answers
+
+RULE = "every net, none of which had heard the speaker, gives the same other label"
+
+
+def parse_args(argv: Sequence[str] | None):
+    parser = ArgumentParser(prog="python -m edgedigit.label_issues", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="of cross-validations, two or more")
+    parser.add_argument("--sources", nargs="+", required=True, help="corpora whose labels nobody has checked by ear")
+    parser.add_argument("--write", type=Path, required=True, metavar="FILE", help="JSON file for data.label_issues")
+    args = parser.parse_args(argv)
+    if len(args.runs) < 2:
+        parser.error("one net alone judges nothing; name the folders of two or more cross-validations")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    judges = [answers_of(run, args.sources) for run in args.runs]
+    issues = find(judges)
+    found, checked = (Counter(row["source"] for row in rows.values()) for rows in (issues, judges[0]))
+    for source in sorted(checked):
+        print(f"  {source}: {found[source]} of {checked[source]} labels in doubt")
+    result = {
+        "rule": RULE,
+        "command": shlex.join(["python", "-m", "edgedigit.label_issues", *(argv or sys.argv[1:])]),
+        "commit": source_commit(),
+        "n": len(judges[0]),
+        "issues": {name: row["answer"] for name, row in sorted(issues.items())},
+    }
+    args.write.parent.mkdir(parents=True, exist_ok=True)
+    write_json(args.write, result)
+    print_json({key: value for key, value in result.items() if key != "issues"} | {"n_issues": len(issues)})
+    return 0
+
+
+def answers_of(run_dir: Path, sources: Sequence[str]) -> dict[str, dict]:
+    """What the nets of a cross-validation answered to recordings of speakers they never heard, by name.
+
+    Raises:
+        InputError: if there are no folds, or none of these corpora.
+    """
+    files = sorted(run_dir.glob(f"*/{STUDENT_ANSWERS_FILE}"))
+    if not files:
+        raise InputError(f"{run_dir} holds no folds; name the --run-dir of python -m edgedigit.crossval")
+    rows = [row for file in files for row in read_answers(file)]
+    answers = {
+        row["name"]: row
+        for row in rows
+        if row["stage"] == "student" and row["part"].startswith("test") and row["source"] in sources
+    }
+    if missing := set(sources) - {row["source"] for row in answers.values()}:
+        there = ", ".join(sorted({row["source"] for row in rows}))
+        raise InputError(f"{run_dir} tested nothing of {', '.join(sorted(missing))}; its sources are {there}")
+    return answers
+
+
+def find(judges: Sequence[Mapping[str, dict]]) -> dict[str, dict]:
+    """Answers of the first judge where all agree, and not with the label.
+
+    Raises:
+        InputError: if they did not judge the same recordings.
+    """
+    first, *others = judges
+    if any(answers.keys() != first.keys() for answers in others):
+        raise InputError("the cross-validations tested different recordings; run them with the same data and --folds")
+    return {
+        name: row
+        for name, row in first.items()
+        if row["answer"] != row["label"] and all(answers[name]["answer"] == row["answer"] for answers in others)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
