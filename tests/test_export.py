@@ -34,12 +34,12 @@ RECORDINGS = [
 RAW = {"widths": [4], "depths": [1], "kernels": [9], "stem_stride": 8}
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw"])
+@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw", "deviations"])
 def exported(request, tmp_path_factory):
     """(exportable model, ONNX file, TorchScript file) of each kind of features."""
     folder = tmp_path_factory.mktemp(request.param)
-    options = RAW if request.param == "raw" else SMALL
-    model = trained_model(frontend={"kind": request.param}, **options)
+    kind = {"deviations": True} if request.param == "deviations" else {"frontend": {"kind": request.param}}
+    model = trained_model(**kind, **(RAW if request.param == "raw" else SMALL))
     exportable = Exportable(model, TEMPERATURE)
     facts = model_facts(CONFIG, model, CALIBRATION, RECORDINGS)
     export_onnx(exportable, folder / "model.onnx")

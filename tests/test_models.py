@@ -150,13 +150,27 @@ def test_student_widths_come_from_channels():
     assert model(clips(2)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"branches": False}, {"kernels": [3, 5, 9], "stem_stride": 1}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"branches": False}, {"kernels": [3, 5, 9], "stem_stride": 1}, {"deviations": True}]
+)
 def test_folding_keeps_the_function(kwargs):
     model = settle(seeded("student_dscnn", **kwargs))
     folded = fold(model)
     assert (folded(clips()) - model(clips())).abs().max() <= 1e-5
     assert sum(isinstance(module, nn.BatchNorm1d) for module in folded.network.blocks.modules()) == 6  # pointwise
     assert folded_parameters(model) == count_parameters(folded) <= count_parameters(model)
+
+
+def test_deviations_do_not_hear_what_is_steady():
+    network = settle(seeded("student_dscnn", deviations=True)).network
+    plain = settle(seeded("student_dscnn")).network
+    features = torch.randn(2, 1, 40, 99, generator=torch.Generator().manual_seed(1))
+    steady = 3 * torch.randn(1, 1, 40, 1, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert (network(features + steady) - network(features)).abs().max() > 1e-2
+        network.stem.weight[:, :40] = 0.0  # what is left are the deviations
+        assert (network(features + steady) - network(features)).abs().max() < 1e-4
+        assert (plain(features + steady) - plain(features)).abs().max() > 1e-2
 
 
 def test_folding_leaves_the_original_and_can_be_stored(tmp_path):

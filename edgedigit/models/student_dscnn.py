@@ -4,7 +4,8 @@ A temporal net is chosen for its INT8 speed: every pointwise convolution is one 
 over a few dozen frames, and the depthwise ones are a small share of the work.
 
 Source: the layout follows TC-ResNet (Choi et al. 2019) and MatchboxNet (Majumdar and Ginsburg 2020);
-the training-time branches are those of RepVGG (Ding et al. 2021) and MobileOne (Vasu et al. 2023).
+the training-time branches are those of RepVGG (Ding et al. 2021) and MobileOne (Vasu et al. 2023); rows without their
+mean are cepstral mean normalisation (Atal 1974), of log energies.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class StudentDSCNN(nn.Module):
         branches: training-time branches in the depthwise convolutions.
         dropout: before the classifier.
         channels: outputs of the stem and of each block, where pruning has changed them.
+        deviations: the stem is also given every row's deviation from its mean over the clip, from which steady noise
+            and the microphone's colour are gone.
 
     Raises:
         ConfigError: if stages are described by lists of different lengths, or a kernel is even or below 3.
@@ -106,6 +109,7 @@ class StudentDSCNN(nn.Module):
         branches: bool,
         dropout: float,
         channels: list[int] | None,
+        deviations: bool,
     ):
         super().__init__()
         if not len(widths) == len(depths) == len(kernels):
@@ -118,7 +122,8 @@ class StudentDSCNN(nn.Module):
         if channels is None:
             channels = [widths[0], *(widths[stage] for stage, _ in layout)]
         self.norm = nn.BatchNorm1d(n_features)
-        self.stem = nn.Conv1d(n_features, channels[0], 5, stem_stride, 2, bias=False)
+        self.deviations = deviations
+        self.stem = nn.Conv1d(n_features * (1 + deviations), channels[0], 5, stem_stride, 2, bias=False)
         self.stem_norm = nn.BatchNorm1d(channels[0])
         self.blocks = nn.ModuleList(
             Block(
@@ -143,6 +148,8 @@ class StudentDSCNN(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.flatten(1, 2))  # (B, C * F, N)
+        if self.deviations:
+            x = torch.cat([x, x - x.mean(dim=2, keepdim=True)], dim=1)
         x = torch.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
@@ -170,13 +177,23 @@ def student_dscnn(
     branches: bool = True,
     dropout: float = 0.1,
     channels=None,
+    deviations: bool = False,
 ) -> nn.Module:
     """Temporal depthwise-separable student on log-mel 40 x 99: 61,018 parameters, 1.73 M MACs.
 
     Counted before pruning, training-time branches folded.
     """
     return StudentDSCNN(
-        spec.shape[0] * spec.shape[1], n_labels, widths, depths, kernels, stem_stride, branches, dropout, channels
+        n_features=spec.shape[0] * spec.shape[1],
+        n_labels=n_labels,
+        widths=widths,
+        depths=depths,
+        kernels=kernels,
+        stem_stride=stem_stride,
+        branches=branches,
+        dropout=dropout,
+        channels=channels,
+        deviations=deviations,
     )
 
 
