@@ -3,19 +3,22 @@
 python -m edgedigit.robustness --sources fsdd --part test
 python -m edgedigit.robustness --model mine.onnx --sources folder:my_recordings --babble folder:nondigits
 python -m edgedigit.robustness --sources folder:digits --clips 500 --plot noise.png --results docs/results/noise.json
+python -m edgedigit.robustness --model runs/mine/final-int8.onnx --held-out validation --noise-part train
 
-Noises are recordings of the half that never trains (`data.noise_part`), stationary or impulsive by measurement, and
-babble of other speakers. The signal-to-noise ratio is that of the clip's loudest 200 ms to the noise over the model's
-window, as in training. Room, noise and where it begins are drawn by the clip's name: all models meet the same mixtures.
+The last asks for the recordings that the model's own training held out. Noises are recordings of the half that never
+trains (`data.noise_part`) or, to compare recipes before that, of the half that may; stationary or impulsive by
+measurement, and babble of other speakers. The signal-to-noise ratio is that of the clip's loudest 200 ms to the noise
+over the model's window, as in training. Room, noise and where it begins are drawn by the clip's name: all models meet
+the same mixtures.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from tqdm import tqdm
 
 from edgedigit.audio import read_audio, resample, write_wav
 from edgedigit.cli import ArgumentParser, print_json, run_main
-from edgedigit.config import AugmentConfig, DataConfig, RobustnessConfig
+from edgedigit.config import Config, RobustnessConfig, from_stored, with_setting
 from edgedigit.data import load_recordings
 from edgedigit.data.augment import shift
 from edgedigit.data.dataset import as_arrays
@@ -33,10 +36,13 @@ from edgedigit.data.noises import noises_of_part, origin_of
 from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
+from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 
+HELD_OUT = ("validation", "test")
+NOISE_TITLES = {"evaluation": "evaluation half", "train": "training half", "all": "all"}
 BATCH = 128  # clips that are mixed at a time
 SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the model's window."
 
@@ -44,12 +50,19 @@ SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the mo
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.robustness", description=__doc__)
     parser.add_argument("--model", help="ONNX file (the shipped default)")
-    parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    of.add_argument("--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this")
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--clips", type=int, default=0, help="only so many, chosen by their names; 0: all")
     parser.add_argument("--noises", nargs="+", default=["folder:noise"], help="recorded noises; folder:noise")
-    parser.add_argument("--all-noises", action="store_true", help="test with those that may train, too; for your own")
-    parser.add_argument("--babble", nargs="+", help="recordings to make babble of; the speakers of --sources")
+    parser.add_argument(
+        "--noise-part",
+        choices=NOISE_TITLES,
+        default="evaluation",
+        help="evaluation: those that never train; train: those that may, to compare recipes; all: for your own noises",
+    )
+    parser.add_argument("--babble", nargs="+", help="recordings to make babble of; the other speakers of the test")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of noise; all three")
     defaults = RobustnessConfig()
     parser.add_argument("--snr-db", nargs="+", type=float, default=defaults.snr_db, help="20 10 5 0")
@@ -58,6 +71,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", help="JSON file to write the tables to, for documents")
     parser.add_argument("--title", default="", help="of the table")
     args = parser.parse_args(argv)
+    if args.held_out and args.part:
+        parser.error("--part is of --sources; --held-out says itself which recordings")
     if args.clips < 0:
         parser.error(f"--clips is {args.clips}, expected 1 or more, or 0 for all")
     return args
@@ -95,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(perturbation_text(changes))
     notes = [SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
     if args.clips and len(clips) == args.clips:
-        notes.append(f"{len(clips)} clips of {', '.join(args.sources)}, chosen by the hash of their names.")
+        notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
     print("\n".join(f"  {note}" for note in notes))
     save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
     manifest = manifest_of(recognizer)
@@ -116,12 +131,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """The recordings to test with."""
+    if args.held_out:
+        clips = held_out(recognizer, args.held_out, args.data_dir)
+        return subset(clips, args.clips) if args.clips else clips
     info = recognizer.info
     clips = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
     clips = [clip for clip in clips if args.part in (None, clip.split)]
     if not clips:
         raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
     return subset(clips, args.clips) if args.clips else clips
+
+
+def held_out(recognizer: Recognizer, part: str, data_dir: str | None) -> list[Recording]:
+    """Digits, or whatever words a model knows, that its training kept for validation or test; none of `_unknown_`.
+
+    Raises:
+        ConfigError: if nothing says how the model was trained.
+        DataError: if it kept none.
+    """
+    from edgedigit.train.pipeline import load_material  # which brings torch
+
+    config = config_of(recognizer)
+    if config is None:
+        raise ConfigError(f"{recognizer.path.name} has no manifest that says how it was trained; name --sources")
+    material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
+    kept = material.test if part == "test" else material.tracks[0].validation
+    clips = [clip for clip in kept if clip.label != NON_DIGIT]
+    if not clips:
+        raise DataError(f"the training of {recognizer.path.name} kept no recordings for {part}; name --sources")
+    return clips
+
+
+def config_of(recognizer: Recognizer) -> Config | None:
+    """What a model was trained with: from its manifest or, where it lies in a run folder, from that."""
+    stored = manifest_of(recognizer).get("config")
+    beside = recognizer.path.with_name("config.json")
+    if stored is None and beside.exists():
+        stored = json.loads(beside.read_text(encoding="utf-8"))
+    return None if stored is None or "data" not in stored else from_stored(stored)
+
+
+def tested(args: argparse.Namespace) -> list[str]:
+    """What is tested with, in words."""
+    return args.sources or [f"the model's {args.held_out} part"]
 
 
 def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, list[Recording]]:
@@ -133,15 +185,12 @@ def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, l
         loaded = load_recordings(args.noises, args.data_dir, labels=None, signal=recognizer.info.signal)
     except DataError as error:
         raise DataError(f"--noises: {error}; --kinds babble needs none") from None
-    part = "all" if args.all_noises else "evaluation"
-    noises = by_kind(noises_of_part(loaded, part))
+    noises = by_kind(noises_of_part(loaded, args.noise_part))
     if missing := [kind for kind in recorded if not noises[kind]]:
+        which = {"evaluation": " that is held out from training", "train": " that may train", "all": ""}
         raise DataError(
-            f"of {len(loaded)} noises of {', '.join(args.noises)}, none that is held out from training is "
-            f"{' or '.join(missing)}; add noises, take other --kinds or, if they never trained, --all-noises"
-            if part == "evaluation"
-            else f"none of {len(loaded)} noises of {', '.join(args.noises)} is {' or '.join(missing)}; "
-            "add noises or take other --kinds"
+            f"of {len(loaded)} noises of {', '.join(args.noises)}, none{which[args.noise_part]} is "
+            f"{' or '.join(missing)}; add noises, take other --kinds or, if they never trained, --noise-part all"
         )
     return noises
 
@@ -158,7 +207,7 @@ def answers_in_noise(
 ) -> dict[Condition, np.ndarray]:
     """Label indices (n,) that the model answers in every condition."""
     answers = {condition: np.zeros(len(clips), np.int64) for condition in mixtures.conditions}
-    for first in tqdm(range(0, len(clips), BATCH), desc="noise and rooms", unit="batch", leave=False):
+    for first in tqdm(range(0, len(clips), BATCH), desc="noise and rooms", unit="batch", leave=False, disable=None):
         part = slice(first, first + BATCH)
         for condition, mixed in mixtures.of(clips[part], windows[part]):
             answers[condition][part] = recognizer.probabilities(mixed).argmax(axis=1)
@@ -198,7 +247,9 @@ def answers_when_perturbed(
 ) -> dict[str, np.ndarray]:
     """Label indices (n,) that the model answers to clean, near clips after each of `perturbations`."""
     answers = {}
-    for name, perturb in tqdm(perturbations(recognizer, config).items(), desc="perturbations", leave=False):
+    for name, perturb in tqdm(
+        perturbations(recognizer, config).items(), desc="perturbations", leave=False, disable=None
+    ):
         parts = []
         for first in range(0, len(clips), BATCH):
             windows = np.stack([perturb(clip.waveform) for clip in clips[first : first + BATCH]])
@@ -267,7 +318,7 @@ def noise_notes(args: argparse.Namespace, recognizer: Recognizer, mixtures: Mixt
     notes = []
     if BABBLE in mixtures.kinds:
         low, high = mixtures.config.talkers
-        voices = ", ".join(args.babble or args.sources)
+        voices = ", ".join(args.babble or tested(args))
         notes.append(f"Babble: {low} to {high} speakers of {voices}, never the clip's own.")
     recorded = {kind: mixtures.noises[kind] for kind in mixtures.kinds if kind != BABBLE}
     if recorded:
@@ -275,25 +326,19 @@ def noise_notes(args: argparse.Namespace, recognizer: Recognizer, mixtures: Mixt
             f"{len(noises)} {kind} of {len({origin_of(noise.name) for noise in noises})} origins"
             for kind, noises in recorded.items()
         ]
-        part = "all" if args.all_noises else "evaluation half"
-        notes.append(f"Noises: {', '.join(args.noises)}, {part}: {', '.join(counts)}.")
-        notes.append(training_note(manifest_of(recognizer).get("config")))
+        notes.append(f"Noises: {', '.join(args.noises)}, {NOISE_TITLES[args.noise_part]}: {', '.join(counts)}.")
+        notes.append(training_note(config_of(recognizer)))
     return notes
 
 
-def training_note(config: dict | None) -> str:
-    """What a model's manifest says about the noises it trained on.
-
-    Args:
-        config: the configuration of its training, as stored; None where nothing says.
-    """
-    if not config or "data" not in config:
+def training_note(config: Config | None) -> str:
+    """What the noises are to a model that was trained with this configuration; None where nothing says how it was."""
+    if config is None:
         return "Which noises the model trained on is not known: it has no manifest that says so."
-    augment = {**asdict(AugmentConfig()), **config.get("augment", {})}
-    source = config["data"].get("noises", DataConfig().noises)
-    if not (source and augment["enabled"] and augment["noise_probability"] and augment["recorded_share"]):
+    augment, source = config.augment, config.data.noises
+    if not (source and augment.enabled and augment.noise_probability and augment.recorded_share):
         return "The model trained on no recorded noise."
-    if config["data"].get("noise_part", "all") == "all":  # before noises were divided, all of them trained
+    if config.data.noise_part == "all":
         return f"The model trained on all noises of {source}: where they are these, it has heard them before."
     return f"The model trained on {source} without the evaluation half: that half is new to it."
 
@@ -305,10 +350,11 @@ def manifest_of(recognizer: Recognizer) -> dict:
 def command_of(args: argparse.Namespace) -> str:
     """The command that gives these figures again."""
     words = ["python", "-m", "edgedigit.robustness", *(["--model", args.model] if args.model else [])]
-    words += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
+    words += ["--held-out", args.held_out] if args.held_out else ["--sources", *args.sources]
+    words += ["--part", args.part] if args.part else []
     words += ["--clips", str(args.clips)] if args.clips else []
     words += ["--noises", *args.noises] if args.noises != ["folder:noise"] else []
-    words += ["--all-noises"] if args.all_noises else []
+    words += ["--noise-part", args.noise_part] if args.noise_part != "evaluation" else []
     words += ["--babble", *args.babble] if args.babble else []
     words += ["--kinds", *args.kinds] if args.kinds != list(KINDS) else []
     words += ["--snr-db", *(f"{snr:g}" for snr in args.snr_db)] if args.snr_db != RobustnessConfig().snr_db else []

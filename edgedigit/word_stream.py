@@ -199,7 +199,7 @@ def play(
     if progress:
         from tqdm import tqdm
 
-        starts = tqdm(starts, leave=False, unit="block")
+        starts = tqdm(starts, leave=False, unit="block", disable=None)
     for start in starts:
         samples = stream.waveform[start : start + block]
         spoken_s = (start + samples.size) / stream.sample_rate

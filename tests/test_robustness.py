@@ -11,7 +11,7 @@ from tiny_model import LABELS, build_tiny_model, frequency_hz, tone_word
 from edgedigit import robustness
 from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
-from edgedigit.config import Config, RobustnessConfig, to_dict
+from edgedigit.config import Config, RobustnessConfig, to_dict, with_setting, with_settings
 from edgedigit.data.augment import active_rms, room_bank
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.mixtures import BABBLE, KINDS, Condition, Mixtures, by_kind, loud_starts, subset
@@ -172,18 +172,11 @@ def test_points_and_changed_answers_equal_the_hand_computed_ones():
 
 
 def test_the_note_says_whether_the_model_has_heard_the_noise():
-    config = to_dict(Config())
+    config = Config()
     assert "without the evaluation half" in training_note(config)
-    config["data"]["noise_part"] = "all"
-    assert "trained on all noises of folder:noise" in training_note(config)
-    del config["data"]["noise_part"]  # as manifests were before noises were divided
-    assert "trained on all noises of folder:noise" in training_note(config)
-    for section, key, value in (
-        ("data", "noises", ""),
-        ("augment", "enabled", False),
-        ("augment", "recorded_share", 0),
-    ):
-        silent = {**config, section: {**config[section], key: value}}
+    assert "trained on all noises of folder:noise" in training_note(with_setting(config, "data.noise_part", "all"))
+    for setting, value in (("data.noises", ""), ("augment.enabled", False), ("augment.recorded_share", 0.0)):
+        silent = with_setting(config, setting, value)
         assert training_note(silent) == "The model trained on no recorded noise."
     assert "not known" in training_note(None)
 
@@ -272,7 +265,49 @@ def test_noises_that_may_train_do_not_test_unless_they_are_ones_own(data, capsys
     (data / "noise" / "place" / "bg_running_tap.wav").rename(data / "noise" / "place" / "bg_white_noise.wav")
     assert run_main(robustness.main, argv_of(data, "--snr-db", "5")) == 2
     assert "none that is held out from training is impulsive" in capsys.readouterr().err
-    assert run_main(robustness.main, argv_of(data, "--snr-db", "5", "--all-noises")) == 0
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "5", "--noise-part", "all")) == 0
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "5", "--noise-part", "train")) == 2
+    assert "of 2 noises" in capsys.readouterr().err
+
+
+def held_out_argv(data, part, *further):
+    argv = [
+        "--model",
+        data / "tiny.onnx",
+        "--held-out",
+        part,
+        "--data-dir",
+        data,
+        "--noises",
+        f"folder:{data / 'noise'}",
+    ]
+    return [str(word) for word in (*argv, "--snr-db", "5", "--plot", data / "grid.png", *further)]
+
+
+@pytest.mark.parametrize("where", ["manifest", "run folder"])
+def test_what_the_training_held_out_is_tested_alone(data, capsys, where):
+    kept = {"sources": ["folder:words"], "split": "kfold:2:0", "validation_fraction": 0.25, "labels": list(LABELS)}
+    config = to_dict(with_settings(Config(), {"data": kept}))
+    manifest = data / "tiny.manifest.json"
+    if where == "manifest":
+        write_manifest(data / "tiny.onnx", {"config": config})
+    else:
+        manifest.unlink()
+        (data / "config.json").write_text(json.dumps(config))
+    argv = held_out_argv(data, "test", "--kinds", "stationary")
+    assert run_main(robustness.main, argv) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {row["n"] for row in result["rows"]} == {20}  # two of the four speakers
+    assert "--held-out test" in result["command"] and "--sources" not in result["command"]
+
+
+def test_a_model_that_says_nothing_of_its_training_or_kept_nothing_has_no_part_to_test_with(data, refusal):
+    kept = {"sources": ["folder:words"], "split": "all", "validation_fraction": 0.0, "labels": list(LABELS)}
+    write_manifest(data / "tiny.onnx", {"config": to_dict(with_settings(Config(), {"data": kept}))})
+    assert "kept no recordings for validation" in refusal(robustness.main, held_out_argv(data, "validation"))
+    (data / "tiny.manifest.json").unlink()
+    assert "no manifest that says how it was trained" in refusal(robustness.main, held_out_argv(data, "test"))
+    assert "--part is of --sources" in refusal(robustness.main, held_out_argv(data, "test", "--part", "test"))
 
 
 def test_impossible_ratios_are_refused():

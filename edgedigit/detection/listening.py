@@ -54,7 +54,7 @@ def listen(recognizer: Recognizer, stream: Stream, name: str) -> list[Accept]:
     starts, ends = (np.array([getattr(word, key) for word in words]) for key in ("start_s", "clip_end_s"))
     accepts = []
     blocks = range(0, sound.waveform.size, sound.sample_rate)
-    for start in tqdm(blocks, desc=name, unit="s", leave=False, mininterval=1):
+    for start in tqdm(blocks, desc=name, unit="s", leave=False, mininterval=1, disable=None):
         samples = sound.waveform[start : start + sound.sample_rate]
         events = engine.accept(samples)
         if start == blocks[-1]:
