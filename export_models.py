@@ -70,7 +70,7 @@ def main(argv=None) -> int:
     scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".export-"))
     try:
         facts = model_facts(config, model, calibration, track.train)
-        exportable = Exportable(model, calibration["temperature"])
+        exportable = Exportable(model, calibration["temperature"], calibration.get("label_bias", ()))
         paths = {kind: scratch / name for kind, name in NAMES.items()}
         export_onnx(exportable, paths["fp32"])
         finish_onnx(paths["fp32"], model.spec, facts)

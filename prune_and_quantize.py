@@ -73,7 +73,8 @@ def main(argv=None) -> int:
         clips, clip_names = compression.calibration_clips(config, track)
         files = {stage: run_dir / f"{track.name}-{stage}.onnx" for stage in ("student", "pruned", "int8")}
         export_onnx(Exportable(student, 1.0), files["student"])
-        export_onnx(Exportable(pruned, calibration["temperature"]), files["pruned"])
+        calibrated = Exportable(pruned, calibration["temperature"], calibration["label_bias"])
+        export_onnx(calibrated, files["pruned"])
         quantize(files["pruned"], files["int8"], clips)
         uncalibrated = {**calibration, "temperature": 1.0}
         finish_onnx(files["student"], student.spec, model_facts(config, student, uncalibrated, track.train))

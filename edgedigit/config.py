@@ -66,12 +66,17 @@ class UnknownConfig:
     floor_db: tuple[float, float] = (-90.0, -40.0)  # dBFS; -90 is one step of 16 bits
     test_fraction: float = 0.4  # of speakers who say other words alone; they never train. Hours are what tests lack
 
+    @property
+    def share(self) -> float:
+        """Of all clips drawn, of all kinds together."""
+        return sum(getattr(self, kind) for kind in UNKNOWN_KINDS)
+
     def __post_init__(self):
         shares = {kind: getattr(self, kind) for kind in UNKNOWN_KINDS}
         _share(**{f"data.unknown.{key}": value for key, value in shares.items()})
-        if not 0 < sum(shares.values()) < 1:
+        if not 0 < self.share < 1:
             raise ConfigError(
-                f"data.unknown's shares {', '.join(shares)} sum to {sum(shares.values()):g}, expected above 0, below 1"
+                f"data.unknown's shares {', '.join(shares)} sum to {self.share:g}, expected above 0, below 1"
             )
         _share(**{"data.unknown.test_fraction": self.test_fraction})
         low, high = self.cut_keep

@@ -19,6 +19,7 @@ from edgedigit.export import parity
 from edgedigit.export.exportable import Exportable
 from edgedigit.export.facts import model_facts
 from edgedigit.export.onnx_file import export_onnx, finish_onnx
+from edgedigit.export.parity import run_torch
 from edgedigit.export.torchscript_file import export_torchscript
 from edgedigit.runtime import Recognizer
 from edgedigit.train.scoring import predict_logits
@@ -46,6 +47,21 @@ def exported(request, tmp_path_factory):
     finish_onnx(folder / "model.onnx", model.spec, facts)
     export_torchscript(exportable, folder / "model_ts.pt", facts)
     return exportable, folder / "model.onnx", folder / "model_ts.pt"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_bias_on_labels_moves_their_odds(tmp_path, exported, clips, kind):
+    biased = Exportable(exported[0].model, TEMPERATURE, [0.0, -1.25])
+    if kind == "onnx":
+        export_onnx(biased, tmp_path / "biased.onnx")
+        given = run(tmp_path / "biased.onnx", clips)
+    else:
+        export_torchscript(biased, tmp_path / "biased.pt", model_facts(CONFIG, biased.model, CALIBRATION, RECORDINGS))
+        given = torch.jit.load(tmp_path / "biased.pt")(torch.from_numpy(clips)).numpy()
+    odds, before = (np.log(p[:, 1] / p[:, 0]) for p in (given, run_torch(exported[0], clips)))
+    between = np.abs(before) < 8  # further out, probabilities in float32 have too few digits
+    assert between.any()
+    np.testing.assert_allclose(odds[between], before[between] - 1.25, atol=5e-3)
 
 
 @pytest.fixture(scope="module")

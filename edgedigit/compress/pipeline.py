@@ -15,6 +15,7 @@ from edgedigit.compress.prune import fold, folded_parameters, parameter_targets,
 from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.unknown import even_prior
 from edgedigit.errors import ConfigError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
@@ -136,20 +137,23 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
 
     Returns:
         `temperature`, `reject_below` (probability), `n` clips they rest on; temperature 1 and no
-        rejection where the track has no validation.
+        rejection where the track has no validation. `label_bias`, of `even_prior`, rests on none.
     """
+    label_bias = even_prior(config.data.labels, config.data.unknown)
     if not track.validation:
-        return {"temperature": 1.0, "reject_below": 0.0, "n": 0}
+        return {"temperature": 1.0, "reject_below": 0.0, "n": 0, "label_bias": label_bias}
     waveforms, targets = as_arrays(track.validation, config.data.labels, model.spec.n_samples)
     logits = predict_logits(model, waveforms)
     temperature = fit_temperature(logits, targets)
-    confidence = softmax(logits / temperature, axis=1).max(axis=1)
-    right = logits.argmax(axis=1) == targets
+    scores = logits / temperature + (np.array(label_bias) if label_bias else 0.0)
+    confidence = softmax(scores, axis=1).max(axis=1)
+    right = scores.argmax(axis=1) == targets
     labels = config.data.labels
     if NON_DIGIT in labels:  # what is right there is answered with nothing in any case
         right &= targets != labels.index(NON_DIGIT)
     reject_below = float(np.quantile(confidence[right], 1 - KEPT_OF_CORRECT)) if right.any() else 0.0
-    return {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
+    calibration = {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
+    return {**calibration, "label_bias": label_bias}
 
 
 def calibration_clips(config: Config, track: Track) -> tuple[np.ndarray, list[str]]:

@@ -9,6 +9,7 @@ recogniser of digits. Nothing is cut out of sentences by its pauses: there a dig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,7 +78,7 @@ class Draws:
             shares = dict.fromkeys(shares, 0.0) | {there: config.words + config.sentences}
         n, n_noises = len(recordings), len(self.noises)
         recorded = config.noise if n_noises else 0.0
-        digits = 1 - config.words - config.sentences - config.cut - config.noise - config.floor
+        digits = 1 - config.share
         heard = digits * _share(weights, known) + shares["words"] * _share(weights, words)
         self.weights = np.concatenate(
             [
@@ -112,6 +113,20 @@ class Draws:
 def _share(weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Weights of what is chosen, summing to 1, and 0 of the others."""
     return np.where(chosen, weights, 0.0) / max(weights[chosen].sum(), 1e-300)
+
+
+def even_prior(labels: Sequence[str], config: UnknownConfig) -> list[float]:
+    """What to add to the logits of a model that was trained on `Draws`, so that it expects all labels alike.
+
+    Training draws `_unknown_` several times as often as any other label, and a net learns to expect that: in noise it
+    takes words for it that it would still read. Without `_unknown_` among the labels nothing is to be added.
+
+    Source: Bayes' rule for other priors, Saerens, Latinne and Decaestecker 2002.
+    """
+    if NON_DIGIT not in labels:
+        return []
+    times_as_often = config.share / ((1 - config.share) / (len(labels) - 1))
+    return [-math.log(times_as_often) if label == NON_DIGIT else 0.0 for label in labels]
 
 
 def random_window(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,16 +12,24 @@ from edgedigit.models import WaveformModel
 
 
 class Exportable(nn.Module):
-    """A window (B, *signal.shape) to probabilities (B, n_labels): folded model, temperature, softmax."""
+    """A window (B, *signal.shape) to probabilities (B, n_labels): folded model, temperature, prior, softmax.
 
-    def __init__(self, model: WaveformModel, temperature: float):
+    Args:
+        temperature: divides the logits.
+        label_bias: added to them then, one for each label, where labels are to be expected otherwise than training
+            drew them; none leaves them as they are.
+    """
+
+    def __init__(self, model: WaveformModel, temperature: float, label_bias: Sequence[float] = ()):
         super().__init__()
         self.model = fold(model).requires_grad_(False)
         self.temperature = temperature
+        self.register_buffer("label_bias", torch.tensor(label_bias) if any(label_bias) else None)
         self.eval()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.softmax(self.model(waveform) / self.temperature, dim=1)
+        logits = self.model(waveform) / self.temperature
+        return torch.softmax(logits if self.label_bias is None else logits + self.label_bias, dim=1)
 
     def example(self, batch: int = 2) -> Tensor:
         """An input of the right shape."""
