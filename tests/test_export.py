@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -49,16 +50,22 @@ def exported(request, tmp_path_factory):
     return exportable, folder / "model.onnx", folder / "model_ts.pt"
 
 
+@pytest.mark.parametrize("folds", [True, False], ids=["in the last layer", "after it"])
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
-def test_a_bias_on_labels_moves_their_odds(tmp_path, exported, clips, kind):
-    biased = Exportable(exported[0].model, TEMPERATURE, [0.0, -1.25])
+def test_a_bias_on_labels_moves_their_odds(tmp_path, exported, clips, kind, folds):
+    model = deepcopy(exported[0].model)
+    if not folds:  # as in nets whose last layer has none
+        with torch.no_grad():
+            model.network.classifier.bias.zero_()
+        model.network.classifier.bias = None
+    plain, biased = Exportable(model, TEMPERATURE), Exportable(model, TEMPERATURE, [0.0, -1.25])
     if kind == "onnx":
         export_onnx(biased, tmp_path / "biased.onnx")
         given = run(tmp_path / "biased.onnx", clips)
     else:
         export_torchscript(biased, tmp_path / "biased.pt", model_facts(CONFIG, biased.model, CALIBRATION, RECORDINGS))
         given = torch.jit.load(tmp_path / "biased.pt")(torch.from_numpy(clips)).numpy()
-    odds, before = (np.log(p[:, 1] / p[:, 0]) for p in (given, run_torch(exported[0], clips)))
+    odds, before = (np.log(p[:, 1] / p[:, 0]) for p in (given, run_torch(plain, clips)))
     between = np.abs(before) < 8  # further out, probabilities in float32 have too few digits
     assert between.any()
     np.testing.assert_allclose(odds[between], before[between] - 1.25, atol=5e-3)

@@ -24,7 +24,13 @@ class Exportable(nn.Module):
         super().__init__()
         self.model = fold(model).requires_grad_(False)
         self.temperature = temperature
-        self.register_buffer("label_bias", torch.tensor(label_bias) if any(label_bias) else None)
+        bias = torch.tensor(label_bias) if any(label_bias) else None
+        last = getattr(self.model.network, "classifier", None)
+        if bias is not None and last is not None and last.bias is not None:
+            with torch.no_grad():
+                last.bias += temperature * bias
+            bias = None  # the graph stays as it is: one dense layer and a softmax
+        self.register_buffer("label_bias", bias)
         self.eval()
 
     def forward(self, waveform: Tensor) -> Tensor:
