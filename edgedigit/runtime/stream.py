@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -69,7 +70,9 @@ class StreamingRecognizer:
         recognizer: the model.
         options: thresholds; None: those in the model's metadata, else the defaults.
         sample_rate: Hz, of the blocks.
-        activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate.
+        activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate; None:
+            the one that `options.detector` names.
+        silero_model: Silero's ONNX file, where `options.detector` is silero; None: the one in the package silero-vad.
 
     Raises:
         ConfigError: if the model's thresholds are unknown or cannot work.
@@ -88,6 +91,7 @@ class StreamingRecognizer:
         options: VadOptions | None = None,
         sample_rate: int = 8000,
         activity: VoiceActivity | None = None,
+        silero_model: str | os.PathLike | None = None,
     ):
         if recognizer.info.signal.kind != "audio":
             raise ModelError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; streams are of audio alone")
@@ -95,10 +99,15 @@ class StreamingRecognizer:
         self.options = options or VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
         self._rate = recognizer.info.sample_rate
         self._frame_length = self._rate * self.options.frame_ms // 1000
-        self._activity = activity or WebRtcActivity(self.options, self._rate)
+        self._activity = activity or _make_activity(self.options, self._rate, silero_model)
         self._resampler = StreamResampler(sample_rate, self._rate)
         self._onset = self.options.frames(self.options.onset_ms)
         self.reset()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of the stream that have been decided on."""
+        return self._seconds(self._position)
 
     def reset(self) -> None:
         """Begin a new stream at time zero."""
@@ -208,3 +217,11 @@ class StreamingRecognizer:
 
     def _seconds(self, frames: int) -> float:
         return frames * self.options.frame_ms / 1000
+
+
+def _make_activity(options: VadOptions, sample_rate: int, silero_model: str | os.PathLike | None) -> VoiceActivity:
+    if options.detector == "silero":
+        from edgedigit.runtime.silero import SileroActivity
+
+        return SileroActivity(options, sample_rate, silero_model)
+    return WebRtcActivity(options, sample_rate)
