@@ -183,14 +183,14 @@ def best_strings(
         n_best: strings wanted.
 
     Returns:
-        Strings with their probabilities, best first, perhaps none; and the probability of all strings that keep length
-        and checksum.
+        Strings with the probabilities of the likeliest words that make them, best first, perhaps none; and the
+        probability of all words that keep length and checksum.
     """
     counts = length is not None or checksum is not None
     beams: dict[tuple[int, int], dict[str, float]] = {(0, 0): {"": 1.0}}  # (digits, remainder): strings
     masses = {(0, 0): 1.0}
     for word in reversed(words):
-        next_beams: dict[tuple[int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        next_beams: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
         next_masses: dict[tuple[int, int], float] = defaultdict(float)
         for (n, remainder), beam in beams.items():
             for digit, probability in word.items():
@@ -200,7 +200,9 @@ def best_strings(
                     key = (n + 1, (remainder + added) % checksum.modulus if checksum else 0)
                 next_masses[key] += probability * masses[n, remainder]
                 for string, so_far in beam.items():
-                    next_beams[key][digit + string] += probability * so_far
+                    longer, beam_of_key = digit + string, next_beams[key]
+                    # Not their sum: many words that were each rejected would add up to one that was heard.
+                    beam_of_key[longer] = max(probability * so_far, beam_of_key.get(longer, 0.0))
         beams = {
             key: dict(nlargest(n_best, beam.items(), key=lambda item: item[1])) for key, beam in next_beams.items()
         }

@@ -34,11 +34,14 @@ class VadOptions:
     floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
+    stable_silence_ms: int = 20  # silence after which a word is answered if the model is sure and has been for long
+    stable_ms: int = 80  # how long; it had chosen the same label before the word's end came, as surely
     early_ms: int = 50  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
     max_speech_ms: int = 1500  # a word is cut here
+    partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
 
     def __post_init__(self):
         if self.detector not in DETECTORS:
@@ -56,6 +59,9 @@ class VadOptions:
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
                 f"{self.frame_ms} <= early_ms <= hangover_ms"
             )
+        for name in ("stable_silence_ms", "stable_ms", "partial_ms"):
+            if not getattr(self, name) >= self.frame_ms:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
         if self.floor_window_ms < 10 * self.frame_ms:
             raise ConfigError(f"floor_window_ms is {self.floor_window_ms}, expected {10 * self.frame_ms} or more")
 
