@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None):
     strings.add_argument("--length", type=int, metavar="N", help="so many digits are expected")
     strings.add_argument("--checksum", metavar="NAME", help="that the digits keep: luhn or mod97")
     strings.add_argument("--n-best", type=int, metavar="K", help="strings shown; default 1")
-    strings.add_argument("--pause-ms", type=float, metavar="MS", help="silence that ends a string; default 1000")
+    strings.add_argument("--pause-ms", type=float, metavar="MS", help="silence that ends a string; default 1200")
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; default 1")
     args = parser.parse_args(argv)
     if args.top_k < 1:

@@ -3,6 +3,7 @@
 python -m edgedigit.strings_eval --sources fsdd --part test
 python -m edgedigit.strings_eval --sources fsdd --part test --checksum luhn --length
 python -m edgedigit.strings_eval --sources folder:strings/an4 --utterances
+python -m edgedigit.strings_eval --held-out validation --trim
 python -m edgedigit.strings_eval --sources folder:my_digits --strings 300 --results docs/results/strings.json
 
 Strings are put together from clips of single digits: each of one speaker, digits and clips drawn evenly from those of
@@ -31,11 +32,13 @@ from edgedigit.errors import DataError, InputError
 from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, bootstrap_interval, edit_counts, wilson_interval
+from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime.checksum import CHECKSUMS, Checksum
 from edgedigit.runtime.digit_string import DigitString, DigitStringCollector, StringOptions
-from edgedigit.word_stream import Clip, build_stream
+from edgedigit.word_stream import Clip, build_stream, end_of_word
 
+MARGIN_MS = 30  # left around a word that is cut out: its softest sounds
 MAX_DRAWS = 10_000  # strings drawn at random until one keeps a checksum
 
 
@@ -69,12 +72,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.strings_eval", description=__doc__)
     defaults = StringsConfig()
     parser.add_argument("--model", help="ONNX file (the shipped default)")
-    parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    of.add_argument("--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this")
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument(
         "--utterances", action="store_true", help="the recordings are strings, labelled with their digits"
     )
+    parser.add_argument("--trim", action="store_true", help="cut silence off the clips, so that gaps are as drawn")
     parser.add_argument("--strings", type=int, default=defaults.n_strings, help=f"how many; {defaults.n_strings}")
     parser.add_argument("--digits", nargs=2, type=int, default=defaults.digits, metavar="N", help="in a string; 4 10")
     parser.add_argument("--gap-ms", nargs=2, type=float, default=defaults.gap_ms, metavar="MS", help="between; 120 600")
@@ -86,6 +92,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", help="JSON file to write everything to")
     parser.add_argument("--title", default="", help="of the result")
     args = parser.parse_args(argv)
+    if args.held_out and (args.part or args.utterances):
+        parser.error("--part and --utterances are of --sources; --held-out says itself which recordings")
     if args.utterances and args.checksum:
         parser.error("--checksum is for strings that are put together; recorded ones keep none")
     return args
@@ -98,10 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     DigitStringCollector(recognizer)  # a model that knows other words is refused before anything is read
 
     # 1. What is spoken.
-    recordings = load_recordings(args.sources, args.data_dir, None if args.utterances else DIGITS, progress=True)
-    recordings = [r for r in recordings if args.part in (None, r.split)]
-    if not recordings:
-        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    recordings = load(args, recognizer)
     if args.utterances:
         spoken = recorded_strings(recordings)
     else:
@@ -122,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "command": shlex.join(["python", "-m", "edgedigit.strings_eval", *_said(args)]),
         "commit": source_commit(),
         "model": recognizer.path.name,
-        "sources": args.sources,
+        "sources": args.sources or [f"{args.held_out} part of the model's training"],
         "n_speakers": len({r.speaker for r in recordings}),
         **figures,
     }
@@ -130,6 +135,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(args.results, {**result, "outcomes": [outcome_row(outcome) for outcome in outcomes]})
     print_json(result)
     return 0
+
+
+def load(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
+    """The recordings to say."""
+    if args.held_out:
+        recordings = held_out(recognizer, args.held_out, args.data_dir)
+    else:
+        recordings = load_recordings(args.sources, args.data_dir, None if args.utterances else DIGITS, progress=True)
+        recordings = [r for r in recordings if args.part in (None, r.split)]
+    if not recordings:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    return [replace(r, waveform=trimmed(r.waveform, r.sample_rate)) for r in recordings] if args.trim else recordings
+
+
+def trimmed(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The word in a clip (T,) and MARGIN_MS around it, by the measure that says where words end."""
+    margin = sample_rate * MARGIN_MS // 1000
+    start = waveform.size - end_of_word(waveform[::-1], sample_rate)
+    return waveform[max(0, start - margin) : end_of_word(waveform, sample_rate) + margin]
 
 
 def build_strings(
@@ -281,7 +305,8 @@ def _said(args: argparse.Namespace) -> list[str]:
     """The command line again, with what differs from the defaults."""
     defaults = StringsConfig()
     words = ["--model", args.model] if args.model else []
-    words += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
+    words += ["--held-out", args.held_out] if args.held_out else ["--sources", *args.sources]
+    words += [*(["--part", args.part] if args.part else [])]
     for flag, value, default in (
         ("--strings", [args.strings], [defaults.n_strings]),
         ("--digits", args.digits, defaults.digits),
@@ -292,7 +317,7 @@ def _said(args: argparse.Namespace) -> list[str]:
         ("--reject-below", [args.reject_below], [None]),
     ):
         words += [flag, *(f"{v}" for v in value)] if list(value) != list(default) else []
-    return words + [f"--{name}" for name in ("utterances", "length") if getattr(args, name)]
+    return words + [f"--{name}" for name in ("utterances", "trim", "length") if getattr(args, name)]
 
 
 if __name__ == "__main__":

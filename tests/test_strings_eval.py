@@ -151,3 +151,9 @@ def test_settings_that_cannot_be(change):
 )
 def test_wrong_options_are_one_line(refusal, folder, options, words):
     assert words in refusal(strings_eval.main, ["--sources", f"folder:{folder}", *options])
+
+
+def test_trimming_keeps_the_word_and_a_margin():
+    clip = np.concatenate([silence(0.4), tone_word(3, 0.3), silence(0.2)])
+    assert strings_eval.trimmed(clip, 8000).size / 8000 == pytest.approx(0.36, abs=0.02)
+    assert np.square(strings_eval.trimmed(clip, 8000)).sum() == pytest.approx(np.square(clip).sum(), rel=1e-3)

@@ -26,7 +26,9 @@ class StringOptions:
         ConfigError: if a value cannot work.
     """
 
-    pause_ms: float = 1000.0  # of silence ends a string; digits of one string may lie 600 ms apart
+    pause_ms: float = (
+        1200.0  # of silence ends a string; of 600 ms between recordings, their own silence made up to 1190
+    )
     length: int | None = None  # digits that are expected; None: any number
     checksum: str | None = None  # of CHECKSUMS
     n_best: int = 3  # strings that are kept
