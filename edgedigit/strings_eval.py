@@ -20,6 +20,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError, InputError
 from edgedigit.labels import DIGITS
-from edgedigit.manifest import source_commit, write_json
+from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
 from edgedigit.metrics import accuracy_row, bootstrap_interval, edit_counts, wilson_interval
 from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer, StreamingRecognizer
@@ -122,10 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 3. Figures.
     figures = score(outcomes, config.seed)
     print(figures_text(figures))
+    manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     result = {
+        "name": Path(args.results).stem if args.results else "",
         "title": args.title,
         "command": shlex.join(["python", "-m", "edgedigit.strings_eval", *_said(args)]),
         "commit": source_commit(),
+        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
         "model": recognizer.path.name,
         "sources": args.sources or [f"{args.held_out} part of the model's training"],
         "n_speakers": len({r.speaker for r in recordings}),
@@ -227,9 +231,21 @@ def score(outcomes: Sequence[Outcome], seed: int = 0) -> dict:
     """
     if not outcomes:
         raise InputError("got no strings; expected at least one")
+    errors = _errors([(o.spoken, o.text, _is_right(o)) for o in outcomes], seed)
+    digits = errors["digits"]
     figures = {
-        "rows": [accuracy_row("whole strings", sum(_is_right(outcome) for outcome in outcomes), len(outcomes))],
-        **_errors([(o.spoken, o.text, _is_right(o)) for o in outcomes], seed),
+        "rows": [
+            accuracy_row("whole strings", sum(_is_right(outcome) for outcome in outcomes), len(outcomes)),
+            {
+                "group": "digits, 100 less digit error",
+                "n": digits["n"],
+                "accuracy": 1 - digits["error"],
+                "accuracy_low": 1 - digits["error_high"],
+                "accuracy_high": 1 - digits["error_low"],
+                **{name: digits[f"n_{name}"] for name in ("substitutions", "deletions", "insertions")},
+            },
+        ],
+        **errors,
         "n_split": sum(len(outcome.answers) > 1 for outcome in outcomes),
     }
     asked = [answer for outcome in outcomes for answer in outcome.answers if answer.satisfied is not None]
