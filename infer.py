@@ -3,6 +3,7 @@
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
 python infer.py --mic                             speak; Ctrl-C ends
+python infer.py --string --checksum luhn --mic    digits in a row, answered together after a pause
 python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, channels), one word each
 """
 
@@ -34,6 +35,15 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument(
         "--reject-below", type=float, metavar="P", help="say no digit below this probability; default: the model's"
     )
+    parser.add_argument(
+        "--endpointing", metavar="WHAT", help="webrtc, silero, or Silero's ONNX file; default: what the model says"
+    )
+    strings = parser.add_argument_group("digits in a row")
+    strings.add_argument("--string", action="store_true", help="answer digits together, at a pause")
+    strings.add_argument("--length", type=int, metavar="N", help="so many digits are expected")
+    strings.add_argument("--checksum", metavar="NAME", help="that the digits keep: luhn or mod97")
+    strings.add_argument("--n-best", type=int, metavar="K", help="strings shown; default 1")
+    strings.add_argument("--pause-ms", type=float, metavar="MS", help="silence that ends a string; default 1200")
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; default 1")
     args = parser.parse_args(argv)
     if args.top_k < 1:
@@ -44,6 +54,9 @@ def parse_args(argv: Sequence[str] | None = None):
         parser.error("an INPUT is empty; name an audio file or a folder")
     if args.mic and args.inputs:
         parser.error("--mic and files exclude each other")
+    given = [name for name in ("length", "checksum", "n_best", "pause_ms") if getattr(args, name) is not None]
+    if given and not args.string:
+        parser.error(f"--{given[0].replace('_', '-')} is about digits in a row and needs --string")
     if args.device is not None and not args.mic:
         parser.error("--device chooses a microphone and needs --mic")
     return args
@@ -66,16 +79,80 @@ def main(argv: Sequence[str] | None = None) -> int:
             "name .npy or .csv files of it"
         )
 
-    # 2. Words, from the microphone or from recordings.
+    # 2. Words or strings, from the microphone or from recordings.
     report = Report(args, recognizer.info.labels)
+    listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
-        listen(recognizer, args.device, report)
+        listen(listener, args.device, report)
     else:
-        recognize_recordings(recognizer, args.inputs or [default_samples()], report)
+        recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
 
     # 3. The summary.
     report.finish(recognizer)
     return 2 if report.n_failed else 0
+
+
+class Listener:
+    """Streams of words or, with --string, of strings; reports what is heard in them."""
+
+    def __init__(self, recognizer, args, report: Report):
+        self._recognizer, self._report = recognizer, report
+        self._options, self._silero = endpointing(recognizer, args.endpointing) if args.endpointing else (None, None)
+        self.strings = string_collector(recognizer, args) if args.string else None
+        if args.endpointing:  # what cannot work is told before anything is read
+            self.open("", recognizer.info.sample_rate)
+
+    def open(self, source: str, sample_rate: int) -> None:
+        """Begin a stream; its source is named in what is reported."""
+        from edgedigit.runtime import StreamingRecognizer
+
+        self._source = source
+        self._stream = StreamingRecognizer(self._recognizer, self._options, sample_rate, silero_model=self._silero)
+        if self.strings:
+            self.strings.reset()
+
+    def accept(self, samples) -> int:
+        """Take samples; how many answers there were."""
+        events = self._stream.accept(samples)
+        return self._report_on(events, self.strings and self.strings.accept(events, self._stream.time_s))
+
+    def flush(self) -> int:
+        """End the stream, with the word that is being said; how many answers there were."""
+        events = self._stream.flush()
+        return self._report_on(events, self.strings and self.strings.flush(events))
+
+    def _report_on(self, events, strings) -> int:
+        if self.strings:
+            for string in strings:
+                self._report.string(self._source, string)
+            return len(strings)
+        words = [event for event in events if event.kind in ("digit", "rejected")]
+        for word in words:
+            self._report.word(self._source, word.prediction, word.start_s, word.end_s, word.latency_ms)
+        return len(words)
+
+
+def endpointing(recognizer, wanted: str):
+    """Thresholds for what --endpointing says, and the path of Silero's file, where one is named."""
+    from dataclasses import replace
+
+    from edgedigit.runtime.vad import DETECTORS, VadOptions
+
+    options = VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
+    if wanted in DETECTORS:
+        return replace(options, detector=wanted), None
+    if not Path(wanted).is_file():
+        raise InputError(f"--endpointing is {wanted!r}, expected {', '.join(DETECTORS)} or Silero's ONNX file")
+    return replace(options, detector="silero"), wanted
+
+
+def string_collector(recognizer, args):
+    """What gathers digits into strings, as the command line wants them."""
+    from edgedigit.runtime.digit_string import DigitStringCollector, StringOptions
+
+    given = {name: getattr(args, name) for name in ("length", "checksum", "n_best", "pause_ms")}
+    options = StringOptions(**{"n_best": 1, **{name: value for name, value in given.items() if value is not None}})
+    return DigitStringCollector(recognizer, options)
 
 
 class Report:
@@ -83,7 +160,7 @@ class Report:
 
     def __init__(self, args, labels: Sequence[str]):
         self._kind = kind_of(labels)
-        self._width = max(len(self._kind), *map(len, labels))
+        self._width = max(len(self._kind), *map(len, labels), 10 if args.string else 0)
         self._json, self._top_k = args.json, args.top_k
         self._header_printed = False
         self.results: list[dict] = []
@@ -114,6 +191,28 @@ class Report:
             f"{source}  {alternatives}".rstrip(),
         )
 
+    def string(self, source: str, string) -> None:
+        """Digits in a row, after the pause that ends them."""
+        result = {
+            "source": source,
+            "digits": string.digits,
+            "probability": round(string.probability, 4),
+            "start_s": round(string.start_s, 3),
+            "end_s": round(string.end_s, 3),
+            "n_best": [{"digits": digits, "probability": round(p, 4)} for digits, p in string.n_best],
+            "satisfied": string.satisfied,
+            "heard": string.heard,
+        }
+        self.results.append(result)
+        if self._json:
+            print_json(result)
+            return
+        notes = [f"{digits} {p:.3f}" for digits, p in string.n_best[1:]]
+        notes += [f"heard {string.heard}"] if string.corrected else []
+        notes += ["not as expected"] if string.satisfied is False else []
+        cells = string.digits, f"{string.probability:.3f}", f"{string.start_s:.2f}-{string.end_s:.2f}"
+        self._row(*cells, "-", f"{source}  {', '.join(notes)}".rstrip())
+
     def silence(self, source: str, duration_s: float) -> None:
         """A recording in which no word was found."""
         if not self._json:
@@ -132,7 +231,7 @@ class Report:
 
     def finish(self, recognizer) -> None:
         """The closing line: one JSON object."""
-        latencies = sorted(result["latency_ms"] for result in self.results)
+        latencies = sorted(result["latency_ms"] for result in self.results if "latency_ms" in result)
         summary = {
             "model": recognizer.path.name,
             "version": recognizer.info.version,
@@ -145,13 +244,15 @@ class Report:
         print_json(summary if self._json else {**summary, "results": self.results})
 
 
-def recognize_recordings(recognizer, inputs: Iterable[str], report: Report) -> None:
+def recognize_recordings(recognizer, listener: Listener | None, inputs: Iterable[str], report: Report) -> None:
     """Each recording of `inputs`; one that cannot be used costs its own line only."""
-    is_emg = recognizer.info.signal.kind == "emg"
-    for source in recordings(inputs, report, is_emg):
+    for source in recordings(inputs, report, is_emg=listener is None):
         report.n_inputs += 1
         try:
-            (recognize_emg if is_emg else recognize_recording)(recognizer, source, report)
+            if listener is None:
+                recognize_emg(recognizer, source, report)
+            else:
+                recognize_recording(recognizer, listener, source, report)
         except (AudioError, EmgError) as error:
             report.failure(error)
 
@@ -174,10 +275,9 @@ def recordings(inputs: Iterable[str], report: Report, is_emg: bool) -> Iterator[
         yield from map(str, found)
 
 
-def recognize_recording(recognizer, source: str, report: Report) -> None:
-    """A short recording is one word; a longer one is searched for words."""
+def recognize_recording(recognizer, listener: Listener, source: str, report: Report) -> None:
+    """A short recording is one word; a longer one, or any with --string, is searched for words."""
     from edgedigit.audio import load_waveform
-    from edgedigit.runtime import StreamingRecognizer
 
     rate = recognizer.info.sample_rate
     if source == "-":
@@ -187,15 +287,12 @@ def recognize_recording(recognizer, source: str, report: Report) -> None:
     else:
         waveform, name = load_waveform(source, rate), source
     duration_s = waveform.size / rate
-    if duration_s <= MAX_WORD_S:
+    if duration_s <= MAX_WORD_S and not listener.strings:
         prediction = recognizer.predict(waveform, rate)
         report.word(name, prediction, 0.0, duration_s, prediction.latency_ms)
         return
-    stream = StreamingRecognizer(recognizer, sample_rate=rate)
-    words = [event for event in stream.accept(waveform) + stream.flush() if event.prediction]
-    for event in words:
-        report.word(name, event.prediction, event.start_s, event.end_s, event.prediction.latency_ms)
-    if not words:
+    listener.open(name, rate)
+    if not listener.accept(waveform) + listener.flush():
         report.silence(name, duration_s)
 
 
@@ -208,26 +305,22 @@ def recognize_emg(recognizer, source: str, report: Report) -> None:
     report.word(source, prediction, 0.0, len(samples) / recognizer.info.sample_rate, prediction.latency_ms)
 
 
-def listen(recognizer, device: str | None, report: Report) -> None:
-    """Words from the microphone until Ctrl-C or until the device goes."""
-    from edgedigit.runtime import StreamingRecognizer
+def listen(listener: Listener, device: str | None, report: Report) -> None:
+    """Words or strings from the microphone until Ctrl-C or until the device goes."""
     from edgedigit.runtime.microphone import Microphone
 
     start = time.monotonic()
     with Microphone(device) as microphone:
-        stream = StreamingRecognizer(recognizer, sample_rate=microphone.sample_rate)
+        listener.open("microphone", microphone.sample_rate)
         print(f"listening to {microphone.device.name} at {microphone.sample_rate} Hz; Ctrl-C ends", file=sys.stderr)
         try:
             for block in microphone:
-                for event in stream.accept(block):
-                    if event.prediction:
-                        report.word("microphone", event.prediction, event.start_s, event.end_s, event.latency_ms)
+                listener.accept(block)
         except KeyboardInterrupt:
             print(file=sys.stderr)
-            for event in stream.flush():  # the word that is being said
-                if event.prediction:
-                    report.word("microphone", event.prediction, event.start_s, event.end_s, event.latency_ms)
+            listener.flush()
         except DeviceError as error:
+            listener.flush()
             report.failure(error)
         report.n_inputs = 1
         report.extra = {"listened_s": round(time.monotonic() - start, 1), "overruns": microphone.overruns}

@@ -337,6 +337,27 @@ class RobustnessConfig:
 
 
 @dataclass(frozen=True)
+class StringsConfig:
+    """What `edgedigit.strings_eval` says to a recogniser; no training setting."""
+
+    n_strings: int = 100
+    digits: tuple[int, int] = (4, 10)  # fewest and most in a string: a PIN to a telephone number
+    gap_ms: tuple[float, float] = (120.0, 600.0)  # between clips, drawn evenly: brisk to deliberate
+    noise_db: float = -65.0  # dBFS, under everything: a quiet room
+    seed: int = 0
+
+    def __post_init__(self):
+        _at_least(1, n_strings=self.n_strings)
+        _at_least(0, seed=self.seed)
+        if not 1 <= self.digits[0] <= self.digits[1]:
+            raise ConfigError(f"digits is {list(self.digits)}, expected two counts from 1, the lower first")
+        if not 0 <= self.gap_ms[0] <= self.gap_ms[1] < math.inf:
+            raise ConfigError(f"gap_ms is {list(self.gap_ms)}, expected two durations in ms, the shorter first")
+        if not self.noise_db <= 0:
+            raise ConfigError(f"noise_db is {self.noise_db}, expected dBFS, 0 or less")
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """Limits that stop a script with exit code 1."""
 

@@ -262,6 +262,60 @@ def probability_figures(probabilities: np.ndarray, targets: np.ndarray) -> dict:
     }
 
 
+def edit_counts(reference: Sequence, answer: Sequence) -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions that make an answer of a reference, the fewest that do.
+
+    Of alignments with as few edits, the one with the most substitutions counts, as in other tools.
+
+    Source: R. A. Wagner and M. J. Fischer, Journal of the ACM 21 (1974), 168-173.
+    """
+    # Cells are (edits, deletions, insertions, substitutions), so that min() prefers few edits, then substitutions.
+    row = [(n, 0, n, 0) for n in range(len(answer) + 1)]
+    for symbol in reference:
+        diagonal, row[0] = row[0], (row[0][0] + 1, row[0][1] + 1, 0, 0)
+        for column, heard in enumerate(answer, start=1):
+            edits, deletions, insertions, substitutions = diagonal
+            wrong = int(heard != symbol)
+            kept = (edits + wrong, deletions, insertions, substitutions + wrong)
+            above, left = row[column], row[column - 1]
+            diagonal = above
+            row[column] = min(
+                kept,
+                (above[0] + 1, above[1] + 1, above[2], above[3]),
+                (left[0] + 1, left[1], left[2] + 1, left[3]),
+            )
+    _, deletions, insertions, substitutions = row[-1]
+    return substitutions, deletions, insertions
+
+
+def bootstrap_interval(
+    counts: np.ndarray, totals: np.ndarray, seed: int = 0, n_resamples: int = 2000, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of sum(counts) / sum(totals), drawn over units whose parts err together.
+
+    Args:
+        counts: (n,) of each unit, such as a string.
+        totals: (n,) likewise.
+        seed: of the draws.
+        n_resamples: draws.
+        confidence: two-sided.
+
+    Raises:
+        InputError: if there are no units or nothing in them.
+
+    Source: B. Efron, Annals of Statistics 7 (1979), 1-26.
+    """
+    counts, totals = np.asarray(counts, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    if counts.size == 0 or counts.shape != totals.shape or not totals.min() > 0:
+        raise InputError(
+            f"got counts {counts.shape} and totals {totals.shape}; expected as many of each, totals above 0"
+        )
+    drawn = np.random.default_rng(seed).integers(counts.size, size=(n_resamples, counts.size))
+    ratios = counts[drawn].sum(axis=1) / totals[drawn].sum(axis=1)
+    low, high = np.percentile(ratios, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return float(low), float(high)
+
+
 def latency_summary(latency_ms: np.ndarray) -> dict:
     """Percentiles of measured latencies: `n, latency_ms_mean, latency_ms_p50, _p95, _p99, _max`.
 

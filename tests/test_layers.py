@@ -20,7 +20,7 @@ ROWS = (
     ("compress",),
     ("export",),
     ("report", "evaluate", "robustness", "peers", "word_stream", "search_space", "shared_study", "enroll"),
-    ("crossval", "tune", "detection", "label_issues"),
+    ("crossval", "tune", "detection", "label_issues", "strings_eval"),
     ("bench",),
     ("compare",),
 )

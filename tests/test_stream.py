@@ -62,7 +62,7 @@ def test_the_model_hears_noise_without_steps_around_a_word(recognizer, monkeypat
     rng = np.random.default_rng(0)
     waveform = speak("7") + rng.normal(0, 0.003, speak("7").size).astype(np.float32)
     assert digits_of(events_of(StreamingRecognizer(recognizer), waveform)) == "7"
-    (window,) = windows
+    window = windows[0]
     assert window.size == recognizer.info.n_samples
     word = np.flatnonzero(np.abs(window) > 0.05)
     around = frame_energies(np.concatenate((window[: word[0] - 80], window[word[-1] + 80 :])), 80)
@@ -173,13 +173,49 @@ def test_a_click_is_no_word(recognizer):
     assert not [event for event in events if event.prediction]
 
 
-def test_a_sure_model_answers_early_and_an_unsure_one_waits(recognizer):
+def test_a_stable_model_answers_at_once_a_sure_one_early_and_an_unsure_one_waits(recognizer):
     options = VadOptions()
-    (early,) = [e for e in events_of(StreamingRecognizer(recognizer), speak("5")) if e.kind == "digit"]
+    (stable,) = [e for e in events_of(StreamingRecognizer(recognizer), speak("5")) if e.kind == "digit"]
+    never_stable = StreamingRecognizer(recognizer, VadOptions(stable_silence_ms=60))
+    (early,) = [e for e in events_of(never_stable, speak("5")) if e.kind == "digit"]
     (late,) = [e for e in events_of(StreamingRecognizer(recognizer, NEVER_EARLY), speak("5")) if e.kind == "digit"]
+    assert stable.time_s - stable.end_s == pytest.approx(options.stable_silence_ms / 1000)
     assert early.time_s - early.end_s == pytest.approx(options.early_ms / 1000)
     assert late.time_s - late.end_s == pytest.approx(options.hangover_ms / 1000)
-    assert options.early_ms <= early.latency_ms < late.latency_ms < 150
+    assert options.stable_silence_ms <= stable.latency_ms < early.latency_ms < late.latency_ms < 150
+
+
+def test_a_model_that_changed_its_mind_at_the_end_is_not_stable(recognizer):
+    """As "six" may seem to be something else until its /s/ comes."""
+    halves = silence(1.6)
+    halves[4000:6160] += tone_word(1, 0.27)  # which fades into the other, without a gap
+    halves[6000:8800] += tone_word(6, 0.35, level=0.9)
+    for options, waited_s in ((VadOptions(stable_ms=50), 0.02), (VadOptions(stable_ms=400), 0.05)):
+        (digit,) = [e for e in events_of(StreamingRecognizer(recognizer, options), halves) if e.kind == "digit"]
+        assert digit.label == "6"
+        assert digit.time_s - digit.end_s == pytest.approx(waited_s)
+
+
+def test_a_word_shorter_than_what_stable_means_waits(recognizer):
+    events = events_of(StreamingRecognizer(recognizer, VadOptions(stable_ms=1000)), speak("59", gap_s=0.12))
+    assert digits_of(events) == "59"
+    for event in events:
+        assert event.kind != "digit" or event.time_s - event.end_s == pytest.approx(VadOptions().early_ms / 1000)
+
+
+def test_partials_tell_what_a_word_seems_to_be_and_change_nothing_else(recognizer):
+    waveform = speak("72")
+    events = events_of(StreamingRecognizer(recognizer, partials=True), waveform, 37)
+    partials = [event for event in events if event.kind == "partial"]
+    assert [event for event in events if event.kind != "partial"] == events_of(
+        StreamingRecognizer(recognizer), waveform
+    )
+    assert {event.label for event in partials} == {"7", "2"}
+    assert all(event.time_s == event.end_s for event in partials)  # while the word goes on
+    between = np.diff([event.time_s for event in partials if event.label == "7"])
+    assert between == pytest.approx(VadOptions().partial_ms / 1000)
+    kinds = [event.kind for event in events]
+    assert kinds.index("speech_start") < kinds.index("partial") < kinds.index("digit")
 
 
 def test_a_word_that_is_none_of_the_labels_is_rejected(recognizer):
@@ -234,6 +270,11 @@ def test_thresholds_travel_with_the_model(tmp_path):
         {"aggressiveness": 4},
         {"onset_ms": 0},
         {"early_ms": 120},
+        {"stable_ms": 0},
+        {"stable_silence_ms": 5},
+        {"partial_ms": 1},
+        {"detector": "ears"},
+        {"silero_probability": 1},
         {"max_speech_ms": 20},
         {"floor_window_ms": 50},
     ],
@@ -252,3 +293,75 @@ def test_what_is_no_digit_ends_a_word_without_an_answer(tmp_path):
     (rejected,) = (event for event in events if event.kind == "rejected")
     assert rejected.label == "_unknown_" and rejected.probability > 0.9
     assert rejected.time_s - rejected.end_s == pytest.approx(VadOptions().hangover_ms / 1000, abs=0.011)
+
+
+# Stop closures and neighbours, in real clips
+
+
+def real_clips(data_dir, digits, speakers=("george", "jackson", "lucas", "nicolas", "theo", "yweweler")):
+    """FSDD's training part: recordings 6 and 9 of each digit and speaker."""
+    paths = [
+        data_dir / f"fsdd/recordings/{d}_{speaker}_{i}.wav" for d in digits for speaker in speakers for i in (6, 9)
+    ]
+    return [load_waveform(path) for path in paths]
+
+
+@pytest.mark.parametrize("digit", [6, 8])
+def test_real_words_with_a_stop_closure_are_not_split(data_dir, digit):
+    """By the shipped model: 12 clips, each one digit, however soon it is answered."""
+    recognizer = Recognizer()
+    clips = real_clips(data_dir, [digit])
+    waveform = np.concatenate([silence(1), *(part for clip in clips for part in (clip, silence(0.7)))])
+    waveform += np.random.default_rng(0).normal(0, 10 ** (-65 / 20), waveform.size).astype(np.float32)
+    for options in (VadOptions(), NEVER_EARLY):
+        events = events_of(StreamingRecognizer(recognizer, options), waveform)
+        heard = [event for event in events if event.kind == "digit"]
+        starts = np.cumsum([8000, *(clip.size + 5600 for clip in clips)])[:-1] / 8000
+        ends = starts + np.array([clip.size for clip in clips]) / 8000
+        per_clip = [
+            sum(e.start_s < end and e.end_s > start for e in heard) for start, end in zip(starts, ends, strict=True)
+        ]
+        assert max(per_clip) == 1 and sum(per_clip) >= len(clips) - 1
+
+
+def test_real_words_120_ms_apart_are_as_many_words(recognizer, data_dir):
+    clips = real_clips(data_dir, range(10))
+    order = np.random.default_rng(0).permutation(len(clips))
+    waveform = np.concatenate([silence(1), *(part for i in order for part in (clips[i], silence(0.12))), silence(0.5)])
+    waveform += np.random.default_rng(0).normal(0, 10 ** (-65 / 20), waveform.size).astype(np.float32)
+    events = events_of(StreamingRecognizer(recognizer, NEVER_EARLY), waveform)
+    n_words = sum(event.prediction is not None for event in events)
+    assert abs(n_words - len(clips)) <= 0.03 * len(clips)
+
+
+# A stream that never ends
+
+
+class OneBurstASecond:
+    """A detector that costs nothing and finds 300 ms of speech in every second."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.n_frames = -1
+
+    def is_speech(self, frame):
+        self.n_frames += 1
+        return 20 <= self.n_frames % 100 < 50
+
+
+def test_an_hour_is_held_in_as_much_memory_as_a_minute(recognizer, monkeypatch):
+    answer = recognizer.predict(tone_word(3))
+    monkeypatch.setattr(recognizer, "predict", lambda *_: answer)
+    stream = StreamingRecognizer(recognizer, activity=OneBurstASecond(), partials=True)
+    word = np.concatenate([silence(0.2), tone_word(3, 0.3), silence(0.5)])  # a second
+    sizes, n_digits = [], 0
+    for minute in range(60):
+        n_digits += sum(event.kind == "digit" for event in stream.accept(np.tile(word, 60)))
+        held = [*stream._past, *stream._word]
+        sizes.append((len(held), sum(frame.samples.size for frame in held), stream._pending.size))
+        assert minute == 0 or sizes[-1] == sizes[0]
+    assert n_digits == 3600 and stream.time_s == 3600
+    assert all(frame.samples.base is None for frame in stream._past)  # a view would keep the block of a minute alive
+    assert stream._pending.base is None

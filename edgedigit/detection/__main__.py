@@ -87,10 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams = {"choosing": stream_of(choosing), "speech": stream_of(measuring)}
     streams |= {"noise": stream_of(noise)} if noise else {}
     bench = Bench(args.model, streams | {name: stream_of(clips) for name, clips in groups.items()})
-    first = bench.accepts("choosing", 0.0)
     hours = streams["choosing"].hours
     chosen: dict[str, float | None] = {
-        f"at most {rate:g} FA/h": counting.threshold_at(first, hours, rate) for rate in args.far_per_hour
+        f"at most {rate:g} FA/h": bench.threshold_at("choosing", rate) for rate in args.far_per_hour
     }
     thresholds = {OWN: recognizer.reject_below, **chosen}
 

@@ -41,6 +41,21 @@ class Bench:
             self._played[key] = listen(recognizer, self.streams[name], name)
         return self._played[key]
 
+    def threshold_at(self, name: str, far_per_hour: float) -> float | None:
+        """The threshold from which a stream without digits keeps to a rate of false accepts; None if none does.
+
+        What is refused early is asked again, later and perhaps surer, so the stream is played at each threshold that
+        what was heard at the one before calls for, until it keeps to the rate.
+        """
+        hours, threshold = self.streams[name].hours, 0.0
+        while threshold is not None:
+            accepts = self.accepts(name, threshold)
+            needed = counting.threshold_at(accepts, hours, far_per_hour)
+            if needed is not None and needed <= threshold:
+                return threshold
+            threshold = needed
+        return None
+
 
 def digit_scores(recognizer: Recognizer, clips: Sequence[Recording]) -> np.ndarray:
     """Probability (n,) of the likeliest digit in each clip, 0 where something that is no digit is likelier."""

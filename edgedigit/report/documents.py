@@ -20,7 +20,14 @@ from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
 from edgedigit.train.scoring import OVER_SPEAKERS
 
-DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/architectures.md", "docs/emg.md", "docs/training.md")
+DOCUMENTS = (
+    "README.md",
+    "MODEL_CARD.md",
+    "docs/architectures.md",
+    "docs/emg.md",
+    "docs/streaming.md",
+    "docs/training.md",
+)
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"

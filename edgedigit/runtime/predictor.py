@@ -104,7 +104,7 @@ class Recognizer:
             raise ModelError(f"{self.path} is not a file, expected an ONNX model; export_models.py writes one")
         if manifest_path(self.path).exists():
             verify_manifest(self.path)
-        self._session = _open_session(self.path, threads)
+        self._session = open_session(self.path, threads)
         self.info = _read_info(self.path, self._session)
         self._reject_below = reject_below
 
@@ -215,7 +215,7 @@ class Recognizer:
         return rows
 
 
-def _open_session(path: Path, threads: int):
+def open_session(path: Path, threads: int):
     """An onnxruntime session that changes nothing outside itself."""
     try:
         import onnxruntime
@@ -230,7 +230,7 @@ def _open_session(path: Path, threads: int):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class below Exception
         raise ModelError(
-            f"{path} is not a whole ONNX model ({type(error).__name__}); copy it again or run export_models.py"
+            f"{path} is not a whole ONNX model ({type(error).__name__}); copy it again or export it again"
         ) from None
 
 

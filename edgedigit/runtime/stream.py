@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ class Event:
     """Something that happened in the stream. Times are seconds since its beginning."""
 
     kind: str
-    """`speech_start`; `digit`: a word was recognised; `rejected`: a word, but none of the model's, or not surely;
-    `speech_end`: silence again, after every `speech_start`."""
+    """`speech_start`; `partial`: what the word seems to be so far, where asked for; `digit`: a word was recognised;
+    `rejected`: a word, but none of the model's, or not surely; `speech_end`: silence again, after every
+    `speech_start`."""
     time_s: float
     """When it was decided."""
     start_s: float
@@ -32,7 +34,7 @@ class Event:
     end_s: float | None = None
     """End of the last frame of the speech; None for `speech_start`."""
     prediction: Prediction | None = None
-    """The model's answer; of `digit` and `rejected` only."""
+    """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
     """From `end_s` to the answer: filter delay, silence waited for, features and network. The block size that a
     device hands over comes on top."""
@@ -59,17 +61,22 @@ class StreamingRecognizer:
     """Finds the words in a stream and recognises each.
 
     Frames of `frame_ms` are speech or not (`VoiceActivity`). `onset_ms` of speech opens a word, whose audio begins
-    `pre_roll_ms` earlier. After `early_ms` of silence the model is asked, and a sure answer is given at once; else the
-    answer comes after `hangover_ms` of silence, and speech that resumes before that belongs to the same word. What
-    resumes after an answer is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the
-    /ks/ of "six" after their closures do not. Everything is decided frame by frame, so the answers do not depend on
-    how the stream is cut into blocks. Instances are independent and need constant memory.
+    `pre_roll_ms` earlier. After `stable_silence_ms` of silence the model is asked what the word is and what it was
+    `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
+    `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
+    resumes before the answer belongs to the same word. What resumes after an answer is a new word only if it holds
+    `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. Everything
+    is decided frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances are
+    independent and need constant memory.
 
     Args:
         recognizer: the model.
         options: thresholds; None: those in the model's metadata, else the defaults.
         sample_rate: Hz, of the blocks.
-        activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate.
+        activity: another voice activity detector, working on frames of `options.frame_ms` at the model's rate; None:
+            the one that `options.detector` names.
+        silero_model: Silero's ONNX file, where `options.detector` is silero; None: the one in the package silero-vad.
+        partials: also give `partial` events, every `options.partial_ms` of a word. They change no other event.
 
     Raises:
         ConfigError: if the model's thresholds are unknown or cannot work.
@@ -88,6 +95,8 @@ class StreamingRecognizer:
         options: VadOptions | None = None,
         sample_rate: int = 8000,
         activity: VoiceActivity | None = None,
+        silero_model: str | os.PathLike | None = None,
+        partials: bool = False,
     ):
         if recognizer.info.signal.kind != "audio":
             raise ModelError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; streams are of audio alone")
@@ -95,10 +104,16 @@ class StreamingRecognizer:
         self.options = options or VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
         self._rate = recognizer.info.sample_rate
         self._frame_length = self._rate * self.options.frame_ms // 1000
-        self._activity = activity or WebRtcActivity(self.options, self._rate)
+        self._activity = activity or _make_activity(self.options, self._rate, silero_model)
         self._resampler = StreamResampler(sample_rate, self._rate)
         self._onset = self.options.frames(self.options.onset_ms)
+        self._partials = partials
         self.reset()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of the stream that have been decided on."""
+        return self._seconds(self._position)
 
     def reset(self) -> None:
         """Begin a new stream at time zero."""
@@ -136,10 +151,10 @@ class StreamingRecognizer:
     def _accept(self, samples: np.ndarray) -> list[Event]:
         samples = np.concatenate((self._pending, samples))
         n_whole = samples.size // self._frame_length * self._frame_length
-        self._pending = samples[n_whole:]
+        self._pending = samples[n_whole:].copy()  # a view would keep the whole block alive
         events = []
         for frame in samples[:n_whole].reshape(-1, self._frame_length):
-            events += self._accept_frame(frame)
+            events += self._accept_frame(frame.copy())
         return events
 
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
@@ -163,32 +178,62 @@ class StreamingRecognizer:
         too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
         if too_long or self._silence == options.frames(options.hangover_ms):
             return self._answer() + self._close()
-        if self._silence == options.frames(options.early_ms):
-            answer = self._answer()
-            if answer and answer[0].kind == "digit" and answer[0].probability >= options.early_probability:
+        early = self._silence == options.frames(options.early_ms)
+        if early or self._silence == options.frames(options.stable_silence_ms):
+            answer = self._answer(stable_ms=None if early else options.stable_ms, sure=options.early_probability)
+            if answer:
                 return answer + self._close()
-        return []
+        return self._partial()
 
-    def _answer(self) -> list[Event]:
-        """Ask the model about the word so far; no answer for what holds too little voice to be a word."""
-        if sum(frame.voiced for frame in self._word) * self.options.frame_ms < self.options.min_speech_ms:
+    def _answer(self, stable_ms: float | None = None, sure: float = 0.0) -> list[Event]:
+        """Ask the model about the word so far; no answer for what holds too little voice to be a word.
+
+        Args:
+            stable_ms: no answer either, unless it was the same this long ago.
+            sure: nor one that is less probable, or rejected; 0: any.
+        """
+        n_stable = 0 if stable_ms is None else self.options.frames(stable_ms)
+        if not self._is_word() or self._position - self._word_start <= n_stable:
             return []
         start = time.perf_counter()
-        prediction = self.recognizer.predict(self._window(), self._rate)
+        prediction = self._predict(self._word)
+        if sure and not self._is_sure(prediction, sure):
+            return []
+        if n_stable:
+            before = self._predict(self._word[:-n_stable])
+            if before.label != prediction.label or not self._is_sure(before, sure):
+                return []
         compute_s = time.perf_counter() - start
         waited_s = self._seconds(self._silence) + self._resampler.delay_s
         kind = "rejected" if prediction.rejected else "digit"
         return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
 
-    def _window(self) -> np.ndarray:
-        """The word in the middle of the model's window, filled up with the silence around it, mirrored.
+    def _partial(self) -> list[Event]:
+        """What the word seems to be, at its times."""
+        frames = self._position - self._word_start
+        due = self._partials and self._silence == 0 and frames % self.options.frames(self.options.partial_ms) == 0
+        return [self._event("partial", self._predict(self._word))] if due and self._is_word() else []
+
+    def _is_word(self) -> bool:
+        return sum(frame.voiced for frame in self._word) * self.options.frame_ms >= self.options.min_speech_ms
+
+    @staticmethod
+    def _is_sure(prediction: Prediction, probability: float) -> bool:
+        return not prediction.rejected and prediction.probability >= probability
+
+    def _predict(self, frames: Sequence[_Frame]) -> Prediction:
+        return self.recognizer.predict(self._window(frames), self._rate)
+
+    def _window(self, frames: Sequence[_Frame]) -> np.ndarray:
+        """A word in the middle of the model's window, filled up with the silence around it, mirrored.
 
         Zeros would begin and end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
         """
-        word = np.concatenate([frame.samples for frame in self._word])
+        word = np.concatenate([frame.samples for frame in frames])
         spare = max(0, self.recognizer.info.n_samples - word.size)
-        n_before = min(len(self._word), MIRRORED_MS // self.options.frame_ms) * self._frame_length
-        n_after = self._silence * self._frame_length
+        n_before = min(len(frames), MIRRORED_MS // self.options.frame_ms) * self._frame_length
+        silence = next((i for i, frame in enumerate(reversed(frames)) if frame.active), len(frames))
+        n_after = min(silence * self._frame_length, word.size - n_before)
         before = np.pad(word[:n_before], (spare // 2, 0), "symmetric")
         after = np.pad(word[word.size - n_after :], (0, spare - spare // 2), "symmetric" if n_after else "constant")
         return np.concatenate((before, word[n_before : word.size - n_after], after))
@@ -208,3 +253,11 @@ class StreamingRecognizer:
 
     def _seconds(self, frames: int) -> float:
         return frames * self.options.frame_ms / 1000
+
+
+def _make_activity(options: VadOptions, sample_rate: int, silero_model: str | os.PathLike | None) -> VoiceActivity:
+    if options.detector == "silero":
+        from edgedigit.runtime.silero import SileroActivity
+
+        return SileroActivity(options, sample_rate, silero_model)
+    return WebRtcActivity(options, sample_rate)

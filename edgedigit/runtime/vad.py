@@ -1,4 +1,4 @@
-"""Which frames of a stream are speech: webrtcvad and an energy gate over an adaptive noise floor."""
+"""Which frames of a stream are speech: a detector of voices and an energy gate over an adaptive noise floor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from edgedigit.errors import ConfigError, MissingDependencyError
 
+DETECTORS = ("webrtc", "silero")
 WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
 FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
-WEBRTC_FLOOR_DB = -55.0  # webrtcvad depends on level: the noise floor is brought up to this
-WEBRTC_MAX_GAIN_DB = 30.0
+TARGET_FLOOR_DB = -55.0  # detectors depend on level: the noise floor is brought up to this
+MAX_GAIN_DB = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,30 @@ class VadOptions:
         ConfigError: if a value cannot work.
     """
 
+    detector: str = "webrtc"  # of voices; or silero, which brings its own ONNX file
     frame_ms: int = 10  # 10, 20 or 30, what webrtcvad takes
     aggressiveness: int = 1  # of webrtcvad: 0 takes the most for speech, 3 the least
+    silero_probability: float = 0.5  # of speech, from which Silero says so; its authors' value
     gate_db: float = 6.0  # speech stands this far above the noise floor
     peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
     floor_window_ms: int = 3000  # past from which the noise floor is taken
     floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
+    stable_silence_ms: int = 20  # silence after which a word is answered if the model is sure and has been for long
+    stable_ms: int = 80  # how long; it had chosen the same label before the word's end came, as surely
     early_ms: int = 50  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
     max_speech_ms: int = 1500  # a word is cut here
+    partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
 
     def __post_init__(self):
+        if self.detector not in DETECTORS:
+            raise ConfigError(f"detector is {self.detector!r}, expected one of {', '.join(DETECTORS)}")
+        if not 0 < self.silero_probability < 1:
+            raise ConfigError(f"silero_probability is {self.silero_probability}, expected more than 0 and below 1")
         if self.frame_ms not in (10, 20, 30):
             raise ConfigError(f"frame_ms is {self.frame_ms}, expected 10, 20 or 30")
         if self.aggressiveness not in (0, 1, 2, 3):
@@ -49,6 +59,9 @@ class VadOptions:
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
                 f"{self.frame_ms} <= early_ms <= hangover_ms"
             )
+        for name in ("stable_silence_ms", "stable_ms", "partial_ms"):
+            if not getattr(self, name) >= self.frame_ms:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
         if self.floor_window_ms < 10 * self.frame_ms:
             raise ConfigError(f"floor_window_ms is {self.floor_window_ms}, expected {10 * self.frame_ms} or more")
 
@@ -80,11 +93,62 @@ class VoiceActivity(Protocol):
         """Forget the stream so far."""
 
 
+class EnergyGate:
+    """Which frames stand out of the noise, at any level.
+
+    A detector of voices goes on saying "speech" after a word, webrtcvad for up to 140 ms; this gate ends a word within
+    a frame. It follows the noise floor, so recordings of any gain are treated alike.
+
+    Args:
+        options: thresholds.
+    """
+
+    def __init__(self, options: VadOptions):
+        self.options = options
+        self._last_sample = np.float32(0)
+        n_frames = options.frames(options.floor_window_ms)
+        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
+        self._n_assumed = max(1, n_frames // 30)
+        self._past_db = np.full((2, n_frames), np.inf)
+        self._past_db[:, : self._n_assumed] = options.floor_min_db
+        self._peaks_db = np.full((2, options.frames(500)), -np.inf)
+        self._n_heard = 0
+        self._floor_db = np.full(2, options.floor_min_db)
+
+    @property
+    def noise_floor_db(self) -> float:
+        """Present noise floor in dBFS."""
+        return float(self._floor_db[0])
+
+    @property
+    def gain(self) -> float:
+        """What a detector's input is multiplied by, since detectors depend on level."""
+        return 10 ** (min(max(TARGET_FLOOR_DB - self.noise_floor_db, 0.0), MAX_GAIN_DB) / 20)
+
+    def is_open(self, frame: np.ndarray) -> bool:
+        """Whether the next frame, float32 (frame_length,), stands out."""
+        # Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
+        difference = np.diff(frame, prepend=self._last_sample)
+        self._last_sample = frame[-1]
+        energy_db = 10 * np.log10(np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)]) + 1e-12)
+        self._remember(energy_db)
+        gate_db = np.maximum(
+            self._floor_db + self.options.gate_db, self._peaks_db.max(axis=1) - self.options.peak_drop_db
+        )
+        return bool((energy_db > gate_db).any())
+
+    def _remember(self, energy_db: np.ndarray) -> None:
+        """Put a frame's energies (2,) into the past and take the noise floor from it."""
+        self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energy_db
+        n_frames = self._past_db.shape[1]
+        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db
+        self._n_heard += 1
+        k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
+        self._floor_db = np.maximum(np.partition(self._past_db, k)[:, k], self.options.floor_min_db)
+
+
 class WebRtcActivity:
     """Speech is what webrtcvad takes for speech and what stands out of the noise.
-
-    webrtcvad alone keeps saying "speech" for up to 140 ms after a word and depends on level; the energy gate ends a
-    word within a frame and follows the noise floor, so recordings of any gain are treated alike.
 
     Args:
         options: thresholds.
@@ -109,43 +173,13 @@ class WebRtcActivity:
         except ImportError:
             raise MissingDependencyError.of("webrtcvad", "runtime") from None
         self._webrtc = webrtcvad.Vad(self.options.aggressiveness)
-        self._last_sample = np.float32(0)
-        n_frames = self.options.frames(self.options.floor_window_ms)
-        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
-        self._n_assumed = max(1, n_frames // 30)
-        self._past_db = np.full((2, n_frames), np.inf)
-        self._past_db[:, : self._n_assumed] = self.options.floor_min_db
-        self._peaks_db = np.full((2, self.options.frames(500)), -np.inf)
-        self._n_heard = 0
-        self._floor_db = np.full(2, self.options.floor_min_db)
-
-    @property
-    def noise_floor_db(self) -> float:
-        """Present noise floor in dBFS."""
-        return float(self._floor_db[0])
+        self._gate = EnergyGate(self.options)
 
     def is_speech(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), is speech."""
-        # Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
-        difference = np.diff(frame, prepend=self._last_sample)
-        self._last_sample = frame[-1]
-        energy_db = 10 * np.log10(np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)]) + 1e-12)
-        self._remember(energy_db)
-        gate_db = np.maximum(
-            self._floor_db + self.options.gate_db, self._peaks_db.max(axis=1) - self.options.peak_drop_db
-        )
-        gain = 10 ** (min(max(WEBRTC_FLOOR_DB - self.noise_floor_db, 0.0), WEBRTC_MAX_GAIN_DB) / 20)
-        pcm = np.clip(frame * (gain * 32768), -32768, 32767).astype("<i2").tobytes()
-        return self._webrtc.is_speech(pcm, self.sample_rate) and bool((energy_db > gate_db).any())
-
-    def _remember(self, energy_db: np.ndarray) -> None:
-        """Put a frame's energies (2,) into the past and take the noise floor from it."""
-        self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energy_db
-        n_frames = self._past_db.shape[1]
-        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db
-        self._n_heard += 1
-        k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
-        self._floor_db = np.maximum(np.partition(self._past_db, k)[:, k], self.options.floor_min_db)
+        is_open = self._gate.is_open(frame)
+        pcm = np.clip(frame * (self._gate.gain * 32768), -32768, 32767).astype("<i2").tobytes()
+        return self._webrtc.is_speech(pcm, self.sample_rate) and is_open
 
 
 def is_voiced(frame: np.ndarray) -> bool:

@@ -1,0 +1,218 @@
+"""Digits spoken one after the other, taken together: a string at a closing pause, and what else it may have been."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+
+from edgedigit.errors import ConfigError, ModelError
+from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.runtime.checksum import CHECKSUMS, Checksum
+from edgedigit.runtime.predictor import Recognizer
+from edgedigit.runtime.stream import Event
+
+NO_DIGIT = ""  # of a word that is left out
+MAX_WORDS = 64  # a string ends here, so that memory is bounded whatever is heard
+FLOOR = 1e-6  # no digit is impossible: a probability of 0 is what float32 rounded away
+
+
+@dataclass(frozen=True)
+class StringOptions:
+    """How digits become strings.
+
+    Raises:
+        ConfigError: if a value cannot work.
+    """
+
+    pause_ms: float = (
+        1200.0  # of silence ends a string; of 600 ms between recordings, their own silence made up to 1190
+    )
+    length: int | None = None  # digits that are expected; None: any number
+    checksum: str | None = None  # of CHECKSUMS
+    n_best: int = 3  # strings that are kept
+    plausible: float = 1e-4  # probability that some string keeps length and checksum, below which none is believed
+
+    def __post_init__(self):
+        if not 200 <= self.pause_ms <= 60_000:
+            raise ConfigError(f"pause_ms is {self.pause_ms}, expected 200 to 60000")
+        if self.length is not None and not 1 <= self.length <= MAX_WORDS:
+            raise ConfigError(f"length is {self.length}, expected 1 to {MAX_WORDS} digits")
+        if self.checksum is not None and self.checksum not in CHECKSUMS:
+            raise ConfigError(f"checksum is {self.checksum!r}, expected one of {', '.join(CHECKSUMS)}")
+        if not 1 <= self.n_best <= 100:
+            raise ConfigError(f"n_best is {self.n_best}, expected 1 to 100")
+        if not 0 <= self.plausible < 1:
+            raise ConfigError(f"plausible is {self.plausible}, expected 0 or more and below 1")
+
+
+@dataclass(frozen=True)
+class DigitString:
+    """Digits that were spoken between two pauses. Times are seconds since the stream's beginning."""
+
+    digits: str
+    """The likeliest string that keeps the length and the checksum asked for; `heard` where none plausibly does."""
+    probability: float
+    """Of `digits`, calibrated as far as words err independently; where a length or a checksum is kept, among the
+    strings that keep it."""
+    heard: str
+    """The likeliest string, whatever was asked for."""
+    satisfied: bool | None
+    """Whether `digits` keeps the length and the checksum; None where neither was asked for."""
+    n_best: tuple[tuple[str, float], ...]
+    """The likeliest strings with their probabilities, `digits` first."""
+    start_s: float
+    """Beginning of the first digit."""
+    end_s: float
+    """End of the last digit."""
+    time_s: float
+    """When the pause had been long enough."""
+
+    @property
+    def corrected(self) -> bool:
+        """Whether length or checksum chose another string than the likeliest."""
+        return self.digits != self.heard
+
+
+class DigitStringCollector:
+    """Gathers the words of a stream into strings.
+
+    Words that the recogniser rejects are left out, unless the length or the checksum is kept only with one of them.
+    Feed it all events of one stream, in order; what it returns does not depend on how the stream was cut into blocks.
+
+    Args:
+        recognizer: the stream's model, whose labels are digits.
+        options: pause, length, checksum.
+
+    Raises:
+        ModelError: if the model knows other words than digits.
+
+    Example:
+        >>> stream = StreamingRecognizer(recognizer, sample_rate=48000)
+        >>> strings = DigitStringCollector(recognizer, StringOptions(checksum="luhn"))
+        >>> for block in blocks:
+        ...     for string in strings.accept(stream.accept(block), stream.time_s):
+        ...         print(string.digits, string.satisfied)
+    """
+
+    def __init__(self, recognizer: Recognizer, options: StringOptions | None = None):
+        others = set(recognizer.info.labels) - {*DIGITS, NON_DIGIT}
+        if others:
+            raise ModelError(f"{recognizer.path.name} knows {', '.join(sorted(others))}; strings are of digits alone")
+        self.options = options or StringOptions()
+        self._reject_below = recognizer.reject_below
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the string so far."""
+        self._words: list[Event] = []
+        self._speaking = False
+
+    def accept(self, events: Sequence[Event], time_s: float) -> list[DigitString]:
+        """Take what the stream's `accept` returned, and its `time_s` after that; strings that ended meanwhile."""
+        strings = []
+        for event in events:
+            if not self._speaking:
+                strings += self._close_before(event.time_s)
+            if event.kind in ("digit", "rejected"):
+                self._words.append(event)
+                if len(self._words) == MAX_WORDS:
+                    strings += self._close(event.time_s)
+            elif event.kind in ("speech_start", "speech_end"):
+                self._speaking = event.kind == "speech_start"
+        # At the deadline itself a word may still begin: of events and of blocks alike only what is later closes.
+        return strings + ([] if self._speaking else self._close_before(time_s))
+
+    def flush(self, events: Sequence[Event] = ()) -> list[DigitString]:
+        """Take what the stream's `flush` returned and end the string, then begin anew."""
+        strings = self.accept(events, 0.0)
+        if self._words:
+            strings += self._close(max(word.time_s for word in self._words))
+        self.reset()
+        return strings
+
+    def _close_before(self, time_s: float) -> list[DigitString]:
+        if not self._words:
+            return []
+        deadline_s = self._words[-1].end_s + self.options.pause_ms / 1000
+        return self._close(deadline_s) if time_s > deadline_s else []
+
+    def _close(self, time_s: float) -> list[DigitString]:
+        words, self._words = self._words, []
+        string = self._decide(words, time_s)
+        return [string] if string.digits else []
+
+    def _decide(self, words: Sequence[Event], time_s: float) -> DigitString:
+        options = self.options
+        alternatives = [self._alternatives(word) for word in words]
+        best, mass = best_strings(alternatives, n_best=options.n_best)
+        heard, satisfied = best[0][0], None
+        if options.length or options.checksum:
+            kept = best_strings(alternatives, options.length, CHECKSUMS.get(options.checksum or ""), options.n_best)
+            satisfied = kept[1] > options.plausible * mass
+            best, mass = kept if satisfied else (best, mass)
+        digits = [word for word in words if word.kind == "digit"] or words
+        n_best = tuple((string, probability / mass) for string, probability in best)
+        return DigitString(*n_best[0], heard, satisfied, n_best, digits[0].start_s, digits[-1].end_s, time_s)
+
+    def _alternatives(self, word: Event) -> dict[str, float]:
+        """What a word may have been. Of a rejected one, that it was no digit outweighs every digit."""
+        probabilities = word.prediction.probabilities
+        weights = {digit: max(probabilities.get(digit, 0.0), FLOOR) for digit in DIGITS}
+        if word.kind == "rejected":  # first, so that it wins a tie
+            nothing = max(self._reject_below, probabilities.get(NON_DIGIT, 0.0), *weights.values())
+            weights = {NO_DIGIT: nothing, **weights}
+        total = sum(weights.values())
+        return {digit: weight / total for digit, weight in weights.items()}
+
+
+def best_strings(
+    words: Sequence[Mapping[str, float]],
+    length: int | None = None,
+    checksum: Checksum | None = None,
+    n_best: int = 1,
+) -> tuple[list[tuple[str, float]], float]:
+    """The likeliest strings of words that were heard independently.
+
+    A beam from the last word to the first, since places count from the right; it keeps the best of each number of
+    digits and each remainder apart, so that none that keeps the constraints is lost.
+
+    Args:
+        words: of each word, digits and their probabilities; `NO_DIGIT` leaves it out.
+        length: number of digits that strings must have.
+        checksum: that strings must keep.
+        n_best: strings wanted.
+
+    Returns:
+        Strings with the probabilities of the likeliest words that make them, best first, perhaps none; and the
+        probability of all words that keep length and checksum.
+    """
+    counts = length is not None or checksum is not None
+    beams: dict[tuple[int, int], dict[str, float]] = {(0, 0): {"": 1.0}}  # (digits, remainder): strings
+    masses = {(0, 0): 1.0}
+    for word in reversed(words):
+        next_beams: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
+        next_masses: dict[tuple[int, int], float] = defaultdict(float)
+        for (n, remainder), beam in beams.items():
+            for digit, probability in word.items():
+                key = (n, remainder)
+                if digit != NO_DIGIT and counts:
+                    added = checksum.weigh(n, int(digit)) if checksum else 0
+                    key = (n + 1, (remainder + added) % checksum.modulus if checksum else 0)
+                next_masses[key] += probability * masses[n, remainder]
+                for string, so_far in beam.items():
+                    longer, beam_of_key = digit + string, next_beams[key]
+                    # Not their sum: many words that were each rejected would add up to one that was heard.
+                    beam_of_key[longer] = max(probability * so_far, beam_of_key.get(longer, 0.0))
+        beams = {
+            key: dict(nlargest(n_best, beam.items(), key=lambda item: item[1])) for key, beam in next_beams.items()
+        }
+        masses = next_masses
+    kept = [
+        key
+        for key in beams
+        if (length is None or key[0] == length) and (checksum is None or (key[0] and key[1] == checksum.remainder))
+    ]
+    strings = [item for key in kept for item in beams[key].items()]
+    return nlargest(n_best, strings, key=lambda item: item[1]), sum(masses[key] for key in kept)

@@ -1,0 +1,340 @@
+"""Error of digit strings: spoken digits in a row, through the endpointing that the microphone uses.
+
+python -m edgedigit.strings_eval --sources fsdd --part test
+python -m edgedigit.strings_eval --sources fsdd --part test --checksum luhn --length
+python -m edgedigit.strings_eval --sources folder:strings/an4 --utterances
+python -m edgedigit.strings_eval --held-out validation --trim
+python -m edgedigit.strings_eval --sources folder:my_digits --strings 300 --results docs/results/strings.json
+
+Strings are put together from clips of single digits: each of one speaker, digits and clips drawn evenly from those of
+that speaker, gaps drawn evenly, over a steady faint noise. With --utterances the recordings are strings already, each
+labelled with its digits. String error counts strings that were not answered by exactly their digits, once; digit error
+is (substitutions + deletions + insertions) / digits spoken. Intervals of 95 %: Wilson over strings, and over digits a
+bootstrap of the strings. Only speakers that a model was not trained on say how it does on others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.config import StringsConfig
+from edgedigit.data import load_recordings
+from edgedigit.data.progress import progress_bar
+from edgedigit.data.recording import Recording
+from edgedigit.errors import DataError, InputError
+from edgedigit.labels import DIGITS
+from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.metrics import accuracy_row, bootstrap_interval, edit_counts, wilson_interval
+from edgedigit.robustness import HELD_OUT, held_out
+from edgedigit.runtime import Recognizer, StreamingRecognizer
+from edgedigit.runtime.checksum import CHECKSUMS, Checksum
+from edgedigit.runtime.digit_string import DigitString, DigitStringCollector, StringOptions
+from edgedigit.word_stream import Clip, build_stream, end_of_word
+
+MARGIN_MS = 30  # left around a word that is cut out: its softest sounds
+MAX_DRAWS = 10_000  # strings drawn at random until one keeps a checksum
+
+
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """Digits that are said in a row, and the clips that say them."""
+
+    digits: str
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a string."""
+
+    spoken: str
+    answers: tuple[DigitString, ...]
+
+    @property
+    def text(self) -> str:
+        """All digits answered."""
+        return "".join(answer.digits for answer in self.answers)
+
+    @property
+    def heard(self) -> str:
+        """All digits answered, had neither length nor checksum been known."""
+        return "".join(answer.heard for answer in self.answers)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(prog="python -m edgedigit.strings_eval", description=__doc__)
+    defaults = StringsConfig()
+    parser.add_argument("--model", help="ONNX file (the shipped default)")
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    of.add_argument("--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this")
+    parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
+    parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
+    parser.add_argument(
+        "--utterances", action="store_true", help="the recordings are strings, labelled with their digits"
+    )
+    parser.add_argument("--trim", action="store_true", help="cut silence off the clips, so that gaps are as drawn")
+    parser.add_argument("--strings", type=int, default=defaults.n_strings, help=f"how many; {defaults.n_strings}")
+    parser.add_argument("--digits", nargs=2, type=int, default=defaults.digits, metavar="N", help="in a string; 4 10")
+    parser.add_argument("--gap-ms", nargs=2, type=float, default=defaults.gap_ms, metavar="MS", help="between; 120 600")
+    parser.add_argument("--noise-db", type=float, default=defaults.noise_db, help="dBFS of the noise; -65")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of digits, clips, gaps and noise; 0")
+    parser.add_argument("--length", action="store_true", help="the recogniser knows how many digits are said")
+    parser.add_argument("--checksum", choices=CHECKSUMS, help="strings keep it, and the recogniser knows")
+    parser.add_argument("--reject-below", type=float, metavar="P", help="leave out words below this probability")
+    parser.add_argument("--results", help="JSON file to write everything to")
+    parser.add_argument("--title", default="", help="of the result")
+    args = parser.parse_args(argv)
+    if args.held_out and (args.part or args.utterances):
+        parser.error("--part and --utterances are of --sources; --held-out says itself which recordings")
+    if args.utterances and args.checksum:
+        parser.error("--checksum is for strings that are put together; recorded ones keep none")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    config = StringsConfig(args.strings, tuple(args.digits), tuple(args.gap_ms), args.noise_db, args.seed)
+    recognizer = Recognizer(args.model, reject_below=args.reject_below)
+    DigitStringCollector(recognizer)  # a model that knows other words is refused before anything is read
+
+    # 1. What is spoken.
+    recordings = load(args, recognizer)
+    if args.utterances:
+        spoken = recorded_strings(recordings)
+    else:
+        spoken = build_strings(recordings, config, CHECKSUMS.get(args.checksum or ""))
+
+    # 2. What is answered.
+    options = StringOptions(checksum=args.checksum)
+    outcomes = []
+    for row, string in enumerate(progress_bar(spoken, True, desc="listening", unit="string")):
+        known = replace(options, length=len(string.digits)) if args.length else options
+        outcomes.append(listen(recognizer, string, known, config, seed=config.seed + row))
+
+    # 3. Figures.
+    figures = score(outcomes, config.seed)
+    print(figures_text(figures))
+    manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
+    result = {
+        "name": Path(args.results).stem if args.results else "",
+        "title": args.title,
+        "command": shlex.join(["python", "-m", "edgedigit.strings_eval", *_said(args)]),
+        "commit": source_commit(),
+        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
+        "model": recognizer.path.name,
+        "sources": args.sources or [f"{args.held_out} part of the model's training"],
+        "n_speakers": len({r.speaker for r in recordings}),
+        **figures,
+    }
+    if args.results:
+        write_json(args.results, {**result, "outcomes": [outcome_row(outcome) for outcome in outcomes]})
+    print_json(result)
+    return 0
+
+
+def load(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
+    """The recordings to say."""
+    if args.held_out:
+        recordings = held_out(recognizer, args.held_out, args.data_dir)
+    else:
+        recordings = load_recordings(args.sources, args.data_dir, None if args.utterances else DIGITS, progress=True)
+        recordings = [r for r in recordings if args.part in (None, r.split)]
+    if not recordings:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    return [replace(r, waveform=trimmed(r.waveform, r.sample_rate)) for r in recordings] if args.trim else recordings
+
+
+def trimmed(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The word in a clip (T,) and MARGIN_MS around it, by the measure that says where words end."""
+    margin = sample_rate * MARGIN_MS // 1000
+    start = waveform.size - end_of_word(waveform[::-1], sample_rate)
+    return waveform[max(0, start - margin) : end_of_word(waveform, sample_rate) + margin]
+
+
+def build_strings(
+    recordings: Sequence[Recording], config: StringsConfig, checksum: Checksum | None = None
+) -> list[Spoken]:
+    """Strings of single digits, each by one speaker.
+
+    Args:
+        recordings: clips of one digit each.
+        config: how many strings, and of how many digits.
+        checksum: that every string keeps.
+
+    Raises:
+        DataError: if no string that keeps the checksum can be made of a speaker's digits.
+    """
+    rng = np.random.default_rng(config.seed)
+    by_speaker: dict[str, dict[str, list[Recording]]] = {}
+    for recording in recordings:
+        by_speaker.setdefault(recording.speaker, {}).setdefault(recording.label, []).append(recording)
+    strings = []
+    for _ in range(config.n_strings):
+        speaker = sorted(by_speaker)[rng.integers(len(by_speaker))]
+        clips = by_speaker[speaker]
+        n_digits = int(rng.integers(config.digits[0], config.digits[1] + 1))
+        digits = _draw_digits(rng, sorted(clips), n_digits, checksum, speaker)
+        chosen = [clips[digit][rng.integers(len(clips[digit]))] for digit in digits]
+        strings.append(Spoken(digits, tuple(Clip(r.waveform, r.sample_rate, r.label) for r in chosen)))
+    return strings
+
+
+def _draw_digits(
+    rng: np.random.Generator, known: Sequence[str], n_digits: int, checksum: Checksum | None, speaker: str
+) -> str:
+    for _ in range(MAX_DRAWS):
+        digits = "".join(rng.choice(known, n_digits))
+        if checksum is None or checksum.holds(digits):
+            return digits
+    raise DataError(
+        f"{speaker} says only {', '.join(known)}, of which no {n_digits} digits were found that keep {checksum.name}; "
+        "name recordings with more digits of each speaker"
+    )
+
+
+def recorded_strings(recordings: Sequence[Recording]) -> list[Spoken]:
+    """Recordings that are strings already.
+
+    Raises:
+        DataError: if one is labelled with anything but digits.
+    """
+    for recording in recordings:
+        if not set(recording.label) <= set(DIGITS):
+            raise DataError(f"{recording.name} is labelled {recording.label!r}, expected its digits, such as 40719")
+    return [Spoken(r.label, (Clip(r.waveform, r.sample_rate, r.label),)) for r in recordings]
+
+
+def listen(recognizer: Recognizer, string: Spoken, options: StringOptions, config: StringsConfig, seed: int) -> Outcome:
+    """Say a string to a fresh stream."""
+    gap_s = (config.gap_ms[0] / 1000, config.gap_ms[1] / 1000)
+    sound = build_stream(string.clips, recognizer.info.sample_rate, gap_s, config.noise_db, seed)
+    stream = StreamingRecognizer(recognizer, sample_rate=sound.sample_rate)
+    collector = DigitStringCollector(recognizer, options)
+    answers = collector.accept(stream.accept(sound.waveform), stream.time_s)
+    return Outcome(string.digits, tuple(answers + collector.flush(stream.flush())))
+
+
+def score(outcomes: Sequence[Outcome], seed: int = 0) -> dict:
+    """String error and digit error with their intervals; where length or checksum were known, also without them.
+
+    Raises:
+        InputError: if there are no strings.
+    """
+    if not outcomes:
+        raise InputError("got no strings; expected at least one")
+    errors = _errors([(o.spoken, o.text, _is_right(o)) for o in outcomes], seed)
+    digits = errors["digits"]
+    figures = {
+        "rows": [
+            accuracy_row("whole strings", sum(_is_right(outcome) for outcome in outcomes), len(outcomes)),
+            {
+                "group": "digits, 100 less digit error",
+                "n": digits["n"],
+                "accuracy": 1 - digits["error"],
+                "accuracy_low": 1 - digits["error_high"],
+                "accuracy_high": 1 - digits["error_low"],
+                **{name: digits[f"n_{name}"] for name in ("substitutions", "deletions", "insertions")},
+            },
+        ],
+        **errors,
+        "n_split": sum(len(outcome.answers) > 1 for outcome in outcomes),
+    }
+    asked = [answer for outcome in outcomes for answer in outcome.answers if answer.satisfied is not None]
+    if asked:
+        figures["n_unsatisfied"] = sum(not answer.satisfied for answer in asked)
+        figures["n_corrected"] = sum(answer.corrected for answer in asked)
+        figures["n_corrected_right"] = sum(o.answers[0].corrected and _is_right(o) for o in outcomes if o.answers)
+        plain = [(o.spoken, o.heard, len(o.answers) == 1 and o.heard == o.spoken) for o in outcomes]
+        figures["as_heard"] = _errors(plain, seed)
+    return figures
+
+
+def _is_right(outcome: Outcome) -> bool:
+    return len(outcome.answers) == 1 and outcome.text == outcome.spoken
+
+
+def _errors(pairs: Sequence[tuple[str, str, bool]], seed: int) -> dict:
+    """Of strings spoken, answered, and whether that counts as right."""
+    n_wrong = sum(not right for *_, right in pairs)
+    low, high = wilson_interval(n_wrong, len(pairs))
+    edits = np.array([edit_counts(spoken, text) for spoken, text, _ in pairs])  # (strings, 3)
+    n_digits = np.array([len(spoken) for spoken, *_ in pairs])
+    digit_low, digit_high = bootstrap_interval(edits.sum(axis=1), n_digits, seed)
+    substitutions, deletions, insertions = map(int, edits.sum(axis=0))
+    return {
+        "strings": {
+            "n": len(pairs),
+            "n_wrong": n_wrong,
+            "error": n_wrong / len(pairs),
+            "error_low": low,
+            "error_high": high,
+        },
+        "digits": {
+            "n": int(n_digits.sum()),
+            "n_substitutions": substitutions,
+            "n_deletions": deletions,
+            "n_insertions": insertions,
+            "error": (substitutions + deletions + insertions) / int(n_digits.sum()),
+            "error_low": digit_low,
+            "error_high": digit_high,
+        },
+    }
+
+
+def figures_text(figures: dict) -> str:
+    """The table for people."""
+    lines = [f"{'':<22}{'n':>6}{'error %':>9}  95 % interval"]
+    for title, errors in (("", figures), ("as heard, ", figures.get("as_heard"))):
+        for kind in ("strings", "digits") if errors else ():
+            row = errors[kind]
+            interval = f"{100 * row['error_low']:.2f}–{100 * row['error_high']:.2f}"
+            lines.append(f"{title + kind:<22}{row['n']:>6}{100 * row['error']:>9.2f}  {interval}")
+    digits = figures["digits"]
+    lines.append(
+        f"{digits['n_substitutions']} substitutions, {digits['n_deletions']} deletions, "
+        f"{digits['n_insertions']} insertions; {figures['n_split']} strings came in parts"
+    )
+    if "n_corrected" in figures:
+        lines.append(
+            f"length or checksum chose another string {figures['n_corrected']} times, the right one "
+            f"{figures['n_corrected_right']} times; {figures['n_unsatisfied']} answers do not keep them"
+        )
+    return "\n".join(lines)
+
+
+def outcome_row(outcome: Outcome) -> dict:
+    """One string of the result file."""
+    shown = [field.name for field in fields(DigitString)]
+    return {"spoken": outcome.spoken, "answers": [{name: getattr(a, name) for name in shown} for a in outcome.answers]}
+
+
+def _said(args: argparse.Namespace) -> list[str]:
+    """The command line again, with what differs from the defaults."""
+    defaults = StringsConfig()
+    words = ["--model", args.model] if args.model else []
+    words += ["--held-out", args.held_out] if args.held_out else ["--sources", *args.sources]
+    words += [*(["--part", args.part] if args.part else [])]
+    for flag, value, default in (
+        ("--strings", [args.strings], [defaults.n_strings]),
+        ("--digits", args.digits, defaults.digits),
+        ("--gap-ms", args.gap_ms, defaults.gap_ms),
+        ("--noise-db", [args.noise_db], [defaults.noise_db]),
+        ("--seed", [args.seed], [defaults.seed]),
+        ("--checksum", [args.checksum], [None]),
+        ("--reject-below", [args.reject_below], [None]),
+    ):
+        words += [flag, *(f"{v}" for v in value)] if list(value) != list(default) else []
+    return words + [f"--{name}" for name in ("utterances", "trim", "length") if getattr(args, name)]
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

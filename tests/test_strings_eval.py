@@ -1,0 +1,159 @@
+"""Strings that are put together are what was asked for, and errors are counted as the field counts them."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("webrtcvad")
+from tiny_model import silence, tone_word
+
+from edgedigit import strings_eval
+from edgedigit.audio import write_wav
+from edgedigit.cli import run_main
+from edgedigit.config import StringsConfig
+from edgedigit.data.recording import Recording
+from edgedigit.errors import ConfigError, DataError, InputError
+from edgedigit.metrics import bootstrap_interval, edit_counts
+from edgedigit.runtime import DigitString
+from edgedigit.runtime.checksum import CHECKSUMS
+from edgedigit.strings_eval import Outcome, build_strings, score
+
+
+def recordings(digits="0123456789", speakers=("a", "b")):
+    return [Recording(tone_word(d), 8000, d, s, "x", f"{s}{d}") for s in speakers for d in digits]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Each digit once, by one speaker."""
+    for digit in range(10):
+        (tmp_path / "clips" / str(digit)).mkdir(parents=True)
+        write_wav(tmp_path / "clips" / str(digit) / "1.wav", tone_word(digit))
+    return tmp_path / "clips"
+
+
+def run(capsys, tiny_model, *args):
+    assert run_main(strings_eval.main, [*map(str, args), "--model", str(tiny_model)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    return out, json.loads(out[-1])
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "counts"),
+    [
+        ("407", "407", (0, 0, 0)),
+        ("407", "417", (1, 0, 0)),
+        ("407", "47", (0, 1, 0)),
+        ("407", "4007", (0, 0, 1)),
+        ("407", "", (0, 3, 0)),
+        ("", "40", (0, 0, 2)),
+        ("1234", "2345", (0, 1, 1)),
+        ("12", "34", (2, 0, 0)),
+    ],
+)
+def test_edits_are_the_fewest(reference, answer, counts):
+    assert edit_counts(reference, answer) == counts
+
+
+def test_the_bootstrap_covers_and_is_of_strings():
+    rng = np.random.default_rng(0)
+    counts, totals = rng.binomial(10, 0.1, 400), np.full(400, 10)
+    low, high = bootstrap_interval(counts, totals)
+    assert low < counts.sum() / 4000 < high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.1 * 0.9 / 4000), rel=0.2)
+    clustered = np.where(rng.random(400) < 0.1, 10, 0)  # whole strings wrong at once
+    assert np.subtract(*bootstrap_interval(clustered, totals)[::-1]) > 2 * (high - low)
+    with pytest.raises(InputError):
+        bootstrap_interval(np.zeros(0), np.zeros(0))
+
+
+def test_strings_are_of_one_speaker_and_of_the_lengths_asked_for():
+    strings = build_strings(recordings(), StringsConfig(n_strings=50, digits=(4, 6)))
+    assert {len(string.digits) for string in strings} == {4, 5, 6}
+    assert all(string.digits == "".join(clip.label for clip in string.clips) for string in strings)
+    again = build_strings(recordings(), StringsConfig(n_strings=50, digits=(4, 6)))
+    assert [string.digits for string in again] == [string.digits for string in strings]
+
+
+def test_strings_keep_the_checksum_or_say_why_they_cannot():
+    for checksum in CHECKSUMS.values():
+        strings = build_strings(recordings(), StringsConfig(n_strings=20), checksum)
+        assert all(checksum.holds(string.digits) for string in strings)
+    with pytest.raises(DataError, match="only 1, of which no 4 digits"):
+        build_strings(recordings("1"), StringsConfig(digits=(4, 4)), CHECKSUMS["luhn"])
+
+
+def answer(digits):
+    return DigitString(digits, 1.0, digits, None, ((digits, 1.0),), 0.0, 1.0, 2.0)
+
+
+def test_a_string_that_comes_in_two_parts_is_wrong_though_its_digits_are_right():
+    outcomes = [Outcome("1234", (answer("1234"),)), Outcome("1234", (answer("12"), answer("34"))), Outcome("12", ())]
+    figures = score(outcomes)
+    assert figures["strings"]["n_wrong"] == 2 and figures["n_split"] == 1
+    digits = figures["digits"]
+    assert (digits["n"], digits["n_substitutions"], digits["n_deletions"], digits["n_insertions"]) == (10, 0, 2, 0)
+    assert digits["error"] == 0.2 and digits["error_low"] < 0.2 < digits["error_high"]
+    with pytest.raises(InputError):
+        score([])
+
+
+def test_the_command_reads_what_it_built_and_says_what_it_did(tiny_model, folder, tmp_path, capsys):
+    options = [
+        "--sources",
+        f"folder:{folder}",
+        "--strings",
+        "3",
+        "--digits",
+        "4",
+        "5",
+        "--checksum",
+        "luhn",
+        "--length",
+    ]
+    out, result = run(capsys, tiny_model, *options, "--results", tmp_path / "r.json")
+    assert result["strings"]["n"] == 3 and result["strings"]["n_wrong"] == 0 and result["digits"]["error"] == 0
+    assert result["as_heard"]["strings"]["n_wrong"] == result["n_unsatisfied"] == 0
+    assert "--checksum luhn --length" in result["command"] and "--seed" not in result["command"]
+    assert out[1].split()[:3] == ["strings", "3", "0.00"]
+    stored = json.loads((tmp_path / "r.json").read_text())
+    assert [row["answers"][0]["digits"] for row in stored["outcomes"]] == [row["spoken"] for row in stored["outcomes"]]
+
+
+def test_recorded_strings(tiny_model, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    words = [part for digit in "409" for part in (tone_word(digit), silence(0.15))]
+    write_wav(tmp_path / "a" / "x.wav", np.concatenate(words))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("file,label,speaker,source\na/x.wav,408,s,a\n")
+    _, result = run(capsys, tiny_model, "--sources", f"folder:{tmp_path}", "--utterances")
+    assert result["digits"]["n_substitutions"] == 1 and result["digits"]["n"] == 3
+    manifest.write_text("file,label,speaker,source\na/x.wav,hello,s,a\n")
+    assert run_main(strings_eval.main, ["--sources", f"folder:{tmp_path}", "--utterances"]) == 2
+    assert "expected its digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"n_strings": 0}, {"digits": (5, 4)}, {"gap_ms": (-1, 5)}, {"noise_db": 3}])
+def test_settings_that_cannot_be(change):
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        StringsConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--strings", "0"], "n_strings is 0"),
+        (["--utterances", "--checksum", "luhn"], "recorded ones keep none"),
+        (["--part", "validation"], "leave --part out"),
+    ],
+)
+def test_wrong_options_are_one_line(refusal, folder, options, words):
+    assert words in refusal(strings_eval.main, ["--sources", f"folder:{folder}", *options])
+
+
+def test_trimming_keeps_the_word_and_a_margin():
+    clip = np.concatenate([silence(0.4), tone_word(3, 0.3), silence(0.2)])
+    assert strings_eval.trimmed(clip, 8000).size / 8000 == pytest.approx(0.36, abs=0.02)
+    assert np.square(strings_eval.trimmed(clip, 8000)).sum() == pytest.approx(np.square(clip).sum(), rel=1e-3)
