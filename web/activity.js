@@ -86,7 +86,7 @@ class Band {
     this.pastDb[(this.nAssumed + this.nHeard) % nFrames] = energyDb;
     this.nHeard++;
     const k = Math.floor(FLOOR_QUANTILE * Math.min(this.nAssumed + this.nHeard, nFrames));
-    this.floorDb = Math.max(this.pastDb.toSorted()[k], this.vad.floor_min_db);
+    this.floorDb = Math.max(this.pastDb.slice().sort()[k], this.vad.floor_min_db);
     const peakDb = this.peaksDb.reduce((a, b) => Math.max(a, b));
     return energyDb > Math.max(this.floorDb + this.vad.gate_db, peakDb - this.vad.peak_drop_db);
   }

@@ -7,6 +7,7 @@ import { openMicrophone } from "./microphone.js";
 import { drawProbabilities, drawSpectrogram, drawWaveform } from "./pictures.js";
 
 const SHOWN_S = 6; // of sound, in the pictures
+const MICROPHONE = "microphone"; // as a source in the table
 const MAX_ROWS = 100; // of the table, so that days of listening need bounded memory
 
 const element = (id) => document.getElementById(id);
@@ -42,15 +43,15 @@ const handlers = {
 
   event({ event }) {
     if (!event.prediction) return;
-    history.mark(textOf(event), event.timeS - event.endS);
-    show(event, "microphone");
+    history.mark(textOf(event), event.timeS - event.startS, event.timeS - event.endS);
+    show(event, MICROPHONE);
     drawSoon();
   },
 
   file({ name, durationS, events }) {
     const words = events.filter((event) => event.prediction);
     for (const event of words) {
-      history.mark(textOf(event), durationS - event.endS);
+      history.mark(textOf(event), durationS - event.startS, durationS - event.endS);
       show(event, name);
     }
     const count = words.length === 1 ? "one word" : `${words.length || "no"} words`;
@@ -152,16 +153,16 @@ function show(event, source) {
   const { prediction } = event;
   probabilities = prediction.probabilities;
   const percent = `${(100 * prediction.probability).toFixed(1)} %`;
-  const waited = event.latencyMs ? `${event.latencyMs.toFixed(0)} ms after the word` : source;
   element("answer").textContent = textOf(event);
   element("answer").classList.toggle("rejected", event.kind === "rejected");
-  element("sureness").textContent = `${percent}, ${waited}`;
+  element("sureness").textContent = percent;
+  element("waited").textContent = source === MICROPHONE ? `${event.latencyMs.toFixed(0)} ms after the word` : source;
   // Read out: only what counts as an answer, in a few words.
   if (event.kind === "digit") element("announcement").textContent = `${prediction.label}, ${percent}`;
 
   const row = element("answers").insertRow(0);
   const times = `${event.startS.toFixed(2)}–${event.endS.toFixed(2)}`;
-  const latency = event.latencyMs ? event.latencyMs.toFixed(0) : "–";
+  const latency = source === MICROPHONE ? event.latencyMs.toFixed(0) : "–";
   const note = event.kind === "rejected" ? `not taken for a word (${nameOf(prediction.label)}?)` : "";
   for (const text of [textOf(event), percent, times, latency, source, note]) row.insertCell().textContent = text;
   row.dataset.label = event.kind === "digit" ? prediction.label : "";

@@ -24,7 +24,7 @@ export class History {
     /** @type {{low: number, high: number, speaking: boolean, spectrum: Float64Array}[]} newest last */
     this.columns = [];
     this.nSeen = 0; // columns since the beginning
-    /** @type {{text: string, endColumn: number}[]} */
+    /** @type {{text: string, start: number, end: number}[]} in columns since the beginning */
     this.words = [];
   }
 
@@ -37,11 +37,12 @@ export class History {
       this.nSeen++;
     }
     this.columns.splice(0, this.columns.length - this.nColumns);
-    this.words = this.words.filter((word) => word.endColumn > this.nSeen - this.nColumns);
+    this.words = this.words.filter((word) => word.end > this.nSeen - this.nColumns);
   }
 
-  /** Write `text` at the word that ended `agoS` seconds before the newest sample. */
-  mark(text, agoS) {
-    this.words.push({ text, endColumn: this.nSeen - Math.round((agoS * 1000) / COLUMN_MS) });
+  /** Write `text` over a word, whose ends lie that many seconds before the newest sample. */
+  mark(text, startAgoS, endAgoS) {
+    const [start, end] = [startAgoS, endAgoS].map((ago) => this.nSeen - Math.round((ago * 1000) / COLUMN_MS));
+    this.words.push({ text, start, end });
   }
 }

@@ -2,7 +2,8 @@
 
 const FLOOR_DB = -80; // darkest
 const CEILING_DB = -20; // brightest: speech at a usual distance
-const MARGIN = 18; // pixels above the waveform for what was heard
+const MARGIN = 24; // pixels above the waveform for what was heard
+const AXIS = 18; // pixels below the spectrogram for seconds
 
 /** A canvas as many device pixels as it takes up on the screen, drawn upon in CSS pixels. */
 function prepare(canvas) {
@@ -25,6 +26,10 @@ function prepare(canvas) {
 export function drawWaveform(canvas, history) {
   const { context, width, height, colour } = prepare(canvas);
   const step = width / history.nColumns;
+  const xOf = (column) => width - (history.nSeen - column) * step;
+  context.fillStyle = colour("word");
+  for (const { start, end } of history.words) context.fillRect(xOf(start), 0, (end - start) * step, height);
+
   const left = width - history.columns.length * step;
   const middle = MARGIN + (height - MARGIN) / 2;
   const loudest = history.columns.reduce((most, { low, high }) => Math.max(most, -low, high), 0.02);
@@ -34,30 +39,43 @@ export function drawWaveform(canvas, history) {
     const top = middle - high * scale;
     context.fillRect(left + i * step, top, Math.max(step, 1), Math.max((high - low) * scale, 1));
   });
+
   context.fillStyle = colour("text");
-  context.textAlign = "right";
-  for (const { text, endColumn } of history.words) {
-    context.fillText(text, width - (history.nSeen - endColumn) * step, MARGIN - 5);
-  }
+  context.textAlign = "center";
+  context.font = context.font.replace("13px", "17px");
+  for (const { text, start, end } of history.words) context.fillText(text, xOf((start + end) / 2), MARGIN - 6);
 }
 
-/** Frequencies of the same seconds, low ones at the bottom. */
+/** Frequencies of the same seconds, low ones at the bottom, and the seconds below. */
 export function drawSpectrogram(canvas, history) {
   const { context, width, height, colour } = prepare(canvas);
-  if (!history.columns.length) return;
-  const nBins = history.columns[0].spectrum.length;
+  const bottom = height - AXIS;
   const ramp = colourRamp(["heat-0", "heat-1", "heat-2", "heat-3"].map(colour));
-  const image = new ImageData(history.columns.length, nBins);
-  history.columns.forEach(({ spectrum }, x) => {
-    spectrum.forEach((db, bin) => {
-      const share = Math.min(Math.max((db - FLOOR_DB) / (CEILING_DB - FLOOR_DB), 0), 1);
-      image.data.set(ramp[Math.round(share * 255)], 4 * ((nBins - 1 - bin) * image.width + x));
+  context.fillStyle = colour("heat-0");
+  context.fillRect(0, 0, width, bottom);
+  if (history.columns.length) {
+    const nBins = history.columns[0].spectrum.length;
+    const image = new ImageData(history.columns.length, nBins);
+    history.columns.forEach(({ spectrum }, x) => {
+      spectrum.forEach((db, bin) => {
+        const share = Math.min(Math.max((db - FLOOR_DB) / (CEILING_DB - FLOOR_DB), 0), 1);
+        image.data.set(ramp[Math.round(share * 255)], 4 * ((nBins - 1 - bin) * image.width + x));
+      });
     });
-  });
-  const small = new OffscreenCanvas(image.width, image.height);
-  small.getContext("2d").putImageData(image, 0, 0);
-  const drawnWidth = (width * image.width) / history.nColumns;
-  context.drawImage(small, width - drawnWidth, 0, drawnWidth, height);
+    const small = new OffscreenCanvas(image.width, image.height);
+    small.getContext("2d").putImageData(image, 0, 0);
+    const drawnWidth = (width * image.width) / history.nColumns;
+    context.drawImage(small, width - drawnWidth, 0, drawnWidth, bottom);
+  }
+
+  context.fillStyle = colour("muted");
+  context.font = context.font.replace("600 13px", "12px");
+  for (let ago = 0; ago <= history.seconds; ago++) {
+    context.textAlign = ago === 0 ? "right" : ago === history.seconds ? "left" : "center";
+    context.fillText(ago ? `−${ago} s` : "now", width * (1 - ago / history.seconds), height - 3);
+  }
+  context.textAlign = "left";
+  context.fillText(`${history.sampleRate / 2000} kHz`, 5, 14);
 }
 
 /** A bar for each label; a null `probabilities` leaves them empty. */

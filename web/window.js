@@ -57,7 +57,7 @@ function speechEnergies(waveform, frameLength) {
 
 /** Linear between neighbours. */
 function quantile(values, share) {
-  const sorted = values.toSorted();
+  const sorted = values.slice().sort();
   const at = share * (sorted.length - 1);
   const below = Math.floor(at);
   const above = Math.min(below + 1, sorted.length - 1);

@@ -11,6 +11,7 @@ from edgedigit.runtime._paths import PACKAGE, artifacts_dir
 from edgedigit.serve.vendor import vendor_files
 
 PAGE = "index.html"
+PAGE_SUFFIXES = (".html", ".css", ".js")
 MODEL = "model_int8.onnx"
 
 
@@ -29,8 +30,7 @@ def site_files(model: Path | None = None, assets: Path | None = None) -> dict[st
     if not model.is_file():
         raise ModelError(f"{model} is not a file, expected an ONNX model; export_models.py writes one")
     verify_manifest(model)
-    page = page_dir()
-    files = {path.name: path for path in sorted(page.iterdir()) if path.is_file()}
+    files = {path.name: path for path in sorted(page_dir().iterdir()) if path.suffix in PAGE_SUFFIXES}
     files |= {"model/model.onnx": model, "model/manifest.json": manifest_path(model)}
     return files | {f"vendor/{name}": path for name, path in vendor_files(assets).items()}
 
