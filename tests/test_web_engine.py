@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-webrtcvad = pytest.importorskip("webrtcvad")
+pytest.importorskip("webrtcvad")
+import webrtcvad
 
 from edgedigit.audio import fix_length
 from edgedigit.runtime import Prediction, StreamingRecognizer, VadOptions
