@@ -17,6 +17,7 @@ const worker = new Worker(new URL("recognizer.worker.js", import.meta.url), { ty
 let info = null; // of the model, once loaded
 let history = null;
 let microphone = null;
+let isOpening = false; // the person is being asked; the button is not disabled, which would take the focus from it
 let probabilities = null; // drawn last
 let isDrawingDue = false;
 
@@ -72,7 +73,10 @@ worker.onmessage = ({ data }) => handlers[data.type](data);
 worker.onerror = () => fail("The recogniser cannot be started: use a browser that runs module workers.");
 worker.postMessage({ type: "load" });
 
-element("listen").addEventListener("click", () => (microphone ? stopListening() : startListening()));
+element("listen").addEventListener("click", () => {
+  if (microphone) stopListening();
+  else if (!isOpening) startListening();
+});
 element("file").addEventListener("change", ({ target }) => {
   readFiles([...target.files]);
   target.value = ""; // so that the same file can be chosen again
@@ -104,7 +108,7 @@ if ("serviceWorker" in navigator) {
 
 async function startListening() {
   clearFailure();
-  element("listen").disabled = true;
+  isOpening = true;
   try {
     microphone = await openMicrophone(async () => {
       await stopListening();
@@ -118,7 +122,7 @@ async function startListening() {
   } catch (error) {
     failWith(error);
   }
-  element("listen").disabled = false;
+  isOpening = false;
 }
 
 async function stopListening() {
