@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgedigit.manifest import sha256_of
-from edgedigit.runtime._paths import artifacts_dir
+from edgedigit.runtime._paths import default_model
 from edgedigit.serve import vendor
 from edgedigit.serve.__main__ import main
 from edgedigit.serve.server import open_server
@@ -82,7 +82,7 @@ def test_files_have_the_type_that_browsers_insist_on(url, path, kind):
 
 def test_the_shipped_model_is_served_as_it_is(url):
     with urllib.request.urlopen(url + "/model/model.onnx") as answer:
-        assert answer.read() == (artifacts_dir() / "model_int8.onnx").read_bytes()
+        assert answer.read() == default_model().read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The page in a real browser answers as Python does, alone, without a network, and without a mouse."""
 
-import json
 import re
 import shutil
 import threading
@@ -15,10 +14,11 @@ from playwright.sync_api import sync_playwright
 
 from edgedigit.audio import load_waveform, write_wav
 from edgedigit.labels import DIGIT_WORDS
+from edgedigit.manifest import read_manifest
 from edgedigit.runtime import Recognizer, StreamingRecognizer
-from edgedigit.runtime._paths import artifacts_dir
+from edgedigit.runtime._paths import artifacts_dir, default_model
 from edgedigit.serve.server import open_server
-from edgedigit.serve.site import MODEL, site_files
+from edgedigit.serve.site import site_files
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -50,7 +50,7 @@ def recording(samples, tmp_path_factory):
 @pytest.fixture(scope="module")
 def heard(recording):
     """What Python hears in the recording."""
-    stream = StreamingRecognizer(Recognizer(artifacts_dir() / MODEL))
+    stream = StreamingRecognizer(Recognizer())
     return [event for event in stream.accept(load_waveform(recording)) + stream.flush() if event.prediction]
 
 
@@ -144,7 +144,7 @@ def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
         assert re.fullmatch(r"9, \d+\.\d %", page.text_content("#announcement"))
     assert complaints == []
     assert all(url.startswith(site) for url in requests)
-    expected = Recognizer(artifacts_dir() / MODEL).predict([str(path) for path in samples])
+    expected = Recognizer().predict([str(path) for path in samples])
     for (label, _, probability, *_), prediction in zip(rows[:10], expected, strict=True):
         assert (label, probability) == (prediction.label, pytest.approx(prediction.probability, abs=0.03))
     for (label, _, probability, start_s, end_s), event in zip(rows[10:], heard, strict=True):
@@ -171,7 +171,7 @@ def without(pattern):
 
 def with_manifest(**changes):
     """A page whose model's manifest says something else."""
-    manifest = json.loads((artifacts_dir() / "model_int8.manifest.json").read_text()) | changes
+    manifest = read_manifest(default_model()) | changes
     return lambda page: page.route("**/model/manifest.json", lambda route: route.fulfill(json=manifest))
 
 
@@ -186,9 +186,9 @@ def with_manifest(**changes):
         (without("**/model/model.onnx"), "model/model.onnx is missing"),
         (
             with_manifest(labels=["yes", "no"]),
-            "model_int8.onnx gives 10 probabilities for the 2 labels of its manifest.",
+            f"{default_model().name} gives 10 probabilities for the 2 labels of its manifest.",
         ),
-        (with_manifest(sha256="0" * 64), "model_int8.onnx is not the file that its manifest describes"),
+        (with_manifest(sha256="0" * 64), f"{default_model().name} is not the file that its manifest describes"),
         (with_manifest(signal={"kind": "emg"}), "This model takes emg, not sound"),
     ],
 )

@@ -27,7 +27,7 @@ PORT = 8765
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = ArgumentParser(prog="python -m edgedigit.serve", description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped model_int8.onnx")
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument(
         "--assets", type=Path, metavar="DIR", help="copies of other projects' files; default: the cache"
     )

@@ -7,26 +7,25 @@ from pathlib import Path
 
 from edgedigit.errors import InputError, ModelError
 from edgedigit.manifest import manifest_path, verify_manifest
-from edgedigit.runtime._paths import PACKAGE, artifacts_dir
+from edgedigit.runtime._paths import PACKAGE, default_model
 from edgedigit.serve.vendor import vendor_files
 
 PAGE = "index.html"
 PAGE_SUFFIXES = (".html", ".css", ".js")
-MODEL = "model_int8.onnx"
 
 
 def site_files(model: Path | None = None, assets: Path | None = None) -> dict[str, Path]:
     """Every file of the site by its address below the root.
 
     Args:
-        model: an ONNX file with its manifest beside it; None: the shipped INT8 one.
+        model: an ONNX file with its manifest beside it; None: the one that Python takes too.
         assets: folder of other projects' files; None: the user's cache, filled where it lacks one.
 
     Raises:
         InputError: if a file is missing or not the one that is expected.
         ModelError: if the model is missing or differs from its manifest.
     """
-    model = model or artifacts_dir() / MODEL
+    model = model or default_model()
     if not model.is_file():
         raise ModelError(f"{model} is not a file, expected an ONNX model; export_models.py writes one")
     verify_manifest(model)
