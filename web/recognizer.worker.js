@@ -77,9 +77,10 @@ onmessage = ({ data }) => queue(() => handlers[data.type](data));
 
 async function hear(samples, display) {
   if (!stream) return;
-  postEvents(await stream.accept(samples));
+  const events = await stream.accept(samples);
   const speaking = stream.word.length > 0;
-  display.show(samples, speaking);
+  display.show(samples, speaking); // first, so that events are marked on the sound that they are about
+  postEvents(events);
   if (speaking && display.isPartialDue()) postMessage({ type: "partial", prediction: await stream.partial() });
 }
 
