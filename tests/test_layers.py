@@ -19,7 +19,7 @@ ROWS = (
     ("train",),
     ("compress",),
     ("export",),
-    ("report", "evaluate", "robustness", "peers", "word_stream", "search_space", "shared_study", "enroll"),
+    ("report", "evaluate", "robustness", "peers", "word_stream", "search_space", "shared_study", "enroll", "serve"),
     ("crossval", "tune", "detection", "label_issues", "strings_eval"),
     ("bench",),
     ("compare",),

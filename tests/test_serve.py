@@ -1,0 +1,172 @@
+"""The site is served whole, typed, to this computer alone, and what is missing costs one line."""
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from edgedigit.manifest import sha256_of
+from edgedigit.runtime._paths import default_model
+from edgedigit.serve import vendor
+from edgedigit.serve.__main__ import main
+from edgedigit.serve.server import open_server
+from edgedigit.serve.site import page_dir, site_files
+
+WEB = page_dir()
+
+
+@pytest.fixture
+def small_packages(tmp_path, monkeypatch):
+    """Packages of a few bytes under the real names, and the folder of an unpacked copy."""
+    packages, copies = [], tmp_path / "copies"
+    copies.mkdir()
+    for package in vendor.PACKAGES:
+        archive = tmp_path / "registry" / package.archive
+        archive.parent.mkdir(exist_ok=True)
+        with tarfile.open(archive, "w:gz") as tar:
+            for member, name in package.members.items():
+                (copies / name).write_text(f"// {name}\n")
+                tar.add(copies / name, member)
+        hashes = {name: sha256_of(copies / name) for name in package.hashes}
+        packages.append(vendor.Package(package.name, package.version, sha256_of(archive), package.members, hashes))
+    monkeypatch.setattr(vendor, "PACKAGES", tuple(packages))
+    return copies
+
+
+@pytest.fixture
+def registry(small_packages, tmp_path, monkeypatch):
+    """The packages at another address, and an empty cache."""
+    pytest.importorskip("platformdirs")
+    monkeypatch.setattr(
+        vendor.Package, "url", property(lambda package: (tmp_path / "registry" / package.archive).as_uri())
+    )
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache")
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def url(small_packages):
+    with open_server(site_files(assets=small_packages), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/app.js?again", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/model/manifest.json", "application/json"),
+        ("/model/model.onnx", "application/octet-stream"),
+        ("/vendor/ort.wasm.bundle.min.mjs", "text/javascript; charset=utf-8"),
+        ("/vendor/fvad.wasm", "application/wasm"),
+    ],
+)
+def test_files_have_the_type_that_browsers_insist_on(url, path, kind):
+    with urllib.request.urlopen(url + path) as answer:
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        assert answer.read()
+
+
+def test_the_shipped_model_is_served_as_it_is(url):
+    with urllib.request.urlopen(url + "/model/model.onnx") as answer:
+        assert answer.read() == default_model().read_bytes()
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/model/", "/package.json", "/etc/passwd"]
+)
+def test_nothing_else_is_served(url, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(url + path)
+
+
+def test_the_service_worker_keeps_every_file_of_the_site(small_packages):
+    listed = re.search(r"FILES = \[(.*?)\]", (WEB / "sw.js").read_text(), re.DOTALL)[1]
+    names = {"index.html" if name == "./" else name for name in re.findall(r'"(.+?)"', listed)}
+    assert names == set(site_files(assets=small_packages)) - {"sw.js", "vendor/fvad.LICENSE"}
+
+
+def test_packages_are_fetched_once_checked_and_unpacked(registry, small_packages):
+    first = vendor.vendor_files()
+    assert {path.read_text() for path in first.values()} == {f"// {name}\n" for name in first}
+    for archive in registry.iterdir():
+        archive.unlink()
+    assert vendor.vendor_files() == first
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(registry):
+    path = vendor.vendor_files()["fvad.js"]
+    path.write_text("half")
+    assert vendor.vendor_files()["fvad.js"].read_text() == "// fvad.js\n"
+
+
+def test_another_package_than_the_pinned_one_is_refused(registry, refusal):
+    for archive in registry.iterdir():
+        archive.write_bytes(b"something else")
+    assert "the page needs onnxruntime-web 1.30.0, which cannot be fetched" in refusal(main, ["--no-browser"])
+
+
+def test_what_is_missing_or_wrong_is_one_line(small_packages, tmp_path, refusal):
+    (small_packages / "fvad.wasm").write_text("another")
+    assert "fvad.wasm is not the one of @echogarden/fvad-wasm 0.2.0" in refusal(main, ["--assets", small_packages])
+    (small_packages / "fvad.wasm").unlink()
+    line = refusal(main, ["--assets", small_packages])
+    assert "has no fvad.wasm; unpack https://registry.npmjs.org/@echogarden/fvad-wasm/-/fvad-wasm-0.2.0.tgz" in line
+    assert "no.onnx is not a file" in refusal(main, ["--model", tmp_path / "no.onnx"])
+    assert "--port is 70000" in refusal(main, ["--port", 70000])
+
+
+def test_an_address_that_cannot_be_had_is_one_line(small_packages, url, refusal):
+    port = url.rsplit(":", 1)[1]
+    assert f"port {port} is in use" in refusal(main, ["--assets", small_packages, "--port", port, "--no-browser"])
+    words = ["--assets", small_packages, "--port", "0", "--no-browser", "--host", "192.0.2.1"]
+    assert "cannot listen at 192.0.2.1" in refusal(main, words)
+
+
+def test_a_copy_holds_the_whole_site(small_packages, tmp_path, capsys):
+    assert main(["--assets", str(small_packages), "--copy-to", str(tmp_path / "site")]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    copied = {
+        path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*") if path.is_file()
+    }
+    assert copied == set(site_files(assets=small_packages)) and said["n_files"] == len(copied)
+
+
+def test_serving_needs_no_torch():
+    code = "import sys; sys.modules['torch'] = None; import edgedigit.serve.__main__, edgedigit.serve.server"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def luminance(colour):
+    """Of #rrggbb, by WCAG 2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_contrast_as_wcag_asks(scheme):
+    blocks = re.findall(r":root \{(.*?)\}", (WEB / "style.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[scheme]))
+
+    def contrast(one, other):
+        high, low = sorted((luminance(colours[one]), luminance(colours[other])), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for text in ("text", "muted", "alarm"):
+        assert min(contrast(text, "page"), contrast(text, "panel")) >= 4.5
+    assert contrast("on-accent", "accent") >= 4.5
+    assert min(contrast("accent", "panel"), contrast("accent", "track"), contrast("accent", "word")) >= 3

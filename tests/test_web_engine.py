@@ -1,0 +1,136 @@
+"""The page's JavaScript decides as Python does: resampling, endpointing, windows and the order of events."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("webrtcvad")
+import webrtcvad
+
+from edgedigit.audio import fix_length
+from edgedigit.runtime import Prediction, StreamingRecognizer, VadOptions
+from edgedigit.runtime.resampler import StreamResampler
+from edgedigit.runtime.vad import WebRtcActivity, is_voiced
+from edgedigit.spec import Signal
+
+ROOT = Path(__file__).resolve().parents[1]
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
+
+
+def node(*words, **options):
+    return subprocess.run([NODE, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+
+
+def ask(task, **request):
+    """What the page's code answers."""
+    done = node("tests/web/answer.js", input=json.dumps({"task": task, **request}))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class LoudFrames:
+    """Stands in for webrtcvad, on both sides alike: a frame is speech if any sample is beyond 300."""
+
+    def __init__(self, aggressiveness):
+        pass
+
+    def is_speech(self, pcm, sample_rate):
+        return bool((np.abs(np.frombuffer(pcm, "<i2").astype(int)) > 300).any())
+
+
+@pytest.fixture
+def loud_frames(monkeypatch):
+    monkeypatch.setattr(webrtcvad, "Vad", LoudFrames)
+
+
+class SignChanges:
+    """Stands in for the network: the label counts the sign changes, and every other answer is unsure."""
+
+    def __init__(self):
+        self.info = SimpleNamespace(signal=Signal(), thresholds={}, sample_rate=8000, n_samples=8000)
+        self.windows = []
+
+    def predict(self, waveform, sample_rate):
+        window = fix_length(waveform, 8000)
+        self.windows.append(window)
+        changes = int(((window[1:] > 0) != (window[:-1] > 0)).sum())
+        probability = 0.95 if len(self.windows) % 2 else 0.5
+        return Prediction(str(changes % 10), probability, {}, changes % 7 == 0, 0.0)
+
+
+def words_in_noise(sample_rate=8000, seed=0):
+    """Words of 0.1 to 2 s, tones and hiss, with gaps of 50 to 400 ms, in noise whose level changes."""
+    rng = np.random.default_rng(seed)
+    parts = [np.zeros(sample_rate // 2)]
+    for level in 10 ** rng.uniform(-2, -0.3, 12):
+        n_samples = int(sample_rate * rng.choice([0.1, 0.25, 0.5, 0.9, 2.0]))
+        tone = np.sin(2 * np.pi * rng.uniform(150, 900) * np.arange(n_samples) / sample_rate)
+        tone[n_samples * 2 // 3 :] += rng.normal(0, 0.5, n_samples - n_samples * 2 // 3)
+        parts += [level * tone, np.zeros(int(sample_rate * rng.uniform(0.05, 0.4)))]
+    waveform = np.concatenate(parts)
+    waveform += rng.normal(0, 1, waveform.size) * np.linspace(3e-4, 3e-3, waveform.size)
+    return waveform.astype(np.float32)
+
+
+def test_the_pure_parts_pass_their_own_tests():
+    done = node("--test", "tests/web/pure.test.js")
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"pass (\d+)", done.stdout)[1]) > 10
+
+
+def test_defaults_are_pythons():
+    assert ask("defaults") == dataclasses.asdict(VadOptions())
+
+
+@pytest.mark.parametrize("rates", [(48000, 8000), (44100, 8000), (11025, 8000), (8000, 16000), (8000, 8000)])
+def test_resampling_equals_pythons_for_every_block_size(rates):
+    waveform = np.random.default_rng(0).normal(0, 0.2, rates[0] // 4).astype(np.float32)
+    resampler = StreamResampler(*rates)
+    expected = np.concatenate([resampler.push(waveform), resampler.flush()])
+    for block in (137, waveform.size):
+        got = ask("resample", samples=waveform.tolist(), **dict(zip(("from", "to"), rates, strict=True)), block=block)
+        assert np.allclose(got, expected, atol=1e-6)
+
+
+def test_frames_are_speech_and_voiced_where_python_says_so(loud_frames):
+    waveform = words_in_noise()
+    frames = waveform[: waveform.size // 80 * 80].reshape(-1, 80)
+    activity = WebRtcActivity(VadOptions(), 8000)
+    expected = [[activity.is_speech(frame), is_voiced(frame)] for frame in frames]
+    assert 0.2 < np.mean([speech for speech, _ in expected]) < 0.8
+    assert ask("frames", samples=frames.ravel().tolist()) == expected
+
+
+def test_clips_are_fitted_into_the_window_as_by_python():
+    speech = words_in_noise(seed=1)
+    clips = [speech[:n_samples] for n_samples in (1, 399, 7999, 8000, 8001, 12345, 30000)] + [speech[:9000] * 0]
+    for got, clip in zip(ask("windows", clips=[clip.tolist() for clip in clips]), clips, strict=True):
+        assert np.array_equal(np.float32(got), fix_length(clip, 8000))
+
+
+@pytest.mark.parametrize(("sample_rate", "block"), [(8000, 8000), (8000, 93), (44100, 512)])
+def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block):
+    waveform = words_in_noise(sample_rate)
+    recognizer = SignChanges()
+    stream = StreamingRecognizer(recognizer, sample_rate=sample_rate)
+    expected = stream.accept(waveform) + stream.flush()
+    assert {event.kind for event in expected} >= {"speech_start", "digit", "speech_end"}
+    got = ask("stream", samples=waveform.tolist(), sampleRate=sample_rate, block=block)
+    assert [event["kind"] for event in got["events"]] == [event.kind for event in expected]
+    for mine, theirs in zip(got["events"], expected, strict=True):
+        assert (mine["timeS"], mine["startS"]) == pytest.approx((theirs.time_s, theirs.start_s), abs=1e-9)
+        if theirs.prediction:
+            assert mine["endS"] == pytest.approx(theirs.end_s, abs=1e-9)
+            assert mine["prediction"]["label"] == theirs.label
+            # Both wait alike; how long the stand-in takes is each language's own matter.
+            waited_ms = 1000 * (theirs.time_s - theirs.end_s + StreamResampler(sample_rate, 8000).delay_s)
+            assert mine["latencyMs"] >= waited_ms - 1e-9 and theirs.latency_ms >= waited_ms - 1e-9
+    assert np.allclose(got["windows"], recognizer.windows, atol=1e-6)

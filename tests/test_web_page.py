@@ -1,0 +1,259 @@
+"""The page in a real browser answers as Python does, alone, without a network, and without a mouse."""
+
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+pytest.importorskip("playwright")
+pytest.importorskip("webrtcvad")
+from playwright.sync_api import sync_playwright
+
+from edgedigit.audio import load_waveform, write_wav
+from edgedigit.labels import DIGIT_WORDS
+from edgedigit.manifest import read_manifest
+from edgedigit.runtime import Recognizer, StreamingRecognizer
+from edgedigit.runtime._paths import artifacts_dir, default_model
+from edgedigit.serve.server import open_server
+from edgedigit.serve.site import site_files
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
+LOADED = "#listen:enabled, #failure:not(:empty)"
+FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Our ten clips in order, at 8 kHz."""
+    return [artifacts_dir() / "samples" / f"{word}.wav" for word in DIGIT_WORDS]
+
+
+@pytest.fixture(scope="module")
+def recording(samples, tmp_path_factory):
+    """All ten in one WAV. The noise is below the floor that a stream assumes, so it does not matter when one begins."""
+    parts = [np.zeros(16000)]
+    for path in samples:
+        parts += [load_waveform(path), np.zeros(3200)]
+    waveform = np.concatenate([*parts, np.zeros(4800)])
+    path = tmp_path_factory.mktemp("recording") / "ten.wav"
+    write_wav(path, waveform + np.random.default_rng(0).normal(0, 1e-4, waveform.size))
+    return path
+
+
+@pytest.fixture(scope="module")
+def heard(recording):
+    """What Python hears in the recording."""
+    stream = StreamingRecognizer(Recognizer())
+    return [event for event in stream.accept(load_waveform(recording)) + stream.flush() if event.prediction]
+
+
+@contextmanager
+def serving():
+    """The site's address and its server."""
+    with open_server(site_files(), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def site():
+    with serving() as (url, _):
+        yield url
+
+
+@contextmanager
+def chromium(*arguments):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(arguments))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(browser, url, complaints, before=None, **settings):
+    """The page, loaded or having said why not; what it complains of in the console goes to `complaints`."""
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    if before:
+        before(page)
+    page.goto(url)
+    page.wait_for_selector(LOADED, timeout=60_000)
+    try:
+        yield page
+    finally:
+        context.close()
+
+
+def answers(page, at_least, timeout_ms=60_000):
+    """Rows of the table, oldest first, once there are so many: (label, best, probability, seconds)."""
+    page.wait_for_selector(f"#answers tr:nth-child({at_least})", timeout=timeout_ms)
+    rows = page.eval_on_selector_all(
+        "#answers tr", "rows => rows.map((row) => ({...row.dataset, seconds: row.cells[2].textContent}))"
+    )
+    for row in reversed(rows):
+        start_s, end_s = map(float, row["seconds"].split("–"))
+        yield row["label"], row["best"], float(row["probability"]), start_s, end_s
+
+
+def test_the_microphone_gives_pythons_answers(site, recording, heard):
+    complaints = []
+    microphone = (*FAKE_MICROPHONE, f"--use-file-for-fake-audio-capture={recording}%noloop")
+    with chromium(*microphone) as browser, opened(browser, site, complaints) as page:
+        page.get_by_role("button", name="Start listening").click()
+        rows = list(answers(page, len(heard)))
+        assert "Listening to Fake" in page.inner_text("#status")
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        assert len(page.query_selector_all("#answers tr")) == len(heard)
+    assert complaints == []
+    assert [row[0] for row in rows] == [event.label for event in heard] == list("0123456789")
+    late_s = rows[0][3] - heard[0].start_s  # the device began before the page listened, or after
+    for (_, _, probability, start_s, end_s), event in zip(rows, heard, strict=True):
+        assert probability == pytest.approx(event.probability, abs=0.05)
+        assert (start_s - late_s, end_s - late_s) == pytest.approx((event.start_s, event.end_s), abs=0.04)
+
+
+def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
+    nonsense = tmp_path / "nonsense.wav"
+    nonsense.write_text("no sound")
+    complaints, requests = [], []
+    with chromium() as browser, opened(browser, site, complaints) as page:
+        page.on("request", lambda request: requests.append(request.url))
+        page.set_input_files("#file", [*samples, nonsense, recording])
+        rows = list(answers(page, 10 + len(heard)))
+        assert page.inner_text("#failure") == (
+            "nonsense.wav is no audio file that this browser can read: convert it to WAV."
+        )
+        assert page.inner_text("#status") == f"ten.wav: 10 words: {' '.join('0123456789')}."
+        assert re.fullmatch(r"9, \d+\.\d %", page.text_content("#announcement"))
+    assert complaints == []
+    assert all(url.startswith(site) for url in requests)
+    expected = Recognizer().predict([str(path) for path in samples])
+    for (label, _, probability, *_), prediction in zip(rows[:10], expected, strict=True):
+        assert (label, probability) == (prediction.label, pytest.approx(prediction.probability, abs=0.03))
+    for (label, _, probability, start_s, end_s), event in zip(rows[10:], heard, strict=True):
+        assert (label, probability) == (event.label, pytest.approx(event.probability, abs=0.03))
+        assert (start_s, end_s) == pytest.approx((event.start_s, event.end_s), abs=0.006)  # shown with two digits
+
+
+def test_once_loaded_it_works_without_its_server(samples):
+    complaints = []
+    with chromium() as browser, serving() as (url, server), opened(browser, url, complaints) as page:
+        page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+        page.wait_for_function("() => caches.has('edgedigit')")
+        server.shutdown()
+        server.server_close()
+        page.reload()
+        page.wait_for_selector(LOADED, timeout=60_000)
+        page.set_input_files("#file", samples[7])
+        assert [row[0] for row in answers(page, 1)] == ["7"]
+
+
+def without(pattern):
+    return lambda page: page.route(pattern, lambda route: route.fulfill(status=404))
+
+
+def with_manifest(**changes):
+    """A page whose model's manifest says something else."""
+    manifest = read_manifest(default_model()) | changes
+    return lambda page: page.route("**/model/manifest.json", lambda route: route.fulfill(json=manifest))
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        (
+            without("**/vendor/*simd*.wasm"),
+            "vendor/ort-wasm-simd-threaded.wasm is missing: open the page with python -m",
+        ),
+        (without("**/vendor/fvad.js"), "vendor/fvad.js is missing: open the page with python -m edgedigit.serve"),
+        (without("**/model/model.onnx"), "model/model.onnx is missing"),
+        (
+            with_manifest(labels=["yes", "no"]),
+            f"{default_model().name} gives 10 probabilities for the 2 labels of its manifest.",
+        ),
+        (with_manifest(sha256="0" * 64), f"{default_model().name} is not the file that its manifest describes"),
+        (with_manifest(signal={"kind": "emg"}), "This model takes emg, not sound"),
+    ],
+)
+def test_what_is_missing_or_wrong_costs_one_clear_line(site, before, line):
+    with chromium() as browser, opened(browser, site, [], before, service_workers="block") as page:
+        assert page.inner_text("#failure").startswith(line)
+        assert page.is_disabled("#listen") and page.is_disabled("#file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "No microphone was found: connect one, or drop an audio file here."),
+        (
+            FAKE_MICROPHONE[:1],
+            "The microphone was refused: allow it in the browser's address bar and press Start again.",
+        ),
+    ],
+)
+def test_no_microphone_costs_one_clear_line_and_nothing_else(site, samples, arguments, line):
+    complaints = []
+    with chromium(*arguments) as browser, opened(browser, site, complaints) as page:
+        page.click("#listen")
+        page.wait_for_selector("#failure:not(:empty)")
+        assert page.inner_text("#failure") == line
+        page.set_input_files("#file", samples[3])
+        assert [row[0] for row in answers(page, 1)] == ["3"]
+    assert complaints == []
+
+
+def test_a_model_of_other_words_is_shown_with_its_words(site, samples):
+    words = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "_unknown_"]
+    with chromium() as browser, opened(browser, site, [], with_manifest(labels=words), service_workers="block") as page:
+        assert "yes no up down left right on off stop other." in page.inner_text("#model")
+        page.set_input_files("#file", [samples[1], samples[9]])
+        assert [row[:2] for row in answers(page, 2)] == [("no", "no"), ("", "_unknown_")]
+        assert page.inner_text("#answer") == "–"
+
+
+def test_the_keyboard_reaches_everything_in_order(site):
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, []) as page:
+        reached = []
+        for _ in range(4):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("() => document.activeElement.id || document.activeElement.className"))
+        assert reached == ["listen", "file", "clear", "scroll"]
+        page.focus("#listen")
+        page.keyboard.press("Space")
+        page.get_by_role("button", name="Stop").wait_for()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Start listening").wait_for()
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_pictures_move_only_for_those_who_like_it(site, motion):
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], reduced_motion=motion) as page:
+        picture = "() => document.getElementById('waveform').toDataURL()"
+        before = page.evaluate(picture)
+        page.click("#listen")  # the fake device beeps each second, too briefly for a word
+        page.get_by_text("Listening to").wait_for()
+        page.wait_for_timeout(1500)
+        assert (page.evaluate(picture) != before) == (motion == "no-preference")
+
+
+@pytest.mark.parametrize("width", [1200, 380])
+def test_nothing_is_cut_off_sideways(site, width):
+    with chromium() as browser, opened(browser, site, [], viewport={"width": width, "height": 800}) as page:
+        assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0

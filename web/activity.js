@@ -1,0 +1,116 @@
+/**
+ * Which frames of a stream are speech, decided as in edgedigit/runtime/vad.py: by WebRTC's detector, compiled to
+ * WebAssembly, and an energy gate over an adaptive noise floor.
+ */
+
+const FLOOR_QUANTILE = 0.1; // the quietest tenth of the recent past is noise
+const WEBRTC_FLOOR_DB = -55; // WebRTC's detector depends on level: the noise floor is brought up to this
+const WEBRTC_MAX_GAIN_DB = 30;
+const PEAK_MS = 500; // past in which the loudest frame is looked for
+
+/** Every threshold of endpointing, with the defaults of edgedigit.runtime.VadOptions; a model's manifest has its own. */
+export const DEFAULT_VAD = Object.freeze({
+  frame_ms: 10,
+  aggressiveness: 1,
+  gate_db: 6,
+  peak_drop_db: 30,
+  floor_window_ms: 3000,
+  floor_min_db: -75,
+  onset_ms: 30,
+  pre_roll_ms: 400,
+  early_ms: 50,
+  early_probability: 0.9,
+  hangover_ms: 100,
+  min_speech_ms: 60,
+  max_speech_ms: 1500,
+});
+
+/** Whole frames in a duration, at least one; halves go to the even neighbour, as Python rounds. */
+export function framesIn(durationMs, vad) {
+  const frames = durationMs / vad.frame_ms;
+  const below = Math.floor(frames);
+  const isHalf = frames - below === 0.5;
+  return Math.max(1, isHalf ? below + (below % 2) : Math.round(frames));
+}
+
+/** Speech is what WebRTC's detector takes for speech and what stands out of the noise. */
+export class SpeechActivity {
+  /**
+   * @param {typeof DEFAULT_VAD} vad
+   * @param {{isSpeech(pcm: Int16Array): boolean, reset(): void}} webrtc
+   */
+  constructor(vad, webrtc) {
+    this.vad = vad;
+    this.webrtc = webrtc;
+    this.reset();
+  }
+
+  /** Forget the stream so far. */
+  reset() {
+    this.webrtc.reset();
+    this.lastSample = 0;
+    this.bands = [new Band(this.vad), new Band(this.vad)];
+  }
+
+  /** Whether the next frame is speech. */
+  isSpeech(frame) {
+    // Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
+    const difference = frame.map((sample, i) => sample - (i ? frame[i - 1] : this.lastSample));
+    this.lastSample = frame[frame.length - 1];
+    const loud = [frame, difference].map((samples, i) => this.bands[i].standsOut(10 * Math.log10(variance(samples) + 1e-12)));
+    const gainDb = Math.min(Math.max(WEBRTC_FLOOR_DB - this.bands[0].floorDb, 0), WEBRTC_MAX_GAIN_DB);
+    const scale = 32768 * 10 ** (gainDb / 20);
+    const pcm = Int16Array.from(frame, (sample) => Math.min(Math.max(Math.fround(sample * Math.fround(scale)), -32768), 32767));
+    return this.webrtc.isSpeech(pcm) && loud.some(Boolean);
+  }
+}
+
+/** The past of one band's frame energies, in dB: its noise floor and its loudest frame. */
+class Band {
+  constructor(vad) {
+    this.vad = vad;
+    const nFrames = framesIn(vad.floor_window_ms, vad);
+    // The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
+    this.nAssumed = Math.max(1, Math.floor(nFrames / 30));
+    this.pastDb = new Float64Array(nFrames).fill(Infinity);
+    this.pastDb.fill(vad.floor_min_db, 0, this.nAssumed);
+    this.peaksDb = new Float64Array(framesIn(PEAK_MS, vad)).fill(-Infinity);
+    this.nHeard = 0;
+    this.floorDb = vad.floor_min_db;
+  }
+
+  /** Remember a frame's energy; whether it is above the noise and not far below the loudest frame. */
+  standsOut(energyDb) {
+    const nFrames = this.pastDb.length;
+    this.peaksDb[this.nHeard % this.peaksDb.length] = energyDb;
+    this.pastDb[(this.nAssumed + this.nHeard) % nFrames] = energyDb;
+    this.nHeard++;
+    const k = Math.floor(FLOOR_QUANTILE * Math.min(this.nAssumed + this.nHeard, nFrames));
+    this.floorDb = Math.max(this.pastDb.slice().sort()[k], this.vad.floor_min_db);
+    const peakDb = this.peaksDb.reduce((a, b) => Math.max(a, b));
+    return energyDb > Math.max(this.floorDb + this.vad.gate_db, peakDb - this.vad.peak_drop_db);
+  }
+}
+
+function variance(samples) {
+  let mean = 0;
+  for (const sample of samples) mean += sample;
+  mean /= samples.length;
+  let sum = 0;
+  for (const sample of samples) sum += (sample - mean) ** 2;
+  return sum / samples.length;
+}
+
+/** Whether a speech frame is mainly low-frequency, as vowels are and hiss and clicks are not: independent of level. */
+export function isVoiced(frame) {
+  let mean = 0;
+  for (const sample of frame) mean += sample;
+  mean /= frame.length;
+  let neighbours = 0;
+  let energy = 0;
+  frame.forEach((sample, i) => {
+    energy += (sample - mean) ** 2;
+    if (i) neighbours += (sample - mean) * (frame[i - 1] - mean);
+  });
+  return neighbours > 0.5 * energy;
+}

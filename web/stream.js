@@ -1,0 +1,168 @@
+/**
+ * Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut. The decisions are
+ * those of edgedigit/runtime/stream.py, step by step; what is changed there is changed here.
+ */
+
+import { framesIn, isVoiced } from "./activity.js";
+import { concatenate, StreamResampler } from "./resampler.js";
+import { padMirrored } from "./window.js";
+
+const MIRRORED_MS = 100; // of what is kept before a word, that fills the window before it
+
+/**
+ * @typedef {object} Event
+ * @property {"speech_start" | "digit" | "rejected" | "speech_end"} kind
+ * @property {number} timeS seconds since the stream's beginning, when it was decided
+ * @property {number} startS first frame of the speech
+ * @property {number} endS end of its last frame
+ * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
+ * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, features and network
+ */
+
+/** Finds the words in a stream and recognises each. One call of `accept` or `flush` at a time. */
+export class StreamingRecognizer {
+  /**
+   * @param {import("./recognizer.js").Recognizer} recognizer
+   * @param {import("./activity.js").SpeechActivity} activity
+   * @param {number} sampleRate Hz, of the blocks
+   */
+  constructor(recognizer, activity, sampleRate) {
+    this.recognizer = recognizer;
+    this.activity = activity;
+    this.vad = recognizer.info.vad;
+    this.frameLength = Math.floor((recognizer.info.sampleRate * this.vad.frame_ms) / 1000);
+    this.resampler = new StreamResampler(sampleRate, recognizer.info.sampleRate);
+    this.onset = framesIn(this.vad.onset_ms, this.vad);
+    this.nPast = framesIn(this.vad.pre_roll_ms, this.vad) + this.onset;
+    this.reset();
+  }
+
+  /** Begin a new stream at time zero. */
+  reset() {
+    this.resampler.reset();
+    this.activity.reset();
+    this.pending = new Float32Array(0); // less than a frame
+    this.position = 0; // frames handled
+    this.past = []; // while there is no word: the recent past, from which a word takes its beginning
+    this.word = []; // frames; empty while there is no word
+    this.wordStart = 0; // first speech frame of the word
+    this.silence = 0; // frames since the word's last speech
+  }
+
+  /**
+   * Take the next block, mono float in [-1, 1].
+   * @param {Float32Array} samples
+   * @returns {Promise<Event[]>}
+   */
+  async accept(samples) {
+    return this.acceptResampled(this.resampler.push(samples));
+  }
+
+  /**
+   * End the stream: answer for a word that is still open, then begin anew.
+   * @returns {Promise<Event[]>}
+   */
+  async flush() {
+    const events = await this.acceptResampled(this.resampler.flush());
+    if (this.pending.length) {
+      events.push(...(await this.acceptResampled(new Float32Array(this.frameLength - this.pending.length))));
+    }
+    if (this.word.length) events.push(...(await this.answer()), this.close());
+    this.reset();
+    return events;
+  }
+
+  /** What the word that is being said sounds like so far, or null: for looking at, it decides nothing. */
+  async partial() {
+    return this.word.length ? this.recognizer.predict(this.window()) : null;
+  }
+
+  async acceptResampled(samples) {
+    const waiting = concatenate([this.pending, samples]);
+    const nWhole = Math.floor(waiting.length / this.frameLength) * this.frameLength;
+    this.pending = waiting.slice(nWhole);
+    const events = [];
+    for (let start = 0; start < nWhole; start += this.frameLength) {
+      events.push(...(await this.acceptFrame(waiting.slice(start, start + this.frameLength))));
+    }
+    return events;
+  }
+
+  async acceptFrame(samples) {
+    const active = this.activity.isSpeech(samples);
+    const frame = { samples, active, voiced: active && isVoiced(samples) };
+    this.position++;
+    if (this.word.length) {
+      this.word.push(frame);
+      this.silence = active ? 0 : this.silence + 1;
+      return this.endOfWord();
+    }
+    this.past.push(frame);
+    if (this.past.length > this.nPast) this.past.shift();
+    if (this.past.length < this.onset || !this.past.slice(-this.onset).every((past) => past.active)) return [];
+    this.word = [...this.past];
+    this.silence = 0;
+    this.wordStart = this.position - this.onset;
+    return [this.event("speech_start")];
+  }
+
+  /** Answer if the word is over, or seems to be and the model is sure. */
+  async endOfWord() {
+    const tooLong = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
+    if (tooLong || this.silence === framesIn(this.vad.hangover_ms, this.vad)) {
+      return [...(await this.answer()), this.close()];
+    }
+    if (this.silence === framesIn(this.vad.early_ms, this.vad)) {
+      const [answer] = await this.answer();
+      if (answer?.kind === "digit" && answer.prediction.probability >= this.vad.early_probability) {
+        return [answer, this.close()];
+      }
+    }
+    return [];
+  }
+
+  /** Ask the model about the word so far; no answer for what holds too little voice to be a word. */
+  async answer() {
+    const nVoiced = this.word.filter((frame) => frame.voiced).length;
+    if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms) return [];
+    const start = performance.now();
+    const prediction = await this.recognizer.predict(this.window());
+    const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
+    const latencyMs = waitedMs + performance.now() - start;
+    return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
+  }
+
+  /**
+   * The word in the middle of the model's window, the rest filled with what surrounds it, mirrored. Zeros would begin and
+   * end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
+   */
+  window() {
+    const word = concatenate(this.word.map((frame) => frame.samples));
+    const spare = Math.max(0, this.recognizer.info.nSamples - word.length);
+    const nBefore = Math.min(this.word.length, Math.floor(MIRRORED_MS / this.vad.frame_ms)) * this.frameLength;
+    const nAfter = this.silence * this.frameLength;
+    const before = padMirrored(word.subarray(0, nBefore), Math.floor(spare / 2), 0);
+    const nFilled = spare - Math.floor(spare / 2);
+    const end = word.subarray(word.length - nAfter);
+    const after = nAfter ? padMirrored(end, 0, nFilled) : new Float32Array(nFilled);
+    return concatenate([before, word.subarray(nBefore, word.length - nAfter), after]);
+  }
+
+  /** End the word; the silence after it is the past of the next. */
+  close() {
+    const event = this.event("speech_end");
+    this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
+    this.word = [];
+    return event;
+  }
+
+  event(kind) {
+    const seconds = (frames) => (frames * this.vad.frame_ms) / 1000;
+    return {
+      kind,
+      timeS: seconds(this.position),
+      startS: seconds(this.wordStart),
+      endS: seconds(this.position - this.silence),
+    };
+  }
+}
