@@ -10,19 +10,24 @@ const PEAK_MS = 500; // past in which the loudest frame is looked for
 
 /** Every threshold of endpointing, with the defaults of edgedigit.runtime.VadOptions; a model's manifest has its own. */
 export const DEFAULT_VAD = Object.freeze({
+  detector: "webrtc",
   frame_ms: 10,
   aggressiveness: 1,
+  silero_probability: 0.5,
   gate_db: 6,
   peak_drop_db: 30,
   floor_window_ms: 3000,
   floor_min_db: -75,
   onset_ms: 30,
   pre_roll_ms: 400,
+  stable_silence_ms: 20,
+  stable_ms: 80,
   early_ms: 50,
   early_probability: 0.9,
   hangover_ms: 100,
   min_speech_ms: 60,
   max_speech_ms: 1500,
+  partial_ms: 40,
 });
 
 /** Whole frames in a duration, at least one; halves go to the even neighbour, as Python rounds. */

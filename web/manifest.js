@@ -45,7 +45,11 @@ export function readVad(values) {
   if (unknown.length) {
     throw new PageError(`The model has endpointing thresholds that this page does not know: ${unknown.join(", ")}.`);
   }
-  const wrong = Object.keys(values).find((name) => !Number.isFinite(values[name]));
+  const { detector = DEFAULT_VAD.detector, ...numbers } = values;
+  if (detector !== DEFAULT_VAD.detector) {
+    throw new PageError(`The model asks for the detector ${detector}; this page has ${DEFAULT_VAD.detector} alone.`);
+  }
+  const wrong = Object.keys(numbers).find((name) => !Number.isFinite(numbers[name]));
   if (wrong) throw new PageError(`The model's threshold ${wrong} is ${values[wrong]}, expected a number.`);
   const vad = { ...DEFAULT_VAD, ...values };
   if (![10, 20, 30].includes(vad.frame_ms)) {

@@ -74,7 +74,7 @@ export class StreamingRecognizer {
 
   /** What the word that is being said sounds like so far, or null: for looking at, it decides nothing. */
   async partial() {
-    return this.word.length ? this.recognizer.predict(this.window()) : null;
+    return this.word.length ? this.recognizer.predict(this.window(this.word)) : null;
   }
 
   async acceptResampled(samples) {
@@ -112,35 +112,47 @@ export class StreamingRecognizer {
     if (tooLong || this.silence === framesIn(this.vad.hangover_ms, this.vad)) {
       return [...(await this.answer()), this.close()];
     }
-    if (this.silence === framesIn(this.vad.early_ms, this.vad)) {
-      const [answer] = await this.answer();
-      if (answer?.kind === "digit" && answer.prediction.probability >= this.vad.early_probability) {
-        return [answer, this.close()];
-      }
+    const early = this.silence === framesIn(this.vad.early_ms, this.vad);
+    if (early || this.silence === framesIn(this.vad.stable_silence_ms, this.vad)) {
+      const answer = await this.answer({ stableMs: early ? 0 : this.vad.stable_ms, sure: this.vad.early_probability });
+      if (answer.length) return [...answer, this.close()];
     }
     return [];
   }
 
-  /** Ask the model about the word so far; no answer for what holds too little voice to be a word. */
-  async answer() {
+  /**
+   * Ask the model about the word so far; no answer for what holds too little voice to be a word.
+   * @param {object} [options]
+   * @param {number} [options.stableMs] no answer either, unless it was the same this long ago; 0: whatever it was
+   * @param {number} [options.sure] nor one that is less probable, or rejected; 0: any
+   */
+  async answer({ stableMs = 0, sure = 0 } = {}) {
+    const nStable = stableMs && framesIn(stableMs, this.vad);
     const nVoiced = this.word.filter((frame) => frame.voiced).length;
-    if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms) return [];
+    if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms || this.position - this.wordStart <= nStable) return [];
     const start = performance.now();
-    const prediction = await this.recognizer.predict(this.window());
+    const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
+    const prediction = await this.recognizer.predict(this.window(this.word));
+    if (sure && !isSure(prediction)) return [];
+    if (nStable) {
+      const before = await this.recognizer.predict(this.window(this.word.slice(0, -nStable)));
+      if (before.label !== prediction.label || !isSure(before)) return [];
+    }
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
     const latencyMs = waitedMs + performance.now() - start;
     return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
   }
 
   /**
-   * The word in the middle of the model's window, the rest filled with what surrounds it, mirrored. Zeros would begin and
-   * end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
+   * A word in the middle of the model's window, the rest filled with the silence around it, mirrored. Zeros would begin
+   * and end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
    */
-  window() {
-    const word = concatenate(this.word.map((frame) => frame.samples));
+  window(frames) {
+    const word = concatenate(frames.map((frame) => frame.samples));
     const spare = Math.max(0, this.recognizer.info.nSamples - word.length);
-    const nBefore = Math.min(this.word.length, Math.floor(MIRRORED_MS / this.vad.frame_ms)) * this.frameLength;
-    const nAfter = this.silence * this.frameLength;
+    const nBefore = Math.min(frames.length, Math.floor(MIRRORED_MS / this.vad.frame_ms)) * this.frameLength;
+    const nSilent = frames.length - 1 - frames.findLastIndex((frame) => frame.active);
+    const nAfter = Math.min(nSilent * this.frameLength, word.length - nBefore);
     const before = padMirrored(word.subarray(0, nBefore), Math.floor(spare / 2), 0);
     const nFilled = spare - Math.floor(spare / 2);
     const end = word.subarray(word.length - nAfter);

@@ -39,6 +39,7 @@ for (const [what, change, says] of [
   ["no rate", { sample_rate: "fast" }, /incomplete/],
   ["an unknown threshold", { thresholds: { vad: { patience: 3 } } }, /patience/],
   ["a threshold that is no number", { thresholds: { vad: { gate_db: "high" } } }, /gate_db is high/],
+  ["another detector", { thresholds: { vad: { detector: "silero" } } }, /detector silero/],
   ["frames that the detector does not take", { thresholds: { vad: { frame_ms: 15 } } }, /frame_ms is 15/],
 ]) {
   test(`a manifest with ${what} costs one clear line`, () => {
