@@ -1,6 +1,6 @@
 /**
- * Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut. The decisions are
- * those of edgedigit/runtime/stream.py, step by step; what is changed there is changed here.
+ * Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut. The
+ * decisions are those of edgedigit/runtime/stream.py, step by step; what is changed there is changed here.
  */
 
 import { framesIn, isVoiced } from "./activity.js";
@@ -133,8 +133,8 @@ export class StreamingRecognizer {
   }
 
   /**
-   * The word in the middle of the model's window, the rest filled with what surrounds it, mirrored. Zeros would begin and
-   * end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
+   * The word in the middle of the model's window, the rest filled with what surrounds it, mirrored. Zeros would
+   * begin and end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
    */
   window() {
     const word = concatenate(this.word.map((frame) => frame.samples));
