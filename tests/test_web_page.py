@@ -219,6 +219,34 @@ def test_no_microphone_costs_one_clear_line_and_nothing_else(site, samples, argu
     assert complaints == []
 
 
+KEEP_TRACK = """
+const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  const media = await open(wanted);
+  [globalThis.track] = media.getAudioTracks();
+  return media;
+};
+"""
+
+
+def test_an_unplugged_microphone_is_said_and_the_next_start_listens_again(site):
+    complaints = []
+
+    def keep_track(page):
+        page.add_init_script(KEEP_TRACK)
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, keep_track) as page:
+        page.click("#listen")
+        page.get_by_text("Listening to").wait_for()
+        page.evaluate("() => track.dispatchEvent(new Event('ended'))")  # what browsers do when a device goes
+        page.wait_for_selector("#failure:not(:empty)")
+        assert page.inner_text("#failure") == "The microphone is gone: connect it or allow it, then press Start."
+        page.get_by_role("button", name="Start listening").click()
+        page.get_by_text("Listening to").wait_for()
+        assert page.inner_text("#failure") == ""
+    assert complaints == []
+
+
 def test_a_model_of_other_words_is_shown_with_its_words(site, samples):
     words = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "_unknown_"]
     with chromium() as browser, opened(browser, site, [], with_manifest(labels=words), service_workers="block") as page:

@@ -8,7 +8,9 @@ const WEBRTC_FLOOR_DB = -55; // WebRTC's detector depends on level: the noise fl
 const WEBRTC_MAX_GAIN_DB = 30;
 const PEAK_MS = 500; // past in which the loudest frame is looked for
 
-/** Every threshold of endpointing, with the defaults of edgedigit.runtime.VadOptions; a model's manifest has its own. */
+/**
+ * Every threshold of endpointing, with the defaults of edgedigit.runtime.VadOptions; a model's manifest has its own.
+ */
 export const DEFAULT_VAD = Object.freeze({
   detector: "webrtc",
   frame_ms: 10,
@@ -62,10 +64,14 @@ export class SpeechActivity {
     // Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
     const difference = frame.map((sample, i) => sample - (i ? frame[i - 1] : this.lastSample));
     this.lastSample = frame[frame.length - 1];
-    const loud = [frame, difference].map((samples, i) => this.bands[i].standsOut(10 * Math.log10(variance(samples) + 1e-12)));
+    const loud = [frame, difference].map((samples, i) =>
+      this.bands[i].standsOut(10 * Math.log10(variance(samples) + 1e-12)),
+    );
     const gainDb = Math.min(Math.max(WEBRTC_FLOOR_DB - this.bands[0].floorDb, 0), WEBRTC_MAX_GAIN_DB);
     const scale = 32768 * 10 ** (gainDb / 20);
-    const pcm = Int16Array.from(frame, (sample) => Math.min(Math.max(Math.fround(sample * Math.fround(scale)), -32768), 32767));
+    const pcm = Int16Array.from(frame, (sample) =>
+      Math.min(Math.max(Math.fround(sample * Math.fround(scale)), -32768), 32767),
+    );
     return this.webrtc.isSpeech(pcm) && loud.some(Boolean);
   }
 }

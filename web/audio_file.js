@@ -31,7 +31,11 @@ export function wavRate(bytes) {
   const view = new DataView(bytes);
   const tag = (at) => String.fromCharCode(...new Uint8Array(bytes, at, 4));
   if (view.byteLength < 12 || tag(0) !== "RIFF" || tag(8) !== "WAVE") return null;
-  for (let at = 12; at + 16 <= view.byteLength; at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) % 2)) {
+  for (
+    let at = 12;
+    at + 16 <= view.byteLength;
+    at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) % 2)
+  ) {
     if (tag(at) === "fmt ") return view.getUint32(at + 12, true);
   }
   return null;

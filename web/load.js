@@ -1,4 +1,6 @@
-/** Fetches the model, ONNX Runtime Web and WebRTC's detector, and puts them together; each failure is one clear line. */
+/**
+ * Fetches the model, ONNX Runtime Web and WebRTC's detector, and puts them together; each failure is one clear line.
+ */
 
 import { SpeechActivity } from "./activity.js";
 import { PageError, readManifest } from "./manifest.js";

@@ -2,7 +2,7 @@
 
 import { DEFAULT_VAD } from "./activity.js";
 
-export const NON_DIGIT = "_unknown_"; // label of whatever is none of the wanted words; where it wins nothing is answered
+export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
 /** Something that the person at the page can understand and act upon; its message is one line. */
 export class PageError extends Error {}

@@ -2,7 +2,9 @@
 
 import { PageError } from "./manifest.js";
 
-const CONSTRAINTS = { audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } };
+const CONSTRAINTS = {
+  audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+};
 
 const REFUSALS = {
   NotAllowedError: "The microphone was refused: allow it in the browser's address bar and press Start again.",

@@ -43,12 +43,17 @@ export class Recognizer {
     }
     const [inputs, outputs] = [session.inputNames, session.outputNames].map(String);
     if (inputs !== INPUT || outputs !== OUTPUT) {
-      throw new PageError(`${info.file} maps ${inputs} to ${outputs}, expected ${INPUT} to ${OUTPUT}: export it again.`);
+      throw new PageError(
+        `${info.file} maps ${inputs} to ${outputs}, expected ${INPUT} to ${OUTPUT}: export it again.`,
+      );
     }
     const recognizer = new Recognizer(ort, session, info);
-    const { length } = await recognizer.probabilities(new Float32Array(info.nSamples)); // and the first run is the slowest
+    // The first run is the slowest, so that it is done by now as well.
+    const { length } = await recognizer.probabilities(new Float32Array(info.nSamples));
     if (length !== info.labels.length) {
-      throw new PageError(`${info.file} gives ${length} probabilities for the ${info.labels.length} labels of its manifest.`);
+      throw new PageError(
+        `${info.file} gives ${length} probabilities for the ${info.labels.length} labels of its manifest.`,
+      );
     }
     return recognizer;
   }

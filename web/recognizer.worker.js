@@ -1,7 +1,7 @@
 /**
- * Listens apart from the page, so that drawing never delays an answer. Messages in: `load`; `listen` with a port of blocks
- * and their rate; `stop`; `file` with samples and their rate. Out: `loaded`, `audio` (8 kHz, for drawing), `partial`,
- * `event`, `file`, `stopped`, `error`.
+ * Listens apart from the page, so that drawing never delays an answer. Messages in: `load`; `listen` with a port of
+ * blocks and their rate; `stop`; `file` with samples and their rate. Out: `loaded`, `audio` (8 kHz, for drawing),
+ * `partial`, `event`, `file`, `stopped`, `error`.
  */
 
 import { loadRecognizer, openStream } from "./load.js";

@@ -1,6 +1,6 @@
 /**
- * Resampling of a live stream, the same filter as edgedigit/runtime/resampler.py: windowed sinc, polyphase, with a delay
- * of about 5 ms, whose output does not depend on how the input is cut into blocks.
+ * Resampling of a live stream, the same filter as edgedigit/runtime/resampler.py: windowed sinc, polyphase, with a
+ * delay of about 5 ms, whose output does not depend on how the input is cut into blocks.
  *
  * Source: Kaiser window design, Oppenheim and Schafer, Discrete-Time Signal Processing, section 7.6.
  */
@@ -18,7 +18,9 @@ export class StreamResampler {
   constructor(origSampleRate, sampleRate) {
     for (const rate of [origSampleRate, sampleRate]) {
       if (!(Number.isInteger(rate) && rate >= MIN_SAMPLE_RATE && rate <= MAX_SAMPLE_RATE)) {
-        throw new RangeError(`sample rate ${rate} Hz is not a whole number from ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE}`);
+        throw new RangeError(
+          `sample rate ${rate} Hz is not a whole number from ${MIN_SAMPLE_RATE} to ${MAX_SAMPLE_RATE}`,
+        );
       }
     }
     const divisor = greatestCommonDivisor(origSampleRate, sampleRate);

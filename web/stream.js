@@ -1,6 +1,6 @@
 /**
- * Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut. The decisions are
- * those of edgedigit/runtime/stream.py, step by step; what is changed there is changed here.
+ * Words out of a stream: blocks of any size and rate in, events out, the same however the stream is cut. The
+ * decisions are those of edgedigit/runtime/stream.py, step by step; what is changed there is changed here.
  */
 
 import { framesIn, isVoiced } from "./activity.js";

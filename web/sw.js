@@ -1,6 +1,6 @@
 /**
- * Keeps the page for times without a network: everything is stored when it is first opened. What the network has is taken
- * first, so that a new model or page is never hidden by an old one.
+ * Keeps the page for times without a network: everything is stored when it is first opened. What the network has is
+ * taken first, so that a new model or page is never hidden by an old one.
  */
 
 const CACHE = "edgedigit";

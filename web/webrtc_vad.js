@@ -20,7 +20,8 @@ export async function createWebRtcVad(createFvad, options, { aggressiveness, sam
   function isSpeech(pcm) {
     library.HEAP16.set(pcm, pcmAt / 2);
     const answer = library._fvad_process(handle, pcmAt, pcm.length);
-    if (answer < 0) throw new RangeError(`WebRTC's detector takes frames of 10, 20 or 30 ms, got ${pcm.length} samples`);
+    if (answer < 0)
+      throw new RangeError(`WebRTC's detector takes frames of 10, 20 or 30 ms, got ${pcm.length} samples`);
     return answer === 1;
   }
 

@@ -12,7 +12,8 @@ import { StreamResampler } from "../../web/resampler.js";
 import { fft, powerDb, Spectrogram } from "../../web/spectrum.js";
 import { padMirrored } from "../../web/window.js";
 
-const sine = (frequency, n, rate) => Float32Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * frequency * i) / rate));
+const sine = (frequency, n, rate) =>
+  Float32Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * frequency * i) / rate));
 
 const MANIFEST = {
   file: "model.onnx",
