@@ -250,7 +250,8 @@ def test_figures_of_digits_do_not_hold_it():
 
 
 def answer(label, said, speaker="a", stage="int8"):
-    return {"stage": stage, "label": label, "answer": said, "speaker": speaker, "source": "s", "part": "test"}
+    about = {"name": "a.wav", "speaker": speaker, "source": "s", "part": "test"}
+    return {"stage": stage, "label": label, "answer": said, **about}
 
 
 def test_macro_over_digits_does_not_hold_it():
