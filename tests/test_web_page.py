@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
+N_LABELS = len(read_manifest(default_model())["labels"])
 LOADED = "#listen:enabled, #failure:not(:empty)"
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -186,7 +187,7 @@ def with_manifest(**changes):
         (without("**/model/model.onnx"), "model/model.onnx is missing"),
         (
             with_manifest(labels=["yes", "no"]),
-            f"{default_model().name} gives 10 probabilities for the 2 labels of its manifest.",
+            f"{default_model().name} gives {N_LABELS} probabilities for the 2 labels of its manifest.",
         ),
         (with_manifest(sha256="0" * 64), f"{default_model().name} is not the file that its manifest describes"),
         (with_manifest(signal={"kind": "emg"}), "This model takes emg, not sound"),
@@ -248,9 +249,9 @@ def test_an_unplugged_microphone_is_said_and_the_next_start_listens_again(site):
 
 
 def test_a_model_of_other_words_is_shown_with_its_words(site, samples):
-    words = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "_unknown_"]
+    words = [*"yes no up down left right on off stop go wait".split()[: N_LABELS - 1], "_unknown_"]
     with chromium() as browser, opened(browser, site, [], with_manifest(labels=words), service_workers="block") as page:
-        assert "yes no up down left right on off stop other." in page.inner_text("#model")
+        assert f"{' '.join(words[:-1])} other." in page.inner_text("#model")
         page.set_input_files("#file", [samples[1], samples[9]])
         assert [row[:2] for row in answers(page, 2)] == [("no", "no"), ("", "_unknown_")]
         assert page.inner_text("#answer") == "–"
