@@ -15,11 +15,10 @@ Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; pru
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, leave, print_json, run_main
 from edgedigit.labels import label_of
 
 
@@ -184,4 +183,4 @@ def list_models() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    leave(run_main(main))

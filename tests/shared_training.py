@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tiny_training import GENTLE, LABELS, N_SAMPLES, make_trainer, small_model, tones
 
-from edgedigit.cli import run_main
+from edgedigit.cli import leave, run_main
 from edgedigit.compress.prune import fold
 from edgedigit.config import DistillConfig
 from edgedigit.data.dataset import as_arrays
@@ -46,4 +46,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main, sys.argv[1:]))
+    leave(run_main(main, sys.argv[1:]))
