@@ -15,7 +15,6 @@ the same mixtures.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -165,9 +164,10 @@ def held_out(recognizer: Recognizer, part: str, data_dir: str | None) -> list[Re
 def config_of(recognizer: Recognizer) -> Config | None:
     """What a model was trained with: from its manifest or, where it lies in a run folder, from that."""
     stored = manifest_of(recognizer).get("config")
-    beside = recognizer.path.with_name("config.json")
-    if stored is None and beside.exists():
-        stored = json.loads(beside.read_text(encoding="utf-8"))
+    if stored is None and recognizer.path.with_name("config.json").exists():
+        from edgedigit.train.pipeline import load_run_config  # which brings torch
+
+        return load_run_config(recognizer.path.parent)
     return None if stored is None or "data" not in stored else from_stored(stored)
 
 

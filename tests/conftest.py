@@ -40,3 +40,16 @@ def tiny_model(tmp_path_factory):
     from tiny_model import build_tiny_model
 
     return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def run(tiny_model, capsys):
+    """Run infer.py in this process, with the tiny model: exit code, stdout lines, stderr lines."""
+    import infer
+
+    def run(*args):
+        code = run_main(infer.main, [*map(str, args), "--model", str(tiny_model)])
+        output = capsys.readouterr()
+        return code, output.out.splitlines(), output.err.splitlines()
+
+    return run

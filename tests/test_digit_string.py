@@ -12,7 +12,6 @@ from tiny_model import build_tiny_model, silence, speak, tone_word
 
 import infer
 from edgedigit.audio import write_wav
-from edgedigit.cli import run_main
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.runtime import DigitStringCollector, Event, Prediction, Recognizer, StreamingRecognizer, StringOptions
 from edgedigit.runtime.checksum import CHECKSUMS
@@ -185,16 +184,6 @@ def test_no_digits_keep_no_checksum():
 
 
 # infer.py
-
-
-@pytest.fixture
-def run(tiny_model, capsys):
-    def run(*args):
-        code = run_main(infer.main, [*map(str, args), "--model", str(tiny_model)])
-        output = capsys.readouterr()
-        return code, output.out.splitlines(), output.err.splitlines()
-
-    return run
 
 
 def test_a_file_of_digits_is_one_line(run, tmp_path):

@@ -23,18 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def run(tiny_model, capsys):
-    """Run the script in this process: exit code, stdout lines, stderr lines."""
-
-    def run(*args):
-        code = run_main(infer.main, [*map(str, args), "--model", str(tiny_model)])
-        output = capsys.readouterr()
-        return code, output.out.splitlines(), output.err.splitlines()
-
-    return run
-
-
-@pytest.fixture
 def clips(tmp_path):
     folder = tmp_path / "clips"
     (folder / "inner").mkdir(parents=True)

@@ -17,14 +17,20 @@ def artifacts_dir() -> Path:
     Raises:
         ModelError: if there is none.
     """
-    candidates = (PACKAGE / "_artifacts", PACKAGE.parent / "artifacts")
-    for folder in candidates:
-        if (folder / RESULTS).is_file():
-            return folder
-    raise ModelError(
-        f"no shipped model: {RESULTS} is in neither {candidates[0]} nor {candidates[1]}; "
-        "name a model file, or run export_models.py --output_dir artifacts"
-    )
+    folder, places = find_folder("_artifacts", "artifacts", RESULTS)
+    if folder is None:
+        raise ModelError(
+            f"no shipped model: {RESULTS} is in neither {places}; "
+            "name a model file, or run export_models.py --output_dir artifacts"
+        )
+    return folder
+
+
+def find_folder(packaged: str, in_checkout: str, file: str) -> tuple[Path | None, str]:
+    """The folder that holds `file`, inside the installed package or at the top of a checkout, and where it may be."""
+    candidates = (PACKAGE / packaged, PACKAGE.parent / in_checkout)
+    folder = next((folder for folder in candidates if (folder / file).is_file()), None)
+    return folder, " nor ".join(map(str, candidates))
 
 
 def default_model() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgedigit.errors import InputError, ModelError
 from edgedigit.manifest import manifest_path, verify_manifest
-from edgedigit.runtime._paths import PACKAGE, default_model
+from edgedigit.runtime._paths import default_model, find_folder
 from edgedigit.serve.vendor import vendor_files
 
 PAGE = "index.html"
@@ -40,11 +40,10 @@ def page_dir() -> Path:
     Raises:
         InputError: if there is none.
     """
-    candidates = (PACKAGE / "_web", PACKAGE.parent / "web")
-    for folder in candidates:
-        if (folder / PAGE).is_file():
-            return folder
-    raise InputError(f"the page is in neither {candidates[0]} nor {candidates[1]}; install edgedigit again")
+    folder, places = find_folder("_web", "web", PAGE)
+    if folder is None:
+        raise InputError(f"the page is in neither {places}; install edgedigit again")
+    return folder
 
 
 def copy_site(files: dict[str, Path], folder: Path) -> None:
