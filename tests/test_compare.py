@@ -141,8 +141,8 @@ def test_a_fold_that_not_every_seed_has_run_does_not_count():
 
 
 def test_missing_folds_are_said(tmp_path):
-    cell = accuracy_row("x", 90, 100) | {"splits": ["a"], "n_splits_planned": 6}
-    assert results.accuracy_cell(cell).endswith("1 of 6 folds")
+    cell = accuracy_row("x", 90, 100) | {"splits": ["loso:fsdd:theo"], "n_splits_planned": 6}
+    assert results.accuracy_cell(cell).endswith(" 1 of 6 folds: theo")
     assert results.accuracy_cell(None) == "–"
 
 

@@ -48,7 +48,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
             results = [result for task, result in found if task.protocol == protocol.name]
             if not results:
                 continue
-            planned = {task.split for task in own if task.protocol == protocol.name}
+            planned = {task.split for task in tasks if task.protocol == protocol.name}  # of whichever model has most
             row["accuracy"][protocol.name] = {
                 **_over_seeds(protocol.title, results),
                 "splits": sorted({result["split"] for result in results}),
@@ -128,14 +128,16 @@ def text_table(rows: Sequence[dict], protocols: Sequence[Protocol]) -> str:
 
 
 def accuracy_cell(accuracy: dict | None) -> str:
-    """Accuracy, interval, deviation between seeds and, where folds are missing, how many there are."""
+    """Accuracy, interval, deviation between seeds and, where folds are missing, which there are."""
     if accuracy is None:
         return "–"
     text = "{:.2f} [{:.1f}, {:.1f}]".format(*(100 * accuracy[k] for k in ("accuracy", "accuracy_low", "accuracy_high")))
     if "deviation" in accuracy:
         text += f" ± {100 * accuracy['deviation']:.2f}"
     n_run, n_planned = len(accuracy["splits"]), accuracy["n_splits_planned"]
-    return text if n_run == n_planned else f"{text} {n_run} of {n_planned} folds"
+    if n_run == n_planned:
+        return text
+    return f"{text} {n_run} of {n_planned} folds: {', '.join(split.rpartition(':')[2] for split in accuracy['splits'])}"
 
 
 def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
