@@ -330,6 +330,7 @@ class RobustnessConfig:
     gain_db: float = 20.0  # up and down
     sample_rates: tuple[int, ...] = (16000, 44100, 48000)  # Hz, of files that users have
     offset_ms: float = 200.0  # earlier and later than where the word was found
+    offset_keeps: float = 0.99  # of its energy: a clip that keeps less has lost part of its word over the window's edge
 
     def __post_init__(self):
         if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):

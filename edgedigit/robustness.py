@@ -106,8 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(grid_text(grid, mixtures.kinds, config.snr_db))
     plain = in_noise[Condition()]
     changes = [perturbation_row(name, answers, plain, targets) for name, answers in perturbed.items()]
+    for name, offset in offsets(recognizer, config).items():
+        whole = energy_kept(windows, offset) >= config.offset_keeps
+        if not whole.any():
+            continue
+        changes.append(perturbation_row(f"{name}, whole words", perturbed[name][whole], plain[whole], targets[whole]))
     print(perturbation_text(changes))
     notes = [SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
+    notes.append(f"Whole words: clips that keep {100 * config.offset_keeps:g} % of their energy inside the window.")
     if args.clips and len(clips) == args.clips:
         notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
     print("\n".join(f"  {note}" for note in notes))
@@ -218,7 +224,6 @@ def perturbations(recognizer: Recognizer, config: RobustnessConfig) -> dict[str,
     """What may happen to a clip (T,) at the model's rate on its way to the model's window (n_samples,)."""
     rate = recognizer.info.sample_rate
     gain = np.float32(10 ** (config.gain_db / 20))
-    offset = round(config.offset_ms * rate / 1000)
 
     def window(clip: np.ndarray) -> np.ndarray:
         return recognizer.window(clip, rate)
@@ -237,9 +242,23 @@ def perturbations(recognizer: Recognizer, config: RobustnessConfig) -> dict[str,
         f"{config.gain_db:g} dB louder, clipped": lambda clip: window(np.clip(gain * clip, -1, 1)),
         f"{config.gain_db:g} dB fainter": lambda clip: window(clip / gain),
         **{f"{file_rate} Hz file": from_file(file_rate) for file_rate in config.sample_rates},
-        f"{config.offset_ms:g} ms late": lambda clip: shift(window(clip), offset),
-        f"{config.offset_ms:g} ms early": lambda clip: shift(window(clip), -offset),
+        **{
+            name: lambda clip, offset=offset: shift(window(clip), offset)
+            for name, offset in offsets(recognizer, config).items()
+        },
     }
+
+
+def offsets(recognizer: Recognizer, config: RobustnessConfig) -> dict[str, int]:
+    """By how many samples a clip is moved inside the model's window."""
+    offset = round(config.offset_ms * recognizer.info.sample_rate / 1000)
+    return {f"{config.offset_ms:g} ms late": offset, f"{config.offset_ms:g} ms early": -offset}
+
+
+def energy_kept(windows: np.ndarray, offset: int) -> np.ndarray:
+    """Share (n,) of the energy of windows (n, T) that is still inside when they are moved by `offset` samples."""
+    moved = np.stack([shift(window, offset) for window in windows])
+    return (moved**2).sum(axis=1) / np.maximum((windows**2).sum(axis=1), np.finfo(np.float32).tiny)
 
 
 def answers_when_perturbed(
@@ -289,10 +308,10 @@ def grid_text(grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Sequenc
 def perturbation_text(rows: Sequence[dict]) -> str:
     """What each perturbation does, as aligned text."""
     width = max(len(row["group"]) for row in rows)
-    lines = [f"  {'clean, near, and':<{width}}  accuracy %  points from clean  answers changed %"]
+    lines = [f"  {'clean, near, and':<{width}}      n  accuracy %  points from clean  answers changed %"]
     for row in rows:
         figures = f"{100 * row['accuracy']:10.2f}  {row['points from clean']:+17.2f}  {row['answers changed %']:17.2f}"
-        lines.append(f"  {row['group']:<{width}}  {figures}")
+        lines.append(f"  {row['group']:<{width}}  {row['n']:5}  {figures}")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.manifest import write_manifest
 from edgedigit.report.documents import render_results
-from edgedigit.robustness import perturbation_row, perturbations, training_note
+from edgedigit.robustness import energy_kept, perturbation_row, perturbations, training_note
 from edgedigit.runtime import Recognizer
 
 RATE = N_SAMPLES = 8000
@@ -164,6 +164,15 @@ def test_perturbations_do_what_their_names_say(recognizer):
         assert np.abs(after[f"{rate} Hz file"] - plain).max() < 0.01 * np.abs(plain).max()
 
 
+def test_a_word_that_leaves_the_window_is_told_from_one_that_stays():
+    windows = np.zeros((3, N_SAMPLES), np.float32)
+    windows[0, 3000:5000] = 0.5  # stays, wherever it is moved
+    windows[1, 6000:8000] = 0.5  # has 400 of its 2000 samples left when it comes late
+    windows[2, :100] = 0.5  # leaves when it comes early
+    np.testing.assert_allclose(energy_kept(windows, 1600), [1, 0.2, 1])
+    np.testing.assert_allclose(energy_kept(windows, -1600), [1, 1, 0])
+
+
 def test_points_and_changed_answers_equal_the_hand_computed_ones():
     targets, plain = np.array([0, 1, 2, 3, 4]), np.array([0, 1, 2, 9, 9])
     row = perturbation_row("late", np.array([0, 9, 9, 3, 8]), plain, targets)  # 3 to 2 right; four answers are others
@@ -220,7 +229,8 @@ def test_the_command_prints_draws_and_writes_the_grid_and_the_perturbations(data
     stored = json.loads(results.read_text())
     assert json.loads(printed.splitlines()[-1]) == stored
     rows = {row["group"]: row for row in stored["rows"]}
-    assert len(rows) == 2 * (1 + 3 * 2) + 8
+    assert len(rows) == 2 * (1 + 3 * 2) + 8 + 2
+    assert rows["200 ms late, whole words"]["n"] == 40  # words of the middle, none leaves
     assert rows["clean, near"]["n_correct"] == rows["clean, near"]["n"] == 40
     assert rows["stationary 20 dB, near"]["n_correct"] == 40
     assert rows["babble -25 dB, near"]["n_correct"] < 10  # other digits, far louder
