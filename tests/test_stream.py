@@ -272,6 +272,8 @@ def test_thresholds_travel_with_the_model(tmp_path):
         {"early_ms": 120},
         {"stable_ms": 0},
         {"stable_silence_ms": 5},
+        {"running_pause_ms": 0},
+        {"running_speech_ms": -600},
         {"partial_ms": 1},
         {"detector": "ears"},
         {"silero_probability": 1},
@@ -284,15 +286,54 @@ def test_thresholds_that_cannot_work(change):
         VadOptions(**change)
 
 
-def test_what_is_no_digit_ends_a_word_without_an_answer(tmp_path):
+def test_what_is_no_digit_ends_a_word_without_an_answer(knows_no_7):
     """However sure the model is of it, and never early: what follows may make a digit of it."""
-    labels = '["0", "1", "2", "3", "4", "5", "6", "_unknown_", "8", "9"]'
-    recognizer = Recognizer(build_tiny_model(tmp_path / "m.onnx", labels=labels))
-    events = events_of(StreamingRecognizer(recognizer), speak("373", gap_s=0.3))
+    events = events_of(StreamingRecognizer(knows_no_7), speak("373", gap_s=0.3))
     assert digits_of(events) == "33"
     (rejected,) = (event for event in events if event.kind == "rejected")
     assert rejected.label == "_unknown_" and rejected.probability > 0.9
     assert rejected.time_s - rejected.end_s == pytest.approx(VadOptions().hangover_ms / 1000, abs=0.011)
+
+
+# Running speech: words follow each other, and the model knows none of them
+
+
+@pytest.fixture(scope="module")
+def knows_no_7(tmp_path_factory):
+    labels = '["0", "1", "2", "3", "4", "5", "6", "_unknown_", "8", "9"]'
+    return Recognizer(build_tiny_model(tmp_path_factory.mktemp("model") / "m.onnx", labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("words", "gap_s", "expected"),
+    [
+        ("773", 0.2, ""),  # 800 ms of other words before it
+        ("773", 0.7, "3"),  # with pauses between them they are single words
+        ("73", 0.2, "3"),  # 400 ms: a slip of the tongue is not running speech
+        ("77375", 0.2, ""),
+        ("37737", 0.2, "3"),  # what came before it is answered
+    ],
+)
+def test_a_digit_amid_running_speech_is_answered_only_where_the_model_is_surer(knows_no_7, words, gap_s, expected):
+    never = VadOptions(running_probability=1.1)
+    assert digits_of(events_of(StreamingRecognizer(knows_no_7, never), speak(words, gap_s=gap_s))) == expected
+    surer = VadOptions(running_probability=0.9)
+    assert digits_of(events_of(StreamingRecognizer(knows_no_7, surer), speak(words, gap_s=gap_s))) == words.replace(
+        "7", ""
+    )
+
+
+def test_speech_that_never_ends_is_running_speech(recognizer):
+    endless = np.concatenate([silence(0.5), tone_word(1, 4.0), silence(0.5)])
+    events = events_of(StreamingRecognizer(recognizer, VadOptions(running_probability=1.1)), endless)
+    assert "digit" not in {event.kind for event in events} and "rejected" in {event.kind for event in events}
+
+
+def test_a_new_stream_is_not_amid_the_speech_of_the_last(knows_no_7):
+    stream = StreamingRecognizer(knows_no_7, VadOptions(running_probability=1.1))
+    stream.accept(speak("77", gap_s=0.2))
+    stream.reset()
+    assert digits_of(events_of(stream, speak("3")[2000:])) == "3"  # sooner than a pause after the last word
 
 
 # Stop closures and neighbours, in real clips

@@ -29,6 +29,9 @@ export const DEFAULT_VAD = Object.freeze({
   hangover_ms: 100,
   min_speech_ms: 60,
   max_speech_ms: 1500,
+  running_pause_ms: 500,
+  running_speech_ms: 600,
+  running_probability: 0.99,
   partial_ms: 40,
 });
 

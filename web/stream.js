@@ -47,6 +47,8 @@ export class StreamingRecognizer {
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
     this.silence = 0; // frames since the word's last speech
+    this.running = 0; // frames of rejected words since the last pause
+    this.lastEnd = 0; // of the last word's speech
   }
 
   /**
@@ -67,7 +69,7 @@ export class StreamingRecognizer {
     if (this.pending.length) {
       events.push(...(await this.acceptResampled(new Float32Array(this.frameLength - this.pending.length))));
     }
-    if (this.word.length) events.push(...(await this.answer()), this.close());
+    if (this.word.length) events.push(...this.close(await this.answer()));
     this.reset();
     return events;
   }
@@ -103,6 +105,7 @@ export class StreamingRecognizer {
     this.word = [...this.past];
     this.silence = 0;
     this.wordStart = this.position - this.onset;
+    if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) this.running = 0;
     return [this.event("speech_start")];
   }
 
@@ -110,12 +113,12 @@ export class StreamingRecognizer {
   async endOfWord() {
     const tooLong = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
     if (tooLong || this.silence === framesIn(this.vad.hangover_ms, this.vad)) {
-      return [...(await this.answer()), this.close()];
+      return this.close(await this.answer());
     }
     const early = this.silence === framesIn(this.vad.early_ms, this.vad);
     if (early || this.silence === framesIn(this.vad.stable_silence_ms, this.vad)) {
       const answer = await this.answer({ stableMs: early ? 0 : this.vad.stable_ms, sure: this.vad.early_probability });
-      if (answer.length) return [...answer, this.close()];
+      if (answer.length) return this.close(answer);
     }
     return [];
   }
@@ -131,7 +134,7 @@ export class StreamingRecognizer {
     const nVoiced = this.word.filter((frame) => frame.voiced).length;
     if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms || this.position - this.wordStart <= nStable) return [];
     const start = performance.now();
-    const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
+    const isSure = (prediction) => this.isDigit(prediction) && prediction.probability >= sure;
     const prediction = await this.recognizer.predict(this.window(this.word));
     if (sure && !isSure(prediction)) return [];
     if (nStable) {
@@ -140,7 +143,17 @@ export class StreamingRecognizer {
     }
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
     const latencyMs = waitedMs + performance.now() - start;
-    return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
+    return [{ ...this.event(this.isDigit(prediction) ? "digit" : "rejected"), prediction, latencyMs }];
+  }
+
+  /** Amid running speech the model must be surer: there its digits are mostly syllables of other words. */
+  isDigit({ rejected, probability }) {
+    return !rejected && (!this.isRunningSpeech() || probability >= this.vad.running_probability);
+  }
+
+  isRunningSpeech() {
+    const cut = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
+    return cut || this.running >= framesIn(this.vad.running_speech_ms, this.vad);
   }
 
   /**
@@ -160,12 +173,14 @@ export class StreamingRecognizer {
     return concatenate([before, word.subarray(nBefore, word.length - nAfter), after]);
   }
 
-  /** End the word; the silence after it is the past of the next. */
-  close() {
-    const event = this.event("speech_end");
+  /** The answer and the end of the word; the silence after it is the past of the next. */
+  close(answer) {
+    const events = [...answer, this.event("speech_end")];
+    this.lastEnd = this.position - this.silence;
+    if (!answer.some((event) => event.kind === "digit")) this.running += this.lastEnd - this.wordStart;
     this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
     this.word = [];
-    return event;
+    return events;
   }
 
   event(kind) {

@@ -11,7 +11,7 @@ from edgedigit.detection import counting
 from edgedigit.detection.counting import Accept
 from edgedigit.detection.listening import Stream, listen
 from edgedigit.metrics import accuracy_row
-from edgedigit.runtime import Recognizer, VadOptions
+from edgedigit.runtime import Recognizer
 from edgedigit.train.scoring import predict_onnx
 
 N_SHOWN = 20  # false accepts that the result lists, the surest first
@@ -21,31 +21,27 @@ N_CURVE = 200  # points of the curve, at most
 class Bench:
     """The model on every stream, at any threshold.
 
-    What it answers at a threshold of 0 tells what it answers at others, up to that from which it no longer answers
-    early: there words end elsewhere, and the streams are played anew.
+    Each threshold has the streams played anew: what is rejected ends elsewhere, and what follows it may be taken for
+    running speech.
     """
 
     def __init__(self, model: str | None, streams: dict[str, Stream]):
         self.model = model
         self.streams = streams
-        self.open = Recognizer(model, reject_below=0.0)
-        self.early = VadOptions.from_dict(self.open.info.thresholds.get("vad", {})).early_probability
         self._played: dict[tuple[str, float], list[Accept]] = {}
 
     def accepts(self, name: str, threshold: float) -> list[Accept]:
-        """Digits answered in a stream at a threshold, and perhaps below: count those that reach it."""
-        threshold = threshold if threshold > self.early else 0.0
+        """Digits answered in a stream at a threshold."""
         key = (name, threshold)
         if key not in self._played:
-            recognizer = Recognizer(self.model, reject_below=threshold) if threshold else self.open
-            self._played[key] = listen(recognizer, self.streams[name], name)
+            self._played[key] = listen(Recognizer(self.model, reject_below=threshold), self.streams[name], name)
         return self._played[key]
 
     def threshold_at(self, name: str, far_per_hour: float) -> float | None:
         """The threshold from which a stream without digits keeps to a rate of false accepts; None if none does.
 
-        What is refused early is asked again, later and perhaps surer, so the stream is played at each threshold that
-        what was heard at the one before calls for, until it keeps to the rate.
+        The stream is played at each threshold that what was heard at the one before calls for, until it keeps to the
+        rate.
         """
         hours, threshold = self.streams[name].hours, 0.0
         while threshold is not None:
@@ -121,7 +117,8 @@ def point_rows(point: dict) -> list[dict]:
 def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
     """Misses of each group against false accepts per hour of speech, over all thresholds that change the latter.
 
-    Above the threshold of early answers this is an approximation, see `Bench`; operating points are exact.
+    It counts what the streams give with nothing rejected by its probability, an approximation, see `Bench`; operating
+    points are exact.
     """
     accepts, hours = bench.accepts("speech", 0.0), bench.streams["speech"].hours
     levels = sorted({accept.probability for accept in accepts}) or [0.0]

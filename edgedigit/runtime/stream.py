@@ -65,9 +65,11 @@ class StreamingRecognizer:
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
     resumes before the answer belongs to the same word. What resumes after an answer is a new word only if it holds
-    `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. Everything
-    is decided frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances are
-    independent and need constant memory.
+    `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. After
+    `running_speech_ms` of rejected words without a pause of `running_pause_ms` somebody is talking, and a digit is
+    answered only from `running_probability` on; the same holds for a word cut at `max_speech_ms`. Everything is decided
+    frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances are independent and
+    need constant memory.
 
     Args:
         recognizer: the model.
@@ -126,6 +128,8 @@ class StreamingRecognizer:
         self._word: list[_Frame] = []  # empty while there is no word
         self._word_start = 0  # first speech frame of the word
         self._silence = 0  # frames since the word's last speech
+        self._running = 0  # frames of rejected words since the last pause
+        self._last_end = 0  # of the last word's speech
 
     def accept(self, samples: np.ndarray | Sequence[float]) -> list[Event]:
         """Take the next block, mono (T,) float in [-1, 1] or int16, of any length.
@@ -144,7 +148,7 @@ class StreamingRecognizer:
         if self._pending.size:
             events += self._accept(np.zeros(self._frame_length - self._pending.size, dtype=np.float32))
         if self._word:
-            events += self._answer() + self._close()
+            events += self._close(self._answer())
         self.reset()
         return events
 
@@ -170,6 +174,8 @@ class StreamingRecognizer:
             return []
         self._word, self._silence = list(self._past), 0
         self._word_start = self._position - self._onset
+        if self._word_start - self._last_end >= self.options.frames(self.options.running_pause_ms):
+            self._running = 0
         return [Event("speech_start", self._seconds(self._position), self._seconds(self._word_start))]
 
     def _end_of_word(self) -> list[Event]:
@@ -177,12 +183,12 @@ class StreamingRecognizer:
         options = self.options
         too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
         if too_long or self._silence == options.frames(options.hangover_ms):
-            return self._answer() + self._close()
+            return self._close(self._answer())
         early = self._silence == options.frames(options.early_ms)
         if early or self._silence == options.frames(options.stable_silence_ms):
             answer = self._answer(stable_ms=None if early else options.stable_ms, sure=options.early_probability)
             if answer:
-                return answer + self._close()
+                return self._close(answer)
         return self._partial()
 
     def _answer(self, stable_ms: float | None = None, sure: float = 0.0) -> list[Event]:
@@ -205,7 +211,7 @@ class StreamingRecognizer:
                 return []
         compute_s = time.perf_counter() - start
         waited_s = self._seconds(self._silence) + self._resampler.delay_s
-        kind = "rejected" if prediction.rejected else "digit"
+        kind = "digit" if self._is_digit(prediction) else "rejected"
         return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
 
     def _partial(self) -> list[Event]:
@@ -217,9 +223,18 @@ class StreamingRecognizer:
     def _is_word(self) -> bool:
         return sum(frame.voiced for frame in self._word) * self.options.frame_ms >= self.options.min_speech_ms
 
-    @staticmethod
-    def _is_sure(prediction: Prediction, probability: float) -> bool:
-        return not prediction.rejected and prediction.probability >= probability
+    def _is_sure(self, prediction: Prediction, probability: float) -> bool:
+        return self._is_digit(prediction) and prediction.probability >= probability
+
+    def _is_digit(self, prediction: Prediction) -> bool:
+        """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
+        return not prediction.rejected and (
+            not self._is_running_speech() or prediction.probability >= self.options.running_probability
+        )
+
+    def _is_running_speech(self) -> bool:
+        cut = self._position - self._word_start >= self.options.frames(self.options.max_speech_ms)
+        return cut or self._running >= self.options.frames(self.options.running_speech_ms)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
         return self.recognizer.predict(self._window(frames), self._rate)
@@ -238,13 +253,16 @@ class StreamingRecognizer:
         after = np.pad(word[word.size - n_after :], (0, spare - spare // 2), "symmetric" if n_after else "constant")
         return np.concatenate((before, word[n_before : word.size - n_after], after))
 
-    def _close(self) -> list[Event]:
-        """End the word; the silence after it is the past of the next."""
-        event = self._event("speech_end")
+    def _close(self, answer: list[Event]) -> list[Event]:
+        """The answer and the end of the word; the silence after it is the past of the next."""
+        events = [*answer, self._event("speech_end")]
+        self._last_end = self._position - self._silence
+        if not any(event.kind == "digit" for event in answer):
+            self._running += self._last_end - self._word_start
         self._past.clear()
         self._past.extend(self._word[len(self._word) - self._silence :])
         self._word = []
-        return [event]
+        return events
 
     def _event(self, kind: str, prediction: Prediction | None = None, latency_ms: float | None = None) -> Event:
         end = self._position - self._silence

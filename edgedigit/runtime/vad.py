@@ -41,6 +41,9 @@ class VadOptions:
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
     max_speech_ms: int = 1500  # a word is cut here
+    running_pause_ms: int = 500  # silence that ends running speech, such as a sentence
+    running_speech_ms: int = 600  # of rejected words without such a pause between them: the speech is running
+    running_probability: float = 0.99  # of a digit amid running speech; above 1: none is answered there
     partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
 
     def __post_init__(self):
@@ -59,7 +62,7 @@ class VadOptions:
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
                 f"{self.frame_ms} <= early_ms <= hangover_ms"
             )
-        for name in ("stable_silence_ms", "stable_ms", "partial_ms"):
+        for name in ("stable_silence_ms", "stable_ms", "running_pause_ms", "running_speech_ms", "partial_ms"):
             if not getattr(self, name) >= self.frame_ms:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
         if self.floor_window_ms < 10 * self.frame_ms:
