@@ -312,6 +312,7 @@ def knows_no_7(tmp_path_factory):
         ("73", 0.2, "3"),  # 400 ms: a slip of the tongue is not running speech
         ("77375", 0.2, ""),
         ("37737", 0.2, "3"),  # what came before it is answered
+        ("7373", 0.2, "33"),  # somebody who says digits, and is badly understood
     ],
 )
 def test_a_digit_amid_running_speech_is_answered_only_where_the_model_is_surer(knows_no_7, words, gap_s, expected):

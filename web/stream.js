@@ -47,7 +47,7 @@ export class StreamingRecognizer {
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
     this.silence = 0; // frames since the word's last speech
-    this.running = 0; // frames of rejected words since the last pause
+    this.running = 0; // frames of rejected words less those of digits, since the last pause
     this.lastEnd = 0; // of the last word's speech
   }
 
@@ -177,7 +177,8 @@ export class StreamingRecognizer {
   close(answer) {
     const events = [...answer, this.event("speech_end")];
     this.lastEnd = this.position - this.silence;
-    if (!answer.some((event) => event.kind === "digit")) this.running += this.lastEnd - this.wordStart;
+    const isDigit = answer.some((event) => event.kind === "digit");
+    this.running = Math.max(0, this.running + (isDigit ? -1 : 1) * (this.lastEnd - this.wordStart));
     this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
     this.word = [];
     return events;

@@ -66,10 +66,10 @@ class StreamingRecognizer:
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
     resumes before the answer belongs to the same word. What resumes after an answer is a new word only if it holds
     `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. After
-    `running_speech_ms` of rejected words without a pause of `running_pause_ms` somebody is talking, and a digit is
-    answered only from `running_probability` on; the same holds for a word cut at `max_speech_ms`. Everything is decided
-    frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances are independent and
-    need constant memory.
+    `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is talking,
+    and a digit is answered only from `running_probability` on; the same holds for a word cut at `max_speech_ms`.
+    Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances
+    are independent and need constant memory.
 
     Args:
         recognizer: the model.
@@ -128,7 +128,7 @@ class StreamingRecognizer:
         self._word: list[_Frame] = []  # empty while there is no word
         self._word_start = 0  # first speech frame of the word
         self._silence = 0  # frames since the word's last speech
-        self._running = 0  # frames of rejected words since the last pause
+        self._running = 0  # frames of rejected words less those of digits, since the last pause
         self._last_end = 0  # of the last word's speech
 
     def accept(self, samples: np.ndarray | Sequence[float]) -> list[Event]:
@@ -257,8 +257,9 @@ class StreamingRecognizer:
         """The answer and the end of the word; the silence after it is the past of the next."""
         events = [*answer, self._event("speech_end")]
         self._last_end = self._position - self._silence
-        if not any(event.kind == "digit" for event in answer):
-            self._running += self._last_end - self._word_start
+        n_frames = self._last_end - self._word_start
+        is_digit = any(event.kind == "digit" for event in answer)
+        self._running = max(0, self._running + (-n_frames if is_digit else n_frames))
         self._past.clear()
         self._past.extend(self._word[len(self._word) - self._silence :])
         self._word = []

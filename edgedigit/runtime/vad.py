@@ -42,7 +42,7 @@ class VadOptions:
     min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
     max_speech_ms: int = 1500  # a word is cut here
     running_pause_ms: int = 500  # silence that ends running speech, such as a sentence
-    running_speech_ms: int = 600  # of rejected words without such a pause between them: the speech is running
+    running_speech_ms: int = 600  # more of rejected words than of digits, without such a pause: the speech is running
     running_probability: float = 0.99  # of a digit amid running speech; above 1: none is answered there
     partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
 
