@@ -2,7 +2,7 @@
 
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
-python infer.py --mic                             speak; Ctrl-C ends
+python infer.py --mic                             speak; Ctrl-C ends; --record heard.wav keeps what was heard
 python infer.py --string --checksum luhn --mic    digits in a row, answered together after a pause
 python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, channels), one word each
 """
@@ -13,6 +13,7 @@ import io
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
@@ -28,6 +29,8 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="audio file, folder, or - for standard input")
     parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C")
     parser.add_argument("--device", metavar="NAME", help="microphone, by number or part of its name")
+    parser.add_argument("--record", type=Path, metavar="WAV", help="with --mic: write all that is heard, as it comes")
+    parser.add_argument("--overwrite", action="store_true", help="let --record replace a file")
     parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
@@ -59,6 +62,10 @@ def parse_args(argv: Sequence[str] | None = None):
         parser.error(f"--{given[0].replace('_', '-')} is about digits in a row and needs --string")
     if args.device is not None and not args.mic:
         parser.error("--device chooses a microphone and needs --mic")
+    if args.record is not None and not args.mic:
+        parser.error("--record keeps what a microphone hears and needs --mic")
+    if args.overwrite and args.record is None:
+        parser.error("--overwrite is about the file of --record and needs it")
     return args
 
 
@@ -67,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if args.list_devices:
         return list_microphones(args)
+    if args.record is not None:
+        from edgedigit.recording import check_target
+
+        check_target(args.record, args.overwrite)
 
     # 1. The model.
     from edgedigit.runtime import Recognizer
@@ -311,23 +322,29 @@ def recognize_emg(recognizer, source: str, report: Report) -> None:
 
 def listen(listener: Listener, args, report: Report) -> None:
     """Words or strings from the microphone until Ctrl-C; a device that has gone is waited for."""
-    from edgedigit.live import follow, own_stderr
+    from edgedigit.live import Session, own_stderr
+    from edgedigit.recording import Recording
     from edgedigit.runtime.lasting_microphone import LastingMicrophone
 
+    session = Session(listener)
+
     def gone(line: str) -> None:
-        listener.flush()
+        session.end()
         report.notice(line)
 
     def back(line: str) -> None:
-        listener.open("microphone", microphone.sample_rate)
+        session.begin("microphone", microphone.sample_rate)
         report.notice(line)
 
     start = time.monotonic()
-    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone:
-        listener.open("microphone", microphone.sample_rate)
+    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone, ExitStack() as stack:
+        if args.record is not None:
+            session.recording = Recording(args.record, microphone.sample_rate, args.overwrite, report.failure)
+            stack.callback(session.recording.close)
+        session.begin("microphone", microphone.sample_rate)
         report.notice(f"listening to {microphone.name} at {microphone.sample_rate} Hz; Ctrl-C ends")
-        follow(microphone, [listener.accept], lambda: False)
-        listener.flush()
+        session.follow(microphone)
+        session.end()
         report.n_inputs = 1
         report.extra = {
             "listened_s": round(time.monotonic() - start, 1),
@@ -336,6 +353,8 @@ def listen(listener: Listener, args, report: Report) -> None:
         }
         if microphone.overruns:
             report.notice(f"sound was lost {microphone.overruns} times: the machine did not keep up")
+        if session.recording:
+            report.extra |= {"recorded": str(args.record), "recorded_s": round(session.recording.duration_s, 1)}
 
 
 def list_microphones(args) -> int:

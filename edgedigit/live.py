@@ -1,27 +1,47 @@
-"""Live sound: blocks go to whoever listens as they come, until they end or somebody has enough."""
+"""Live sound: blocks go to all that take part in listening, from a device or at the pace of one."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 
-def follow(
-    blocks: Iterable[np.ndarray], takers: Iterable[Callable[[np.ndarray], object]], done: Callable[[], bool]
-) -> None:
-    """Hand each block (T,) to each of `takers` in turn, until the blocks end, `done` says so, or Ctrl-C."""
-    try:
-        for block in blocks:
-            for take in takers:
-                take(block)
-            if done():
-                return
-    except KeyboardInterrupt:
-        print(file=sys.stderr)  # the terminal has written ^C there
+class Session:
+    """What takes part in listening: whoever recognises, and what is recorded.
+
+    Args:
+        listener: has `open(source, sample_rate)`, `accept(block)`, `flush()`; the last two return how many answers.
+    """
+
+    def __init__(self, listener):
+        self._listener = listener
+        self.recording = None  # a `Recording`, once the device is open whose rate it has
+        self.n_answers = 0
+
+    def begin(self, source: str, sample_rate: int) -> None:
+        """A stream begins: its name, and its rate in Hz."""
+        self._listener.open(source, sample_rate)
+        if self.recording:
+            self.recording.set_rate(sample_rate)
+
+    def end(self) -> None:
+        """The stream has ended, perhaps within a word."""
+        self.n_answers += self._listener.flush()
+
+    def follow(self, blocks: Iterable[np.ndarray]) -> None:
+        """Take blocks (T,) until they end or until Ctrl-C; an empty one means that there is no sound yet."""
+        try:
+            for block in blocks:
+                if block.size:
+                    if self.recording:  # first, so that it holds whatever an answer was given to
+                        self.recording.write(block)
+                    self.n_answers += self._listener.accept(block)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)  # the terminal has written ^C there
 
 
 @contextmanager

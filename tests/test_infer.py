@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 from tiny_model import build_tiny_model, silence, speak, tone_word
 
 import infer
+from edgedigit import recording
 from edgedigit.audio import write_wav
 from edgedigit.cli import ArgumentParser, run_main
 from edgedigit.errors import DeviceError, GateError
@@ -113,7 +114,17 @@ def test_standard_input_through_a_pipe(tiny_model):
     assert result.returncode == 2 and b"standard input is empty" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["--top-k", "0"], ["--mic", "a.wav"], ["--device", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--nonsense"],
+        ["--top-k", "0"],
+        ["--mic", "a.wav"],
+        ["--device", "1"],
+        ["--record", "a.wav"],
+        ["--mic", "--overwrite"],
+    ],
+)
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         infer.main(arguments)
@@ -145,6 +156,7 @@ class FakeMicrophone:
         self.digits, self.ending = self.script.pop(0)
         if self.digits is None:
             raise self.ending
+        self.blocks = self.deliver()
         return self
 
     def __exit__(self, *_):
@@ -154,6 +166,9 @@ class FakeMicrophone:
         return "microphone 0 (fake)"
 
     def __iter__(self):
+        return self.blocks
+
+    def deliver(self):
         waveform = speak(self.digits, sample_rate=self.sample_rate)
         yield from (waveform[i : i + 160] for i in range(0, waveform.size, 160))
         raise self.ending
@@ -192,6 +207,38 @@ def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_
     assert (summary["interruptions"], summary["overruns"]) == (1, 2)
     gone, back = [line for line in err if line.startswith("microphone 0")]
     assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 16000 Hz")
+
+
+def test_what_was_heard_is_recorded_at_the_rate_of_the_device(run, fake_microphone, tmp_path):
+    fake_microphone(("61", GONE), (None, GONE), ("7", KeyboardInterrupt()))
+    code, out, _ = run("--mic", "--record", tmp_path / "heard.wav")
+    summary = json.loads(out[-1])
+    assert code == 0 and summary["recorded"] == str(tmp_path / "heard.wav")
+    heard, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    said = np.concatenate([speak(digits, sample_rate=16000) for digits in ("61", "7")])
+    assert rate == 16000 and summary["recorded_s"] == round(said.size / rate, 1)
+    np.testing.assert_allclose(heard, said, atol=2e-5)
+
+
+def test_a_recording_is_refused_before_anybody_speaks(run, fake_microphone, tmp_path):
+    fake_microphone()
+    (tmp_path / "heard.wav").write_bytes(b"somebody's")
+    code, out, err = run("--mic", "--record", tmp_path / "heard.wav")
+    assert (code, out) == (2, []) and err[0].endswith("name another file, or replace it with --overwrite")
+    fake_microphone((None, DeviceError("busy")))
+    code, _, err = run("--mic", "--record", tmp_path / "heard.wav", "--overwrite")
+    assert (code, err) == (2, ["error: busy"])
+    assert (tmp_path / "heard.wav").read_bytes() == b"somebody's"  # not before there is something to replace it with
+
+
+def test_a_recording_that_fails_does_not_end_the_listening(run, fake_microphone, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "MAX_BYTES", 16000)
+    fake_microphone(("61", KeyboardInterrupt()))
+    code, out, err = run("--mic", "--record", tmp_path / "heard.wav")
+    summary = json.loads(out[-1])
+    assert code == 2 and summary["n_words"] == 2 and summary["recorded_s"] == 0.5
+    (error,) = (line for line in err if line.startswith("error: "))
+    assert error.endswith("it keeps 0.5 s, the rest is not recorded")
 
 
 # What all scripts share

@@ -12,6 +12,7 @@ from queue import Empty, Queue
 
 import numpy as np
 import pytest
+import soundfile
 
 from edgedigit.audio import load_waveform
 from edgedigit.labels import DIGIT_WORDS
@@ -121,6 +122,24 @@ def test_an_unplugged_microphone_is_said_waited_for_and_listened_to_again(virtua
         assert listening.labels(2) == "70"
         summary, errors = listening.end()
     assert summary["interruptions"] == 1 and not [line for line in errors if line.startswith(("micro", "Expr", "ALSA"))]
+
+
+def test_a_recording_holds_what_was_said_whether_ctrl_c_or_kill_ends_it(virtual, tmp_path):
+    waveform = spoken("52")
+    for end in ("end", "kill"):
+        with Listening(virtual, "--json", "--record", tmp_path / f"{end}.wav") as listening:
+            listening.line("stderr")
+            virtual.play(waveform, RATE)
+            assert listening.labels(2) == "52"
+            listening.process.kill() if end == "kill" else listening.end()
+            listening.process.wait(ANSWER_S)
+        heard, rate = soundfile.read(tmp_path / f"{end}.wav", dtype="float32")
+        assert rate == RATE
+        # Sample for sample, from the beginning of what was said until after its last word.
+        start = np.flatnonzero(heard)[0]  # before it the sink is silent, and what is played is never
+        n_samples = min(heard.size - start, waveform.size)
+        assert n_samples > waveform.size - RATE  # the last word ends and is answered within the last second
+        np.testing.assert_allclose(heard[start : start + n_samples], waveform[:n_samples], atol=1e-4)
 
 
 def test_ctrl_c_ends_the_waiting_too(virtual):
