@@ -3,6 +3,7 @@
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
 python infer.py --mic                             speak; Ctrl-C ends; --record heard.wav keeps what was heard
+python infer.py --realtime heard.wav              heard again, as the microphone did
 python infer.py --string --checksum luhn --mic    digits in a row, answered together after a pause
 python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, channels), one word each
 """
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="audio file, folder, or - for standard input")
     parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C")
     parser.add_argument("--device", metavar="NAME", help="microphone, by number or part of its name")
+    parser.add_argument("--realtime", action="store_true", help="play files at the pace of a microphone, as one hears")
     parser.add_argument("--record", type=Path, metavar="WAV", help="with --mic: write all that is heard, as it comes")
     parser.add_argument("--overwrite", action="store_true", help="let --record replace a file")
     parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
@@ -62,6 +64,8 @@ def parse_args(argv: Sequence[str] | None = None):
         parser.error(f"--{given[0].replace('_', '-')} is about digits in a row and needs --string")
     if args.device is not None and not args.mic:
         parser.error("--device chooses a microphone and needs --mic")
+    if args.realtime and not args.inputs:
+        parser.error("--realtime plays files and needs them" + (", not --mic" if args.mic else ""))
     if args.record is not None and not args.mic:
         parser.error("--record keeps what a microphone hears and needs --mic")
     if args.overwrite and args.record is None:
@@ -84,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     recognizer = Recognizer(args.model, args.threads, args.reject_below)
     signal = recognizer.info.signal
-    if signal.kind == "emg" and (args.mic or not args.inputs):
+    if signal.kind == "emg" and (args.mic or args.realtime or not args.inputs):
         raise InputError(
             f"{recognizer.path.name} takes EMG, {signal.n_channels} channels at {signal.sample_rate} Hz, and no sound; "
             "name .npy or .csv files of it"
@@ -95,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
         listen(listener, args, report)
+    elif args.realtime:
+        play(listener, args.inputs, report)
     else:
         recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
 
@@ -295,20 +301,29 @@ def recognize_recording(recognizer, listener: Listener, source: str, report: Rep
     from edgedigit.audio import load_waveform
 
     rate = recognizer.info.sample_rate
-    if source == "-":
-        content = io.BytesIO(sys.stdin.buffer.read())
-        content.name = "standard input"
-        waveform, name = load_waveform(content, rate), content.name
-    else:
-        waveform, name = load_waveform(source, rate), source
+    waveform = load_waveform(content_of(source), rate)
     duration_s = waveform.size / rate
     if duration_s <= MAX_WORD_S and not listener.strings:
         prediction = recognizer.predict(waveform, rate)
-        report.word(name, prediction, 0.0, duration_s, prediction.latency_ms)
+        report.word(name_of(source), prediction, 0.0, duration_s, prediction.latency_ms)
         return
-    listener.open(name, rate)
+    listener.open(name_of(source), rate)
     if not listener.accept(waveform) + listener.flush():
-        report.silence(name, duration_s)
+        report.silence(name_of(source), duration_s)
+
+
+def content_of(source: str):
+    """A path, or what comes through standard input."""
+    if source != "-":
+        return source
+    content = io.BytesIO(sys.stdin.buffer.read())
+    content.name = name_of(source)
+    return content
+
+
+def name_of(source: str) -> str:
+    """What an input is called in reports."""
+    return "standard input" if source == "-" else source
 
 
 def recognize_emg(recognizer, source: str, report: Report) -> None:
@@ -355,6 +370,29 @@ def listen(listener: Listener, args, report: Report) -> None:
             report.notice(f"sound was lost {microphone.overruns} times: the machine did not keep up")
         if session.recording:
             report.extra |= {"recorded": str(args.record), "recorded_s": round(session.recording.duration_s, 1)}
+
+
+def play(listener: Listener, inputs: Iterable[str], report: Report) -> None:
+    """Words or strings in recordings that are heard as from a microphone: at their rate, block by block, in time."""
+    from edgedigit.audio import read_audio
+    from edgedigit.live import Session, paced
+
+    session = Session(listener)
+    for source in recordings(inputs, report, is_emg=False):
+        report.n_inputs += 1
+        try:
+            waveform, sample_rate = read_audio(content_of(source))
+        except AudioError as error:
+            report.failure(error)
+            continue
+        n_before = session.n_answers
+        session.begin(name_of(source), sample_rate)
+        session.follow(paced(waveform, sample_rate))
+        session.end()
+        if session.stopped:
+            return
+        if session.n_answers == n_before:
+            report.silence(name_of(source), waveform.size / sample_rate)
 
 
 def list_microphones(args) -> int:

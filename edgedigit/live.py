@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+
+from edgedigit.runtime.microphone import BLOCK_MS
+
+
+def paced(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+    """Blocks of (T,) at a rate in Hz as a microphone would deliver them: each once its last sample would be spoken."""
+    block = sample_rate * BLOCK_MS // 1000
+    started = time.perf_counter()
+    for start in range(0, waveform.size, block):
+        samples = waveform[start : start + block]
+        due = started + (start + samples.size) / sample_rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        yield samples
 
 
 class Session:
@@ -21,6 +35,7 @@ class Session:
         self._listener = listener
         self.recording = None  # a `Recording`, once the device is open whose rate it has
         self.n_answers = 0
+        self.stopped = False  # somebody has had enough
 
     def begin(self, source: str, sample_rate: int) -> None:
         """A stream begins: its name, and its rate in Hz."""
@@ -41,6 +56,7 @@ class Session:
                         self.recording.write(block)
                     self.n_answers += self._listener.accept(block)
         except KeyboardInterrupt:
+            self.stopped = True
             print(file=sys.stderr)  # the terminal has written ^C there
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,30 @@ def test_a_recording_that_fails_does_not_end_the_listening(run, fake_microphone,
     assert code == 2 and summary["n_words"] == 2 and summary["recorded_s"] == 0.5
     (error,) = (line for line in err if line.startswith("error: "))
     assert error.endswith("it keeps 0.5 s, the rest is not recorded")
+
+
+def test_a_file_in_real_time_is_heard_as_from_a_microphone(run, fake_microphone, tmp_path):
+    """Same words, times and probabilities, and it takes as long as it lasts."""
+    fake_microphone(("61", KeyboardInterrupt()))
+    _, out, _ = run("--mic")
+    heard = json.loads(out[-1])["results"]
+    soundfile.write(tmp_path / "said.wav", speak("61", sample_rate=16000), 16000, subtype="FLOAT")
+    start = time.perf_counter()
+    code, out, _ = run("--realtime", tmp_path / "said.wav")
+    played = json.loads(out[-1])["results"]
+    assert code == 0 and time.perf_counter() - start > soundfile.info(tmp_path / "said.wav").duration
+    for key in ("label", "probability", "start_s", "end_s"):
+        assert [word[key] for word in played] == [word[key] for word in heard]
+
+
+def test_bad_and_silent_files_in_real_time_cost_a_line_each(run, tmp_path):
+    (tmp_path / "text.wav").write_text("hello")
+    write_wav(tmp_path / "silent.wav", silence(0.3))
+    write_wav(tmp_path / "short.wav", tone_word(3))
+    code, out, err = run("--realtime", tmp_path / "text.wav", tmp_path / "silent.wav", tmp_path / "short.wav")
+    assert code == 2 and len(err) == 1 and "not an audio file" in err[0]
+    assert out[1].endswith("silent.wav  no word") and out[2].split()[0] == "3"  # a short file is a stream too
+    assert json.loads(out[-1])["n_inputs"] == 3
 
 
 # What all scripts share
