@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgedigit.listener import Listener
+from edgedigit.runtime import Event
 from edgedigit.runtime.microphone import BLOCK_MS
+
+if TYPE_CHECKING:
+    from edgedigit.display import Display  # which needs rich
 
 
 def paced(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
@@ -25,23 +31,38 @@ def paced(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
 
 
 class Session:
-    """What takes part in listening: whoever recognises, and what is recorded.
+    """What takes part in listening: whoever recognises, and what is recorded and shown of it.
 
     Args:
-        listener: has `open(source, sample_rate)`, `accept(block)`, `flush()`; the last two return how many answers.
+        listener: who recognises.
+        display: what shows it, if anything does; asked for clips of words, where it reads keys.
     """
 
-    def __init__(self, listener):
-        self._listener = listener
+    def __init__(self, listener: Listener, display: Display | None = None):
+        self._listener, self._display = listener, display
+        self._clips = display and display.clips
+        if display:
+            listener.watcher = self._watch
         self.recording = None  # a `Recording`, once the device is open whose rate it has
         self.n_answers = 0
         self.stopped = False  # somebody has had enough
 
-    def begin(self, source: str, sample_rate: int) -> None:
-        """A stream begins: its name, and its rate in Hz."""
+    def begin(self, source: str, sample_rate: int, title: str | None = None) -> None:
+        """A stream begins: its name in answers, its rate in Hz, and its name in the display, where that is another."""
         self._listener.open(source, sample_rate)
         if self.recording:
             self.recording.set_rate(sample_rate)
+        if self._clips:
+            self._clips.begin(sample_rate)
+        if self._display:
+            self._display.begin(title or source)
+
+    def _watch(self, events: Sequence[Event]) -> None:
+        self._display.show(events)
+        for event in events:
+            if self._clips and event.kind in ("digit", "rejected"):
+                label = None if event.kind == "rejected" else event.label
+                self._clips.answer(label, event.start_s, event.end_s)
 
     def end(self) -> None:
         """The stream has ended, perhaps within a word."""
@@ -54,10 +75,18 @@ class Session:
                 if block.size:
                     if self.recording:  # first, so that it holds whatever an answer was given to
                         self.recording.write(block)
+                    if self._clips:
+                        self._clips.hear(block)
+                    if self._display:
+                        self._display.hear(block)
                     self.n_answers += self._listener.accept(block)
+                if self._display and self._display.stopped:
+                    self.stopped = True
+                    return
         except KeyboardInterrupt:
             self.stopped = True
-            print(file=sys.stderr)  # the terminal has written ^C there
+            if not self._display:
+                print(file=sys.stderr)  # the terminal has written ^C there
 
 
 @contextmanager
