@@ -1,6 +1,8 @@
 """Imports point one way, and the deployed half does not know the training half."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,13 @@ def test_what_the_deployed_half_imports_stands_alone_too():
         for name in own_imports(path):
             module = PACKAGE / f"{name}.py"
             pending += [module] if module.exists() else sorted((PACKAGE / name).glob("*.py"))
+
+
+def test_rich_is_the_displays_alone_and_that_is_imported_when_used():
+    users = [path for path in modules() if "rich" in {name.split(".")[0] for name in imports(path)}]
+    assert [path.name for path in users] == ["display.py"]
+    code = "import sys, infer, edgedigit.live, edgedigit.runtime; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("path", [PACKAGE / "__init__.py", *modules()], ids=identity)

@@ -159,3 +159,25 @@ def test_a_microphone_that_is_not_there_is_one_line(virtual):
     (line,) = result.stderr.splitlines()
     assert result.returncode == 2 and result.stdout == ""
     assert line.startswith("error: microphone 0 (default) cannot be opened")
+
+
+def test_the_display_names_the_device_shows_answers_and_says_that_it_has_gone(virtual, tmp_path):
+    pytest.importorskip("rich")
+    from terminal import Terminal
+
+    command = sys.executable, str(ROOT / "infer.py"), "--mic", "--record", "heard.wav"
+    terminal = Terminal(*command, folder=tmp_path, **virtual.environment)
+    terminal.wait_for("listening to default at 44100 Hz")
+    terminal.press("r")
+    terminal.wait_for("waiting for it")
+    virtual.play(spoken("8"), RATE)
+    terminal.wait_for("1 answers, ")
+    terminal.wait_for("wrote 8_")
+    virtual.unplug()
+    terminal.wait_for("microphone 0 (default) has gone; waiting for it")
+    virtual.replug()
+    terminal.wait_for("is back, at 44100 Hz")
+    terminal.press("q")
+    code, summary, restored = terminal.end()
+    assert code == 0 and restored and summary["results"][0]["label"] == "8" and summary["recorded_s"] > 1
+    assert sorted(path.name[:5] for path in tmp_path.iterdir())[1] == "heard"
