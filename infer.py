@@ -221,7 +221,7 @@ def listen(listener: Listener, args, report: Report) -> None:
             "interruptions": microphone.n_gone,
         }
         if microphone.overruns:
-            report.notice(f"sound was lost {microphone.overruns} times: the machine did not keep up")
+            report.notice(f"overruns: {microphone.overruns}; the machine did not keep up, and sound was lost")
         if session.recording:
             report.extra |= {"recorded": str(args.record), "recorded_s": round(session.recording.duration_s, 1)}
 

@@ -54,10 +54,8 @@ def main(path: str = "docs/terminal.png") -> None:
             for block in microphone:
                 display._level_db -= 0.3  # falls as when drawn
                 yield block
-                if session.n_answers == N_ANSWERS and display._state == "speech" and display._level_db > -30:
-                    n_partial = sum(probability > 0.1 for probability in display._probabilities.values())
-                    if n_partial > 1:
-                        return
+                if session.n_answers == N_ANSWERS and 0.4 < display._probabilities[str(N_ANSWERS)] < 0.99:
+                    return
 
         session.follow(until_within_a_word())
         console = Console(file=StringIO(), record=True, width=100, height=30, force_terminal=True)

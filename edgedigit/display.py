@@ -5,21 +5,23 @@ It draws in a thread of its own from what the audio path has left for it, so tha
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
 from edgedigit.errors import MissingDependencyError
 
 try:
-    from rich.console import Console, Group
+    from rich.cells import cell_len
+    from rich.console import Console
     from rich.live import Live
-    from rich.table import Table
     from rich.text import Text
 except ImportError as error:
     raise MissingDependencyError.of(error.name, "mic") from None
@@ -32,6 +34,7 @@ except ImportError:  # Windows has neither; there are no keys then
 
 REFRESH_HZ = 15  # more is not seen, and each costs a few milliseconds
 FLOOR_DB = -60.0  # of full scale: the left end of the level meter
+TOO_LOUD_DB = -3.0  # of a block's mean: peaks are cut off from about here on
 FALL_DB_S = 30.0  # how fast the meter falls back, so that a short word is seen
 N_ANSWERS = 10  # last answers that are shown
 BAR_WIDTH = 24
@@ -51,7 +54,7 @@ class Display:
     Attributes:
         stopped: somebody has had enough.
         clips: `WordClips`, where keys are read.
-        n_refreshes, refresh_s: how often was drawn, and the seconds that this took in all.
+        n_refreshes, refresh_s: how often was drawn, and the processor's seconds that this took in all.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Display:
 
     def hear(self, samples: np.ndarray) -> None:
         """Take the next block (T,)."""
-        level_db = 10 * np.log10(np.dot(samples, samples) / samples.size + 1e-12)
+        level_db = 10 * math.log10(np.dot(samples, samples) / samples.size + 1e-12)
         self._level_db = max(level_db, self._level_db)
 
     def show(self, events: Sequence) -> None:
@@ -128,12 +131,11 @@ class Display:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            started = time.perf_counter()
+            started, computed = time.perf_counter(), time.thread_time()
             self.refresh()
-            spent_s = time.perf_counter() - started
             self.n_refreshes += 1
-            self.refresh_s += spent_s
-            self._wait(max(0.0, 1 / REFRESH_HZ - spent_s))
+            self.refresh_s += time.thread_time() - computed
+            self._wait(max(0.0, 1 / REFRESH_HZ - (time.perf_counter() - started)))
         self.refresh()
 
     def refresh(self) -> None:
@@ -149,62 +151,76 @@ class Display:
             return
         import select
 
-        if select.select([sys.stdin], [], [], seconds)[0]:
-            self._press(os.read(sys.stdin.fileno(), 64).decode(errors="ignore").lower())
-
-    def _press(self, keys: str) -> None:
-        if not keys:  # the terminal has gone
+        if not select.select([sys.stdin], [], [], seconds)[0]:
+            return
+        try:
+            keys = os.read(sys.stdin.fileno(), 64).decode(errors="ignore").lower()
+        except OSError:  # the terminal has gone
             self._keys = False
+            return
         if "r" in keys and self.clips:
             self.clips.wanted = True
         if "q" in keys:
             self.stopped = True
 
-    def frame(self) -> Group:
-        """What is drawn: head, level, probabilities beside answers, and a foot."""
+    def frame(self) -> Text:
+        """What is drawn: head, level, probabilities beside answers, and a foot.
+
+        One text of lines: tables of rich would take twenty times as long, and all of it is time that the interpreter
+        does not have for the audio.
+        """
         seconds = int(time.monotonic() - self._started)
-        head = Text.assemble((self._source, "bold"), f"  {seconds // 60}:{seconds % 60:02d}  ", (self._state, "cyan"))
-        loud = self._level_db > -3
-        level = Text.assemble(
-            "level ",
-            (bar(1 - self._level_db / FLOOR_DB, 2 * BAR_WIDTH), "red" if loud else "green"),
-            f" {self._level_db:4.0f} dB" + ("  too loud" if loud else ""),
-        )
-        columns = Table.grid(padding=(0, 3))
-        columns.add_row(self._probability_table(), self._answer_table())
+        level_db = self._level_db
+        too_loud = level_db > TOO_LOUD_DB
+        frame = Text(no_wrap=True, overflow="ellipsis")
+        frame.append(self._source, "bold").append(f"  {seconds // 60}:{seconds % 60:02d}  ")
+        frame.append(self._state, "cyan").append("\nlevel ")
+        frame.append(bar(1 - level_db / FLOOR_DB, 2 * BAR_WIDTH), "red" if too_loud else "green")
+        frame.append(f" {level_db:4.0f} dB" + "  too loud" * too_loud + "\n\n")
+        probabilities, answers = self._probability_lines(), self._answer_lines()
+        blank = " " * cell_len(probabilities[0][0]), ""
+        for i, (left, right) in enumerate(zip_longest(probabilities, answers)):
+            frame.append(*(left or blank)).append("   ").append(right or "", "" if i else "dim").append("\n")
         overruns = self._overruns()
-        foot = f"{self._n_rows} answers, {overruns} overruns"
+        foot = f"\nanswers: {self._n_rows}   overruns: {overruns}"
         if self._keys:
-            foot += "    R keeps a clip of the next word" + (
+            foot += "   R keeps a clip of the next word" + (
                 ", waiting for it" if self.clips and self.clips.wanted else ""
             )
             foot += "; Q ends"
-        return Group(head, level, Text(), columns, Text(), Text(foot, "red" if overruns else "dim"))
+        return frame.append(foot, "red" if overruns else "dim")
 
-    def _probability_table(self) -> Table:
-        """All labels in the model's order where there is room, else the likeliest."""
-        room = max(3, self.console.height - 8)
+    @property
+    def _room(self) -> int:
+        """Lines between head and foot."""
+        return max(3, self.console.height - 8)
+
+    def _probability_lines(self) -> list[tuple[str, str]]:
+        """Lines and their styles: all labels in the model's order where there is room, else the likeliest."""
+        probabilities = self._probabilities
         labels = self._labels
-        if len(labels) > room:
-            labels = sorted(labels, key=lambda label: -self._probabilities.get(label, 0))[:room]
-        best = max(self._probabilities, key=self._probabilities.get) if self._probabilities else None
-        table = Table.grid(padding=(0, 1))
-        table.add_column(justify="right")
-        for label in labels:
-            probability = self._probabilities.get(label, 0.0)
-            style = "bold green" if label == best else ""
-            table.add_row(Text(label), bar(probability, BAR_WIDTH), f"{probability:.3f}", style=style)
-        return table
+        if len(labels) > self._room:
+            labels = sorted(labels, key=lambda label: -probabilities.get(label, 0))[: self._room]
+        best = max(probabilities, key=probabilities.get) if probabilities else None
+        width = max(map(cell_len, self._labels))
+        return [
+            (
+                " " * (width - cell_len(label)) + f"{label} {bar(probability, BAR_WIDTH)} {probability:.3f}",
+                "bold green" if label == best else "",
+            )
+            for label, probability in ((label, probabilities.get(label, 0.0)) for label in labels)
+        ]
 
-    def _answer_table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
-        for _ in self._header[:-1]:
-            table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_row(*self._header, style="dim")
-        for cells in reversed(self._rows):
-            table.add_row(*map(Text, cells))
-        return table
+    def _answer_lines(self) -> list[str]:
+        """The header and the last answers, newest first, each column as wide as it needs."""
+        rows = [self._header, *list(self._rows)[::-1]][: self._room]
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)][:-1]
+        return [
+            "  ".join(
+                [" " * (width - cell_len(cell)) + cell for cell, width in zip(row, widths, strict=False)] + [row[-1]]
+            )
+            for row in rows
+        ]
 
 
 def bar(share: float, width: int) -> str:

@@ -99,7 +99,8 @@ def own_stderr() -> Iterator[None]:
         yield
         return
     kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1, closefd=False) as errors:
+    how = {"buffering": 1, "encoding": sys.stderr.encoding, "errors": "backslashreplace"}
+    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", **how) as errors:
         os.dup2(nowhere.fileno(), 2)
         sys.stderr = errors
         try:
@@ -107,4 +108,3 @@ def own_stderr() -> Iterator[None]:
         finally:
             sys.stderr = sys.__stderr__
             os.dup2(kept, 2)
-            os.close(kept)

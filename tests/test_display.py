@@ -14,6 +14,7 @@ import soundfile
 
 pytest.importorskip("rich")
 pytest.importorskip("termios")
+from rich.cells import cell_len
 from rich.console import Console
 from terminal import Terminal
 from tiny_model import speak
@@ -65,9 +66,11 @@ def test_a_frame_shows_source_state_level_probabilities_answers_and_overruns():
         "0.750",
         "0.981",
         "31.4",
-        "3 over",
+        "overruns: 3",
     ):
         assert expected in text
+    display.hear(np.ones(441, np.float32))
+    assert "0 dB  too loud" in drawn(display)
     display.show([Event("speech_end", 2.0, 0.5, 1.0)])
     assert "listening" in drawn(display) and "0.750" in drawn(display)  # the answer stays to be read
 
@@ -78,6 +81,17 @@ def test_more_labels_than_lines_leaves_the_likeliest():
     display.show([partial(**{label: (i == 33) * 0.5 for i, label in enumerate(labels)})])
     text = drawn(display)
     assert "word33" in text and text.count("word") == 12 and len(text.splitlines()) <= 20
+
+
+def test_answers_are_newest_first_and_a_few_are_kept_beside_few_labels_of_any_script():
+    display = Display(("نعم", "はい"), HEADER, console=quiet_console())
+    for i in range(15):
+        display.add_row((f"w{i}", "0.900", f"{i}.00-{i}.40", "31.4", "microphone"))
+    text = drawn(display)
+    assert text.index("w14") < text.index("w13") < text.index("w5 ") and "w4 " not in text
+    assert text.count("microphone") == display_module.N_ANSWERS
+    columns = {cell_len(line[: line.index("microphone")]) for line in text.splitlines() if "microphone" in line}
+    assert len(columns) == 1  # they stand below each other
 
 
 class StuckTerminal(io.StringIO):
@@ -137,7 +151,7 @@ def test_a_terminal_has_a_display_and_a_pipe_has_lines(tiny_model, two_words, tm
     code, shown, restored = terminal.end()
     piped = subprocess.run(command, capture_output=True, text=True)
     lines = piped.stdout.splitlines()
-    assert "level" in terminal.text and "█" in terminal.text and "2 answers, 0 overruns" in terminal.text
+    assert "level" in terminal.text and "█" in terminal.text and "answers: 2   overruns: 0" in terminal.text
     assert (code, piped.returncode, restored) == (0, 0, True)
     assert "\x1b" not in piped.stdout and len(lines) == 4 and lines[0].split() == list(HEADER)
     for key in ("label", "start_s", "end_s"):

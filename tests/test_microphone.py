@@ -171,7 +171,7 @@ def test_the_display_names_the_device_shows_answers_and_says_that_it_has_gone(vi
     terminal.press("r")
     terminal.wait_for("waiting for it")
     virtual.play(spoken("8"), RATE)
-    terminal.wait_for("1 answers, ")
+    terminal.wait_for("answers: 1 ")
     terminal.wait_for("wrote 8_")
     virtual.unplug()
     terminal.wait_for("microphone 0 (default) has gone; waiting for it")
