@@ -237,11 +237,11 @@ def play(listener: Listener, args, report: Report) -> None:
             report.n_inputs += 1
             try:
                 waveform, sample_rate = read_audio(content_of(source))
+                session.begin(name_of(source), sample_rate)
             except AudioError as error:
                 report.failure(error)
                 continue
             n_before = session.n_answers
-            session.begin(name_of(source), sample_rate)
             session.follow(paced(waveform, sample_rate))
             session.end()
             if session.stopped:

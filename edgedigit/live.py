@@ -67,6 +67,8 @@ class Session:
     def end(self) -> None:
         """The stream has ended, perhaps within a word."""
         self.n_answers += self._listener.flush()
+        if self._clips:
+            self._clips.end()
 
     def follow(self, blocks: Iterable[np.ndarray]) -> None:
         """Take blocks (T,) until they end or until Ctrl-C; an empty one means that there is no sound yet."""

@@ -127,9 +127,7 @@ class WordClips:
         self.begin(1)
 
     def begin(self, sample_rate: int) -> None:
-        """A new stream, in Hz; a word that is still to be written is."""
-        if getattr(self, "_due", None):
-            self._write()
+        """A new stream, in Hz."""
         self._rate = sample_rate
         self._blocks: deque[np.ndarray] = deque()
         self._end = self._kept = 0  # samples that the stream has had, and that are remembered
@@ -149,6 +147,11 @@ class WordClips:
         """A word has been answered, if only with None; its clip is written once the sound after it has come."""
         if self.wanted:
             self.wanted, self._due = False, (label or "none", start_s, end_s)
+
+    def end(self) -> None:
+        """The stream has ended: a clip that waited for the sound after its word is written with what there is."""
+        if self._due:
+            self._write()
 
     def _write(self) -> None:
         label, start_s, end_s = self._due

@@ -260,10 +260,12 @@ def test_bad_and_silent_files_in_real_time_cost_a_line_each(run, tmp_path):
     (tmp_path / "text.wav").write_text("hello")
     write_wav(tmp_path / "silent.wav", silence(0.3))
     write_wav(tmp_path / "short.wav", tone_word(3))
-    code, out, err = run("--realtime", tmp_path / "text.wav", tmp_path / "silent.wav", tmp_path / "short.wav")
-    assert code == 2 and len(err) == 1 and "not an audio file" in err[0]
+    soundfile.write(tmp_path / "slow.wav", tone_word(3), 500)
+    names = ("text.wav", "slow.wav", "silent.wav", "short.wav")
+    code, out, err = run("--realtime", *(tmp_path / name for name in names))
+    assert code == 2 and len(err) == 2 and "not an audio file" in err[0] and "500 Hz" in err[1]
     assert out[1].endswith("silent.wav  no word") and out[2].split()[0] == "3"  # a short file is a stream too
-    assert json.loads(out[-1])["n_inputs"] == 3
+    assert json.loads(out[-1])["n_inputs"] == 4
 
 
 # What all scripts share
