@@ -146,15 +146,18 @@ except SystemExit as stop:
 
 
 class FakeMicrophone:
-    """Delivers what its class was given: a list for each time that it is opened, of digits, then how that ends."""
+    """Plays its script: for each time that it is opened the digits, how that ends, and the rate.
 
-    sample_rate, overruns, script = 16000, 1, []
+    A device that goes does so within its last word.
+    """
+
+    overruns, script = 1, []
 
     def __init__(self, device):
+        self.digits, self.ending, self.sample_rate = self.script.pop(0)
         self.device = microphone.InputDevice(0, "fake", self.sample_rate, 1, True)
 
     def __enter__(self):
-        self.digits, self.ending = self.script.pop(0)
         if self.digits is None:
             raise self.ending
         self.blocks = self.deliver()
@@ -171,14 +174,16 @@ class FakeMicrophone:
 
     def deliver(self):
         waveform = speak(self.digits, sample_rate=self.sample_rate)
-        yield from (waveform[i : i + 160] for i in range(0, waveform.size, 160))
+        if isinstance(self.ending, DeviceError):
+            waveform = waveform[: -7 * self.sample_rate // 10]  # 0.1 s before the word ends
+        yield from (waveform[i : i + 160] for i in range(0, waveform.size // 160 * 160, 160))
         raise self.ending
 
 
 @pytest.fixture
 def fake_microphone(monkeypatch):
     def script(*openings):
-        monkeypatch.setattr(FakeMicrophone, "script", list(openings))
+        monkeypatch.setattr(FakeMicrophone, "script", [(*opening, 16000)[:3] for opening in openings])
         monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
         monkeypatch.setattr(microphone, "refresh_devices", lambda: None)
         monkeypatch.setattr(lasting_microphone, "TICK_S", 0.001)
@@ -200,14 +205,14 @@ def test_microphone_until_ctrl_c(run, fake_microphone):
 
 
 def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_microphone):
-    fake_microphone(("61", GONE), (None, GONE), (None, GONE), ("7", KeyboardInterrupt()))
+    fake_microphone(("61", GONE), (None, GONE), (None, GONE), ("7", KeyboardInterrupt(), 48000))
     code, out, err = run("--mic")
     summary = json.loads(out[-1])
     assert code == 0 and [result["label"] for result in summary["results"]] == ["6", "1", "7"]
     assert summary["results"][2]["start_s"] == pytest.approx(0.5, abs=0.03)  # times begin anew
     assert (summary["interruptions"], summary["overruns"]) == (1, 2)
     gone, back = [line for line in err if line.startswith("microphone 0")]
-    assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 16000 Hz")
+    assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 48000 Hz")
 
 
 def test_what_was_heard_is_recorded_at_the_rate_of_the_device(run, fake_microphone, tmp_path):
@@ -216,7 +221,7 @@ def test_what_was_heard_is_recorded_at_the_rate_of_the_device(run, fake_micropho
     summary = json.loads(out[-1])
     assert code == 0 and summary["recorded"] == str(tmp_path / "heard.wav")
     heard, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
-    said = np.concatenate([speak(digits, sample_rate=16000) for digits in ("61", "7")])
+    said = np.concatenate((speak("61", sample_rate=16000)[:-11200], speak("7", sample_rate=16000)))
     assert rate == 16000 and summary["recorded_s"] == round(said.size / rate, 1)
     np.testing.assert_allclose(heard, said, atol=2e-5)
 
