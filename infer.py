@@ -2,7 +2,8 @@
 
 python infer.py                                   the sample clips that come with the model
 python infer.py seven.wav recordings/ --top-k 3   files and folders; long files may hold several words
-python infer.py --mic                             speak; Ctrl-C ends
+python infer.py --mic                             speak; Ctrl-C ends; --record heard.wav keeps what was heard
+python infer.py --realtime heard.wav              heard again, as the microphone did
 python infer.py --string --checksum luhn --mic    digits in a row, answered together after a pause
 python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, channels), one word each
 """
@@ -10,14 +11,21 @@ python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, ch
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
-from edgedigit.errors import AudioError, DeviceError, EmgError, InputError
-from edgedigit.labels import kind_of
+from edgedigit.answers import Report
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.errors import AudioError, EmgError, InputError
+
+if TYPE_CHECKING:
+    from edgedigit.listener import Listener  # which needs numpy, and --help does not
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
 
@@ -28,10 +36,14 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="audio file, folder, or - for standard input")
     parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C")
     parser.add_argument("--device", metavar="NAME", help="microphone, by number or part of its name")
+    parser.add_argument("--realtime", action="store_true", help="play files at the pace of a microphone, as one hears")
+    parser.add_argument("--record", type=Path, metavar="WAV", help="with --mic: write all that is heard, as it comes")
+    parser.add_argument("--overwrite", action="store_true", help="let --record replace a file")
     parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object per word and nothing else")
+    parser.add_argument("--plain", action="store_true", help="print lines where a terminal would show a display")
     parser.add_argument(
         "--reject-below", type=float, metavar="P", help="say no digit below this probability; default: the model's"
     )
@@ -59,6 +71,12 @@ def parse_args(argv: Sequence[str] | None = None):
         parser.error(f"--{given[0].replace('_', '-')} is about digits in a row and needs --string")
     if args.device is not None and not args.mic:
         parser.error("--device chooses a microphone and needs --mic")
+    if args.realtime and not args.inputs:
+        parser.error("--realtime plays files and needs them" + (", not --mic" if args.mic else ""))
+    if args.record is not None and not args.mic:
+        parser.error("--record keeps what a microphone hears and needs --mic")
+    if args.overwrite and args.record is None:
+        parser.error("--overwrite is about the file of --record and needs it")
     return args
 
 
@@ -67,13 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if args.list_devices:
         return list_microphones(args)
+    if args.record is not None:
+        from edgedigit.recording import check_target
+
+        check_target(args.record, args.overwrite)
 
     # 1. The model.
+    from edgedigit.listener import Listener
     from edgedigit.runtime import Recognizer
 
     recognizer = Recognizer(args.model, args.threads, args.reject_below)
     signal = recognizer.info.signal
-    if signal.kind == "emg" and (args.mic or not args.inputs):
+    if signal.kind == "emg" and (args.mic or args.realtime or not args.inputs):
         raise InputError(
             f"{recognizer.path.name} takes EMG, {signal.n_channels} channels at {signal.sample_rate} Hz, and no sound; "
             "name .npy or .csv files of it"
@@ -83,165 +106,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = Report(args, recognizer.info.labels)
     listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
-        listen(listener, args.device, report)
+        listen(listener, args, report)
+    elif args.realtime:
+        play(listener, args, report)
     else:
         recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
 
     # 3. The summary.
     report.finish(recognizer)
     return 2 if report.n_failed else 0
-
-
-class Listener:
-    """Streams of words or, with --string, of strings; reports what is heard in them."""
-
-    def __init__(self, recognizer, args, report: Report):
-        self._recognizer, self._report = recognizer, report
-        self._options, self._silero = endpointing(recognizer, args.endpointing) if args.endpointing else (None, None)
-        self.strings = string_collector(recognizer, args) if args.string else None
-        if args.endpointing:  # what cannot work is told before anything is read
-            self.open("", recognizer.info.sample_rate)
-
-    def open(self, source: str, sample_rate: int) -> None:
-        """Begin a stream; its source is named in what is reported."""
-        from edgedigit.runtime import StreamingRecognizer
-
-        self._source = source
-        self._stream = StreamingRecognizer(self._recognizer, self._options, sample_rate, silero_model=self._silero)
-        if self.strings:
-            self.strings.reset()
-
-    def accept(self, samples) -> int:
-        """Take samples; how many answers there were."""
-        events = self._stream.accept(samples)
-        return self._report_on(events, self.strings and self.strings.accept(events, self._stream.time_s))
-
-    def flush(self) -> int:
-        """End the stream, with the word that is being said; how many answers there were."""
-        events = self._stream.flush()
-        return self._report_on(events, self.strings and self.strings.flush(events))
-
-    def _report_on(self, events, strings) -> int:
-        if self.strings:
-            for string in strings:
-                self._report.string(self._source, string)
-            return len(strings)
-        words = [event for event in events if event.kind in ("digit", "rejected")]
-        for word in words:
-            self._report.word(self._source, word.prediction, word.start_s, word.end_s, word.latency_ms)
-        return len(words)
-
-
-def endpointing(recognizer, wanted: str):
-    """Thresholds for what --endpointing says, and the path of Silero's file, where one is named."""
-    from dataclasses import replace
-
-    from edgedigit.runtime.vad import DETECTORS, VadOptions
-
-    options = VadOptions.from_dict(recognizer.info.thresholds.get("vad", {}))
-    if wanted in DETECTORS:
-        return replace(options, detector=wanted), None
-    if not Path(wanted).is_file():
-        raise InputError(f"--endpointing is {wanted!r}, expected {', '.join(DETECTORS)} or Silero's ONNX file")
-    return replace(options, detector="silero"), wanted
-
-
-def string_collector(recognizer, args):
-    """What gathers digits into strings, as the command line wants them."""
-    from edgedigit.runtime.digit_string import DigitStringCollector, StringOptions
-
-    given = {name: getattr(args, name) for name in ("length", "checksum", "n_best", "pause_ms")}
-    options = StringOptions(**{"n_best": 1, **{name: value for name, value in given.items() if value is not None}})
-    return DigitStringCollector(recognizer, options)
-
-
-class Report:
-    """Prints a line per word as it comes, and counts."""
-
-    def __init__(self, args, labels: Sequence[str]):
-        self._kind = kind_of(labels)
-        self._width = max(len(self._kind), *map(len, labels), 10 if args.string else 0)
-        self._json, self._top_k = args.json, args.top_k
-        self._header_printed = False
-        self.results: list[dict] = []
-        self.n_inputs = self.n_failed = 0
-        self.extra: dict = {}
-
-    def word(self, source: str, prediction, start_s: float, end_s: float, latency_ms: float) -> None:
-        """One recognised word."""
-        result = {
-            "source": source,
-            "label": None if prediction.rejected else prediction.label,
-            "probability": round(prediction.probability, 4),
-            "start_s": round(start_s, 3),
-            "end_s": round(end_s, 3),
-            "latency_ms": round(latency_ms, 3),
-            "top": [{"label": label, "probability": round(p, 4)} for label, p in prediction.top(self._top_k)],
-        }
-        self.results.append(result)
-        if self._json:
-            print_json(result)
-            return
-        alternatives = ", ".join(f"{top['label']} {top['probability']:.3f}" for top in result["top"][1:])
-        self._row(
-            result["label"] or "-",
-            f"{prediction.probability:.3f}",
-            f"{start_s:.2f}-{end_s:.2f}",
-            f"{latency_ms:.1f}",
-            f"{source}  {alternatives}".rstrip(),
-        )
-
-    def string(self, source: str, string) -> None:
-        """Digits in a row, after the pause that ends them."""
-        result = {
-            "source": source,
-            "digits": string.digits,
-            "probability": round(string.probability, 4),
-            "start_s": round(string.start_s, 3),
-            "end_s": round(string.end_s, 3),
-            "n_best": [{"digits": digits, "probability": round(p, 4)} for digits, p in string.n_best],
-            "satisfied": string.satisfied,
-            "heard": string.heard,
-        }
-        self.results.append(result)
-        if self._json:
-            print_json(result)
-            return
-        notes = [f"{digits} {p:.3f}" for digits, p in string.n_best[1:]]
-        notes += [f"heard {string.heard}"] if string.corrected else []
-        notes += ["not as expected"] if string.satisfied is False else []
-        cells = string.digits, f"{string.probability:.3f}", f"{string.start_s:.2f}-{string.end_s:.2f}"
-        self._row(*cells, "-", f"{source}  {', '.join(notes)}".rstrip())
-
-    def silence(self, source: str, duration_s: float) -> None:
-        """A recording in which no word was found."""
-        if not self._json:
-            self._row("-", "-", f"0.00-{duration_s:.2f}", "-", f"{source}  no word")
-
-    def _row(self, *cells: str) -> None:
-        if not self._header_printed:
-            self._header_printed = True
-            self._row(self._kind, "prob", "seconds", "ms", "source")
-        print("{:>{}}  {:>5}  {:>11}  {:>6}  {}".format(cells[0], self._width, *cells[1:]), flush=True)
-
-    def failure(self, error: Exception) -> None:
-        """An input that cannot be used; the others are."""
-        self.n_failed += 1
-        print_error(error)
-
-    def finish(self, recognizer) -> None:
-        """The closing line: one JSON object."""
-        latencies = sorted(result["latency_ms"] for result in self.results if "latency_ms" in result)
-        summary = {
-            "model": recognizer.path.name,
-            "version": recognizer.info.version,
-            "n_inputs": self.n_inputs,
-            "n_failed": self.n_failed,
-            "n_words": len(self.results),
-            "latency_ms_p50": latencies[len(latencies) // 2] if latencies else None,
-            **self.extra,
-        }
-        print_json(summary if self._json else {**summary, "results": self.results})
 
 
 def recognize_recordings(recognizer, listener: Listener | None, inputs: Iterable[str], report: Report) -> None:
@@ -280,20 +153,29 @@ def recognize_recording(recognizer, listener: Listener, source: str, report: Rep
     from edgedigit.audio import load_waveform
 
     rate = recognizer.info.sample_rate
-    if source == "-":
-        content = io.BytesIO(sys.stdin.buffer.read())
-        content.name = "standard input"
-        waveform, name = load_waveform(content, rate), content.name
-    else:
-        waveform, name = load_waveform(source, rate), source
+    waveform = load_waveform(content_of(source), rate)
     duration_s = waveform.size / rate
     if duration_s <= MAX_WORD_S and not listener.strings:
         prediction = recognizer.predict(waveform, rate)
-        report.word(name, prediction, 0.0, duration_s, prediction.latency_ms)
+        report.word(name_of(source), prediction, 0.0, duration_s, prediction.latency_ms)
         return
-    listener.open(name, rate)
+    listener.open(name_of(source), rate)
     if not listener.accept(waveform) + listener.flush():
-        report.silence(name, duration_s)
+        report.silence(name_of(source), duration_s)
+
+
+def content_of(source: str):
+    """A path, or what comes through standard input."""
+    if source != "-":
+        return source
+    content = io.BytesIO(sys.stdin.buffer.read())
+    content.name = name_of(source)
+    return content
+
+
+def name_of(source: str) -> str:
+    """What an input is called in reports."""
+    return "standard input" if source == "-" else source
 
 
 def recognize_emg(recognizer, source: str, report: Report) -> None:
@@ -305,25 +187,85 @@ def recognize_emg(recognizer, source: str, report: Report) -> None:
     report.word(source, prediction, 0.0, len(samples) / recognizer.info.sample_rate, prediction.latency_ms)
 
 
-def listen(listener: Listener, device: str | None, report: Report) -> None:
-    """Words or strings from the microphone until Ctrl-C or until the device goes."""
-    from edgedigit.runtime.microphone import Microphone
+def listen(listener: Listener, args, report: Report) -> None:
+    """Words or strings from the microphone until Ctrl-C; a device that has gone is waited for."""
+    from edgedigit.live import Session, own_stderr
+    from edgedigit.recording import Recording
+    from edgedigit.runtime.lasting_microphone import LastingMicrophone
+
+    def title() -> str:
+        return f"{microphone.name} at {microphone.sample_rate} Hz"
+
+    def gone(line: str) -> None:
+        session.end()
+        report.notice(line)
+
+    def back(line: str) -> None:
+        session.begin("microphone", microphone.sample_rate, title())
+        report.notice(line)
 
     start = time.monotonic()
-    with Microphone(device) as microphone:
-        listener.open("microphone", microphone.sample_rate)
-        print(f"listening to {microphone.device.name} at {microphone.sample_rate} Hz; Ctrl-C ends", file=sys.stderr)
-        try:
-            for block in microphone:
-                listener.accept(block)
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-            listener.flush()
-        except DeviceError as error:
-            listener.flush()
-            report.failure(error)
+    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone, ExitStack() as stack:
+        session = Session(listener, stack.enter_context(shown(args, report, lambda: microphone.overruns)))
+        if args.record is not None:
+            session.recording = Recording(args.record, microphone.sample_rate, args.overwrite, report.failure)
+            stack.callback(session.recording.close)
+        session.begin("microphone", microphone.sample_rate, title())
+        report.notice(f"listening to {title()}; Ctrl-C ends")
+        session.follow(microphone)
+        session.end()
         report.n_inputs = 1
-        report.extra = {"listened_s": round(time.monotonic() - start, 1), "overruns": microphone.overruns}
+        report.extra = {
+            "listened_s": round(time.monotonic() - start, 1),
+            "overruns": microphone.overruns,
+            "interruptions": microphone.n_gone,
+        }
+        if microphone.overruns:
+            report.notice(f"overruns: {microphone.overruns}; the machine did not keep up, and sound was lost")
+        if session.recording:
+            report.extra |= {"recorded": str(args.record), "recorded_s": round(session.recording.duration_s, 1)}
+
+
+def play(listener: Listener, args, report: Report) -> None:
+    """Words or strings in recordings that are heard as from a microphone: at their rate, block by block, in time."""
+    from edgedigit.audio import read_audio
+    from edgedigit.live import Session, paced
+
+    with shown(args, report) as display:
+        session = Session(listener, display)
+        for source in recordings(args.inputs, report, is_emg=False):
+            report.n_inputs += 1
+            try:
+                waveform, sample_rate = read_audio(content_of(source))
+                session.begin(name_of(source), sample_rate)
+            except AudioError as error:
+                report.failure(error)
+                continue
+            n_before = session.n_answers
+            session.follow(paced(waveform, sample_rate))
+            session.end()
+            if session.stopped:
+                return
+            if session.n_answers == n_before:
+                report.silence(name_of(source), waveform.size / sample_rate)
+
+
+@contextmanager
+def shown(args, report: Report, overruns: Callable[[], int] = lambda: 0):
+    """A display on the terminal, which the report then writes to; None where lines are wanted, or must do."""
+    can_draw = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "utf" in sys.stdout.encoding.lower()
+    if args.json or args.plain or not can_draw or not find_spec("rich"):
+        yield None
+        return
+    from edgedigit.display import Display
+    from edgedigit.recording import WordClips
+
+    with Display(report.labels, report.header, keys=sys.stdin.isatty(), overruns=overruns) as display:
+        folder = args.record.parent if args.record else Path()
+        display.clips = WordClips(folder, lambda path: display.notice(f"wrote {path}"), report.failure)
+        report.display = display
+        yield display
+        report.display = None
 
 
 def list_microphones(args) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ pytest.importorskip("onnx")
 from tiny_model import build_tiny_model, silence, speak, tone_word
 
 import infer
+from edgedigit import recording
 from edgedigit.audio import write_wav
 from edgedigit.cli import ArgumentParser, run_main
-from edgedigit.errors import GateError
-from edgedigit.runtime import microphone
+from edgedigit.errors import DeviceError, GateError
+from edgedigit.runtime import lasting_microphone, microphone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,7 +115,17 @@ def test_standard_input_through_a_pipe(tiny_model):
     assert result.returncode == 2 and b"standard input is empty" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["--top-k", "0"], ["--mic", "a.wav"], ["--device", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--nonsense"],
+        ["--top-k", "0"],
+        ["--mic", "a.wav"],
+        ["--device", "1"],
+        ["--record", "a.wav"],
+        ["--mic", "--overwrite"],
+    ],
+)
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         infer.main(arguments)
@@ -134,37 +146,131 @@ except SystemExit as stop:
 
 
 class FakeMicrophone:
-    """Delivers two words, then ends as told."""
+    """Plays its script: for each time that it is opened the digits, how that ends, and the rate.
 
-    sample_rate, overruns, ending = 16000, 0, KeyboardInterrupt()
+    A device that goes does so within its last word.
+    """
+
+    overruns, script = 1, []
 
     def __init__(self, device):
+        self.digits, self.ending, self.sample_rate = self.script.pop(0)
         self.device = microphone.InputDevice(0, "fake", self.sample_rate, 1, True)
 
     def __enter__(self):
+        if self.digits is None:
+            raise self.ending
+        self.blocks = self.deliver()
         return self
 
     def __exit__(self, *_):
         pass
 
+    def __str__(self):
+        return "microphone 0 (fake)"
+
     def __iter__(self):
-        waveform = speak("61", sample_rate=self.sample_rate)
-        yield from (waveform[i : i + 160] for i in range(0, waveform.size, 160))
+        return self.blocks
+
+    def deliver(self):
+        waveform = speak(self.digits, sample_rate=self.sample_rate)
+        if isinstance(self.ending, DeviceError):
+            waveform = waveform[: -7 * self.sample_rate // 10]  # 0.1 s before the word ends
+        yield from (waveform[i : i + 160] for i in range(0, waveform.size // 160 * 160, 160))
         raise self.ending
 
 
-@pytest.mark.parametrize(
-    ("ending", "code", "errors"),
-    [(KeyboardInterrupt(), 0, []), (microphone.DeviceError("unplugged"), 2, ["error: unplugged"])],
-)
-def test_microphone_until_ctrl_c_or_until_it_goes(run, monkeypatch, ending, code, errors):
-    monkeypatch.setattr(FakeMicrophone, "ending", ending)
-    monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
-    got, out, err = run("--mic")
+@pytest.fixture
+def fake_microphone(monkeypatch):
+    def script(*openings):
+        monkeypatch.setattr(FakeMicrophone, "script", [(*opening, 16000)[:3] for opening in openings])
+        monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
+        monkeypatch.setattr(microphone, "refresh_devices", lambda: None)
+        monkeypatch.setattr(lasting_microphone, "TICK_S", 0.001)
+
+    return script
+
+
+GONE = DeviceError("no block came")
+
+
+def test_microphone_until_ctrl_c(run, fake_microphone):
+    fake_microphone(("61", KeyboardInterrupt()))
+    code, out, err = run("--mic")
     summary = json.loads(out[-1])
-    assert got == code and [line for line in err if line.startswith("error")] == errors
+    assert code == 0 and err[0] == "listening to fake at 16000 Hz; Ctrl-C ends"
     assert [result["label"] for result in summary["results"]] == ["6", "1"]
     assert all(result["latency_ms"] < 150 for result in summary["results"])
+    assert summary["overruns"] == 1 and err[-1] == "overruns: 1; the machine did not keep up, and sound was lost"
+
+
+def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_microphone):
+    fake_microphone(("61", GONE), (None, GONE), (None, GONE), ("7", KeyboardInterrupt(), 48000))
+    code, out, err = run("--mic")
+    summary = json.loads(out[-1])
+    assert code == 0 and [result["label"] for result in summary["results"]] == ["6", "1", "7"]
+    assert summary["results"][2]["start_s"] == pytest.approx(0.5, abs=0.03)  # times begin anew
+    assert (summary["interruptions"], summary["overruns"]) == (1, 2)
+    gone, back = [line for line in err if line.startswith("microphone 0")]
+    assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 48000 Hz")
+
+
+def test_what_was_heard_is_recorded_at_the_rate_of_the_device(run, fake_microphone, tmp_path):
+    fake_microphone(("61", GONE), (None, GONE), ("7", KeyboardInterrupt()))
+    code, out, _ = run("--mic", "--record", tmp_path / "heard.wav")
+    summary = json.loads(out[-1])
+    assert code == 0 and summary["recorded"] == str(tmp_path / "heard.wav")
+    heard, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    said = np.concatenate((speak("61", sample_rate=16000)[:-11200], speak("7", sample_rate=16000)))
+    assert rate == 16000 and summary["recorded_s"] == round(said.size / rate, 1)
+    np.testing.assert_allclose(heard, said, atol=2e-5)
+
+
+def test_a_recording_is_refused_before_anybody_speaks(run, fake_microphone, tmp_path):
+    fake_microphone()
+    (tmp_path / "heard.wav").write_bytes(b"somebody's")
+    code, out, err = run("--mic", "--record", tmp_path / "heard.wav")
+    assert (code, out) == (2, []) and err[0].endswith("name another file, or replace it with --overwrite")
+    fake_microphone((None, DeviceError("busy")))
+    code, _, err = run("--mic", "--record", tmp_path / "heard.wav", "--overwrite")
+    assert (code, err) == (2, ["error: busy"])
+    assert (tmp_path / "heard.wav").read_bytes() == b"somebody's"  # not before there is something to replace it with
+
+
+def test_a_recording_that_fails_does_not_end_the_listening(run, fake_microphone, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "MAX_BYTES", 16000)
+    fake_microphone(("61", KeyboardInterrupt()))
+    code, out, err = run("--mic", "--record", tmp_path / "heard.wav")
+    summary = json.loads(out[-1])
+    assert code == 2 and summary["n_words"] == 2 and summary["recorded_s"] == 0.5
+    (error,) = (line for line in err if line.startswith("error: "))
+    assert error.endswith("it keeps 0.5 s, the rest is not recorded")
+
+
+def test_a_file_in_real_time_is_heard_as_from_a_microphone(run, fake_microphone, tmp_path):
+    """Same words, times and probabilities, and it takes as long as it lasts."""
+    fake_microphone(("61", KeyboardInterrupt()))
+    _, out, _ = run("--mic")
+    heard = json.loads(out[-1])["results"]
+    soundfile.write(tmp_path / "said.wav", speak("61", sample_rate=16000), 16000, subtype="FLOAT")
+    start = time.perf_counter()
+    code, out, _ = run("--realtime", tmp_path / "said.wav")
+    played = json.loads(out[-1])["results"]
+    assert code == 0 and time.perf_counter() - start > soundfile.info(tmp_path / "said.wav").duration
+    for key in ("label", "probability", "start_s", "end_s"):
+        assert [word[key] for word in played] == [word[key] for word in heard]
+
+
+def test_bad_and_silent_files_in_real_time_cost_a_line_each(run, tmp_path):
+    (tmp_path / "text.wav").write_text("hello")
+    write_wav(tmp_path / "silent.wav", silence(0.3))
+    write_wav(tmp_path / "short.wav", tone_word(3))
+    soundfile.write(tmp_path / "slow.wav", tone_word(3), 500)
+    names = ("text.wav", "slow.wav", "silent.wav", "short.wav")
+    code, out, err = run("--realtime", *(tmp_path / name for name in names))
+    assert code == 2 and len(err) == 2 and "not an audio file" in err[0] and "500 Hz" in err[1]
+    assert out[1].endswith("silent.wav  no word") and out[2].split()[0] == "3"  # a short file is a stream too
+    assert json.loads(out[-1])["n_inputs"] == 4
 
 
 # What all scripts share

@@ -1,0 +1,124 @@
+"""What infer.py prints: answers as they come, what happens to a source, and the closing line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from edgedigit.cli import print_json
+from edgedigit.labels import kind_of
+
+
+class Report:
+    """Prints a line per word as it comes, or hands it to a display, and counts.
+
+    Args:
+        args: options of infer.py.
+        labels: of the model.
+
+    Attributes:
+        labels: of the model.
+        display: shows answers and notices in place of lines while it is set.
+    """
+
+    def __init__(self, args: argparse.Namespace, labels: Sequence[str]):
+        self._kind = kind_of(labels)
+        self.labels, self.display = labels, None
+        self._width = max(len(self._kind), *map(len, labels), 10 if args.string else 0)
+        self._json, self._top_k = args.json, args.top_k
+        self._header_printed = False
+        self.results: list[dict] = []
+        self.n_inputs = self.n_failed = 0
+        self.extra: dict = {}
+
+    def word(self, source: str, prediction, start_s: float, end_s: float, latency_ms: float) -> None:
+        """One recognised word."""
+        result = {
+            "source": source,
+            "label": None if prediction.rejected else prediction.label,
+            "probability": round(prediction.probability, 4),
+            "start_s": round(start_s, 3),
+            "end_s": round(end_s, 3),
+            "latency_ms": round(latency_ms, 3),
+            "top": [{"label": label, "probability": round(p, 4)} for label, p in prediction.top(self._top_k)],
+        }
+        self.results.append(result)
+        if self._json:
+            print_json(result)
+            return
+        alternatives = ", ".join(f"{top['label']} {top['probability']:.3f}" for top in result["top"][1:])
+        self._row(
+            result["label"] or "-",
+            f"{prediction.probability:.3f}",
+            f"{start_s:.2f}-{end_s:.2f}",
+            f"{latency_ms:.1f}",
+            f"{source}  {alternatives}".rstrip(),
+        )
+
+    def string(self, source: str, string) -> None:
+        """Digits in a row, after the pause that ends them."""
+        result = {
+            "source": source,
+            "digits": string.digits,
+            "probability": round(string.probability, 4),
+            "start_s": round(string.start_s, 3),
+            "end_s": round(string.end_s, 3),
+            "n_best": [{"digits": digits, "probability": round(p, 4)} for digits, p in string.n_best],
+            "satisfied": string.satisfied,
+            "heard": string.heard,
+        }
+        self.results.append(result)
+        if self._json:
+            print_json(result)
+            return
+        notes = [f"{digits} {p:.3f}" for digits, p in string.n_best[1:]]
+        notes += [f"heard {string.heard}"] if string.corrected else []
+        notes += ["not as expected"] if string.satisfied is False else []
+        cells = string.digits, f"{string.probability:.3f}", f"{string.start_s:.2f}-{string.end_s:.2f}"
+        self._row(*cells, "-", f"{source}  {', '.join(notes)}".rstrip())
+
+    def silence(self, source: str, duration_s: float) -> None:
+        """A recording in which no word was found."""
+        if not self._json:
+            self._row("-", "-", f"0.00-{duration_s:.2f}", "-", f"{source}  no word")
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self._kind, "prob", "seconds", "ms", "source"
+
+    def _row(self, *cells: str) -> None:
+        if self.display:
+            self.display.add_row(cells)
+            return
+        if not self._header_printed:
+            self._header_printed = True
+            self._row(*self.header)
+        print("{:>{}}  {:>5}  {:>11}  {:>6}  {}".format(cells[0], self._width, *cells[1:]), flush=True)
+
+    def notice(self, line: str) -> None:
+        """What happens to the source; no part of the answers."""
+        if self.display:
+            self.display.notice(line)
+        if not self.display or not sys.stderr.isatty():  # a log keeps it all the same
+            print(line, file=sys.stderr, flush=True)
+
+    def failure(self, error: Exception) -> None:
+        """An input that cannot be used; the others are."""
+        self.n_failed += 1
+        self.notice(f"error: {error}")
+
+    def finish(self, recognizer) -> None:
+        """The closing line: one JSON object."""
+        latencies = sorted(result["latency_ms"] for result in self.results if "latency_ms" in result)
+        summary = {
+            "model": recognizer.path.name,
+            "version": recognizer.info.version,
+            "n_inputs": self.n_inputs,
+            "n_failed": self.n_failed,
+            "n_words": len(self.results),
+            "latency_ms_p50": latencies[len(latencies) // 2] if latencies else None,
+            **self.extra,
+        }
+        print_json(summary if self._json else {**summary, "results": self.results})

@@ -1,0 +1,46 @@
+"""A pseudo-terminal with a program on it."""
+
+import json
+import os
+import pty
+import subprocess
+import termios
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Terminal:
+    """What the program has written so far, and keys for it; `options` are environment variables."""
+
+    def __init__(self, *words, folder, **options):
+        self._own, other = pty.openpty()
+        self.before = termios.tcgetattr(other)
+        self._other, self.text = other, ""
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **options}
+        environment["PYTHONPATH"] = str(ROOT)
+        self._process = subprocess.Popen(words, cwd=folder, env=environment, stdin=other, stdout=other, stderr=other)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        while content := os.read(self._own, 65536):
+            self.text += content.decode()
+
+    def press(self, key):
+        os.write(self._own, key.encode())
+
+    def wait_for(self, text, seconds=20):
+        deadline = time.monotonic() + seconds
+        while text not in self.text:
+            assert time.monotonic() < deadline and self._process.poll() is None, self.text[-2000:]
+            time.sleep(0.01)
+
+    def end(self):
+        """Exit code, last line of JSON, and whether the terminal is as it was."""
+        code = self._process.wait(30)
+        time.sleep(0.1)  # for the reader
+        summary = json.loads(self.text.strip().splitlines()[-1].rpartition("\x1b[?25h")[2])
+        return code, summary, termios.tcgetattr(self._other) == self.before
