@@ -76,7 +76,7 @@ export class StreamingRecognizer {
 
   /** What the word that is being said sounds like so far, or null: for looking at, it decides nothing. */
   async partial() {
-    return this.word.length ? this.recognizer.predict(this.window(this.word)) : null;
+    return this.word.length ? this.predict(this.word) : null;
   }
 
   async acceptResampled(samples) {
@@ -134,21 +134,23 @@ export class StreamingRecognizer {
     const nVoiced = this.word.filter((frame) => frame.voiced).length;
     if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms || this.position - this.wordStart <= nStable) return [];
     const start = performance.now();
-    const isSure = (prediction) => this.isDigit(prediction) && prediction.probability >= sure;
-    const prediction = await this.recognizer.predict(this.window(this.word));
+    const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
+    const prediction = await this.predict(this.word);
     if (sure && !isSure(prediction)) return [];
     if (nStable) {
-      const before = await this.recognizer.predict(this.window(this.word.slice(0, -nStable)));
+      const before = await this.predict(this.word.slice(0, -nStable));
       if (before.label !== prediction.label || !isSure(before)) return [];
     }
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
     const latencyMs = waitedMs + performance.now() - start;
-    return [{ ...this.event(this.isDigit(prediction) ? "digit" : "rejected"), prediction, latencyMs }];
+    return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
   }
 
   /** Amid running speech the model must be surer: there its digits are mostly syllables of other words. */
-  isDigit({ rejected, probability }) {
-    return !rejected && (!this.isRunningSpeech() || probability >= this.vad.running_probability);
+  async predict(frames) {
+    const prediction = await this.recognizer.predict(this.window(frames));
+    const isUnsure = this.isRunningSpeech() && prediction.probability < this.vad.running_probability;
+    return isUnsure ? { ...prediction, rejected: true } : prediction;
   }
 
   isRunningSpeech() {

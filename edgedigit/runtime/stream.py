@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -211,7 +211,7 @@ class StreamingRecognizer:
                 return []
         compute_s = time.perf_counter() - start
         waited_s = self._seconds(self._silence) + self._resampler.delay_s
-        kind = "digit" if self._is_digit(prediction) else "rejected"
+        kind = "rejected" if prediction.rejected else "digit"
         return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
 
     def _partial(self) -> list[Event]:
@@ -223,21 +223,20 @@ class StreamingRecognizer:
     def _is_word(self) -> bool:
         return sum(frame.voiced for frame in self._word) * self.options.frame_ms >= self.options.min_speech_ms
 
-    def _is_sure(self, prediction: Prediction, probability: float) -> bool:
-        return self._is_digit(prediction) and prediction.probability >= probability
-
-    def _is_digit(self, prediction: Prediction) -> bool:
-        """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
-        return not prediction.rejected and (
-            not self._is_running_speech() or prediction.probability >= self.options.running_probability
-        )
+    @staticmethod
+    def _is_sure(prediction: Prediction, probability: float) -> bool:
+        return not prediction.rejected and prediction.probability >= probability
 
     def _is_running_speech(self) -> bool:
         cut = self._position - self._word_start >= self.options.frames(self.options.max_speech_ms)
         return cut or self._running >= self.options.frames(self.options.running_speech_ms)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
-        return self.recognizer.predict(self._window(frames), self._rate)
+        """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
+        prediction = self.recognizer.predict(self._window(frames), self._rate)
+        if self._is_running_speech() and prediction.probability < self.options.running_probability:
+            return replace(prediction, rejected=True)
+        return prediction
 
     def _window(self, frames: Sequence[_Frame]) -> np.ndarray:
         """A word in the middle of the model's window, filled up with the silence around it, mirrored.
