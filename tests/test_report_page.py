@@ -20,10 +20,13 @@ from edgedigit.cli import run_main
 from edgedigit.config import Config, apply_overrides
 from edgedigit.data.recording import Recording
 from edgedigit.errors import InputError
+from edgedigit.models import create_model
+from edgedigit.report import evaluation
 from edgedigit.report.__main__ import main
 from edgedigit.report.evaluation import Clip, hardest
 from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
-from edgedigit.report.runs import accuracy_by, read_log, read_run
+from edgedigit.report.runs import Run, accuracy_by, read_log, read_run
+from edgedigit.train.pipeline import Material, Track
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = [
@@ -299,6 +302,19 @@ def test_what_both_scripts_leave_is_shown_whole(tmp_path):
     assert len(page.all("audio")) == 2 * 12
     phases = ["final-prune1", "final-prune2", "final-pruned", "final-student_dscnn"]
     assert sorted(path.name for path in (run_dir / "tensorboard").iterdir()) == phases
+
+
+def test_accuracy_between_pruning_steps_is_that_of_digits(monkeypatch, tmp_path):
+    """As in every other table: what is no digit is answered wrongly here and does not count."""
+    config = replace(Config(), data=replace(Config().data, labels=("0", "1", "_unknown_")))
+    clips = [Recording(np.zeros(8000, np.float32), 8000, label, "a", "b", label) for label in ("0", "1", "_unknown_")]
+    track = Track("final", [], clips)
+    monkeypatch.setattr(evaluation, "predict_logits", lambda model, part: np.eye(3)[[0, 1, 0]][: len(part)])
+    for name in ("load_student", "load_pruned"):
+        monkeypatch.setattr(evaluation, name, lambda *_: create_model("cnn_mini", 3))
+    run = Run(tmp_path, "run", config, {}, {}, {"compress": {}, "stages": []}, [])
+    rows = evaluation.pruning_points(run, Material((track,), [], []))
+    assert [(row["group"], row["n"], row["n_correct"]) for row in rows] == [("student", 2, 2), ("fine-tuned", 2, 2)]
 
 
 def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
