@@ -334,6 +334,8 @@ def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
     [
         (["RUN", "--check"], "--check is about the documents"),
         (["--out", "page.html"], "name a RUN"),
+        (["RUN", "--out", "page"], "--out is page, expected a file such as page.html"),
+        (["RUN", "--out", "."], "--out is ., expected a file such as page.html"),
         (["RUN", "--clips", "-1"], "expected 0 or more"),
         (["RUN"], "holds no run"),
     ],
