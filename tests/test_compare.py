@@ -237,6 +237,13 @@ def test_models_of_one_text_are_told_apart_by_their_labels(tmp_path):
         load(tmp_path, models=["cnn_mini", "cnn_mini"])
 
 
+def test_a_model_is_found_by_the_name_that_the_table_has_for_it(tmp_path):
+    entry = {"model": "bc_resnet:tau=2", "settings": {"fit_student": {"lr": 0.1}}}
+    plan = load(tmp_path, models=["cnn_mini", entry])
+    (task,) = load(tmp_path, only=(plan.tasks[-1].label,), models=["cnn_mini", entry]).tasks
+    assert (task.label, task.settings["fit_student"]) == ("bc_resnet-tau2", {"lr": 0.1})
+
+
 def test_without_the_accuracy_that_counts_the_plot_is_empty(tmp_path):
     results.plot_pareto(ROWS, planning.Protocol("elsewhere", "elsewhere", {}), tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
@@ -295,6 +302,11 @@ def test_recordings_are_read_as_the_signal_of_the_recipe(monkeypatch):
     config = configuration.from_dict({"data": {"sources": ["emg:somewhere"], "labels": ["UP", "DOWN"], "signal": emg}})
     training._material(config, None)
     assert (read[0].signal, read[0].labels) == (config.data.signal, ("UP", "DOWN"))
+
+
+def test_an_unknown_protocol_is_named_with_those_that_there_are(refusal, tmp_path):
+    argv = ["--config", write_plan(tmp_path), "--protocols", "stranger", "--run-dir", tmp_path / "runs"]
+    assert "has no protocol stranger; expected some of strangers" in refusal(command.main, argv)
 
 
 def test_an_unknown_model_is_named_before_recordings_are_looked_for(refusal, tmp_path):

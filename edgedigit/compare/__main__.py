@@ -4,8 +4,9 @@
     python -m edgedigit.compare --config configs/architectures.yaml --run-dir runs/architectures --read-only
     python -m edgedigit.compare --models student_dscnn bc_resnet:tau=1 --use-case production
 
-Every model is trained alone, without teachers, once for each split of each protocol, in a folder of its own; what is
-finished is kept, so the command may be stopped and started again. Latencies are measured at the end, all in one run.
+Every model is trained without teachers, unless the file names some for it, once for each split, in a folder of its own;
+what is finished is kept, so the command may be stopped and started again. Latencies are measured at the end, all in one
+run. --read-only trains nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.protocols:
         unknown = sorted(set(args.protocols) - {protocol.name for protocol in plan.protocols})
         if unknown:
-            raise ConfigError(f"no protocol {', '.join(unknown)} in {args.config}")
+            known = ", ".join(protocol.name for protocol in plan.protocols)
+            raise ConfigError(f"{args.config} has no protocol {', '.join(unknown)}; expected some of {known}")
     chosen = [task for task in plan.tasks if task.protocol in (args.protocols or [task.protocol])]
 
     if args.results:

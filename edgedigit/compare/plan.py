@@ -111,14 +111,14 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
             )
     if models:
         entries = [entry for text in models for entry in _entries_of(text, entries)]
-    labels = [entry.get("label", ModelConfig.from_text(entry["model"]).label) for entry in entries]
+    labels = [_label_of(entry) for entry in entries]
     shared = sorted({label for label in labels if labels.count(label) > 1})
     if shared:
         raise ConfigError(f"{path}: {', '.join(shared)} names several models; folders are named so, give each a label")
     tasks = []
     for entry in entries:
         model = ModelConfig.from_text(entry["model"])
-        label = entry.get("label", model.label)
+        label = _label_of(entry)
         for protocol in protocols:
             if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
                 continue
@@ -136,11 +136,18 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
     return Plan(stated["title"], tuple(protocols), tuple(tasks))
 
 
+def _label_of(entry: Mapping) -> str:
+    return entry.get("label", ModelConfig.from_text(entry["model"]).label)
+
+
 def _entries_of(text: str, entries: Sequence[Mapping]) -> list[Mapping]:
-    """What the file has under a label, else all that it has of a model, else the model without settings of its own."""
+    """What the file has under a label, else all that it has of a model, else what tables call so, else the model
+    without settings of its own.
+    """
     return (
         [entry for entry in entries if entry.get("label") == text]
         or [entry for entry in entries if entry["model"] == text]
+        or [entry for entry in entries if _label_of(entry) == text]
         or [{"model": text}]
     )
 
