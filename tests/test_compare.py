@@ -274,6 +274,34 @@ def test_figures_are_kept_where_no_model_fits(tmp_path, monkeypatch):
     assert kept["note"].endswith("trained on cpu, one thread each, precision bf16.")
 
 
+EMG = {"kind": "emg", "sample_rate": 1000, "n_samples": 512, "n_channels": 4}
+SILENT = {"sources": ["emg_simulated:12"], "signal": EMG, "labels": ["UP", "REST"], "split": "kfold:3:0"}
+SILENT_TINY = {**TINY, "frontend": {"win_length": 64, "hop_length": 32, "n_fft": 64}}
+
+
+@pytest.mark.slow
+def test_models_of_simulated_emg_are_compared_and_every_figure_says_what_they_heard(tmp_path, capsys):
+    plan = write_plan(
+        tmp_path,
+        recipe={"data": {"validation_fraction": 0}, "fit_student": {"epochs": 1, "lr": 0.01, "batch_size": 8}},
+        protocols={"subjects": {"title": "unseen subjects", "settings": {"data": SILENT}}},
+        models=[{"model": "student_dscnn", "settings": {"student": {"kwargs": SILENT_TINY}}}],
+    )
+    words = ["--config", str(plan), "--run-dir", str(tmp_path / "runs"), "--results", str(tmp_path / "silent.json")]
+    assert command.main(words) == 0
+    *_, table, recommended, _ = capsys.readouterr().out.splitlines()
+    assert table.startswith("student_dscnn") and "simulated" in table
+    assert "simulated" in recommended
+    written = json.loads((tmp_path / "silent.json").read_text())
+    assert [line["group"] for line in written["rows"]] == ["student_dscnn, simulated"]
+
+
+def test_models_of_different_signals_are_not_compared(tmp_path):
+    settings = {"data": SILENT, "student": {"kwargs": SILENT_TINY}}
+    with pytest.raises(ConfigError, match="models take different signals"):
+        load(tmp_path, models=["cnn_mini", {"model": "student_dscnn", "settings": settings}])
+
+
 def test_the_precision_of_older_results_is_what_was_asked_for(tmp_path):
     for asked, said in (("auto", "auto (bf16 where it is native)"), ("fp32", "fp32")):
         (task,) = load(tmp_path, recipe={"student_precision": asked}).tasks

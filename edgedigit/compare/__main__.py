@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 3. One table, latencies measured in one run.
     rows = read_results(plan.tasks, plan.protocols)
-    latencies = time_artifacts([row["file"] for row in rows], n_runs=LATENCY_RUNS, n_again=CALLS_AGAIN)
+    files = [row["file"] for row in rows]
+    latencies = time_artifacts(files, plan.signal, n_runs=LATENCY_RUNS, n_again=CALLS_AGAIN)
     for row, latency in zip(rows, latencies, strict=True):
         row["latency"] = latency
     rows.sort(key=lambda row: row["latency"]["latency_ms_p50"])
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     best, why = recommend(rows, args.use_case, plan.headline.name)
     accuracy = accuracy_cell(best["accuracy"][plan.headline.name])
     print(
-        f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title} {accuracy} %, "
+        f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title}, %: {accuracy}; "
         f"{best['latency']['latency_ms_p50']:.3f} ms, {best['n_params']:,} parameters"
     )
     print_json({"recommended": best["model"], "use_case": args.use_case, "plot": str(plot), "models": rows})

@@ -11,6 +11,7 @@ from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, ModelConfig, merged
 from edgedigit.crossval import fold_splits
 from edgedigit.errors import ConfigError
+from edgedigit.spec import Signal
 from edgedigit.train.pipeline import check_models
 
 RESULT_FILE, MODEL_FILE = "result.json", "model.onnx"  # of each training
@@ -52,6 +53,7 @@ class Plan:
     title: str
     protocols: tuple[Protocol, ...]
     tasks: tuple[Task, ...]
+    signal: Signal  # that all models take
 
     @property
     def headline(self) -> Protocol:
@@ -133,7 +135,10 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
                     tasks.append(Task(label, protocol.name, split, seed, whole, folder))
         if label not in {task.label for task in tasks}:
             raise ConfigError(f"{path}: {label} has no split of {', '.join(entry.get('splits', ()))} in its protocols")
-    return Plan(stated["title"], tuple(protocols), tuple(tasks))
+    signals = {configuration.from_dict(task.settings).data.signal for task in tasks}
+    if len(signals) > 1:
+        raise ConfigError(f"{path}: models take different signals, whose latencies do not compare; give each a file")
+    return Plan(stated["title"], tuple(protocols), tuple(tasks), next(iter(signals), Signal()))
 
 
 def _label_of(entry: Mapping) -> str:
