@@ -19,7 +19,7 @@ from edgedigit.audio import read_audio
 from edgedigit.cli import run_main
 from edgedigit.config import Config, apply_overrides
 from edgedigit.data.recording import Recording
-from edgedigit.errors import InputError
+from edgedigit.errors import ConfigError, InputError
 from edgedigit.models import create_model
 from edgedigit.report import evaluation
 from edgedigit.report.__main__ import main
@@ -370,6 +370,17 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_named(tmp_path, capsys, na
     assert run_main(main, [str(folder)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize("name, value", [("ema_decay", 2.0), ("from_the_future", 1)])
+def test_settings_that_this_version_does_not_take_are_not_called_damaged(tmp_path, name, value):
+    run_dir = begun(tmp_path / "run")
+    stored = json.loads((run_dir / "config.json").read_text())
+    stored["fit_student"][name] = value
+    (run_dir / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match=rf"config\.json does not fit this version \(.*{name}") as raised:
+        read_run(run_dir)
+    assert "JSON" not in str(raised.value)
 
 
 def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):
