@@ -21,8 +21,16 @@ from edgedigit.spec import Signal
 
 def _at_least(limit, **values):
     for name, value in values.items():
-        if not value >= limit:
-            raise ConfigError(f"{name} is {value}, expected {limit} or more")
+        if not limit <= value < math.inf:
+            raise ConfigError(
+                f"{name} is {value}, expected {limit} or more" + (", finite" if value == math.inf else "")
+            )
+
+
+def _ordered(**values):
+    for name, (low, high) in values.items():
+        if not -math.inf < low <= high < math.inf:
+            raise ConfigError(f"{name} is {[low, high]}, expected finite bounds, the lower bound first")
 
 
 def _one_of(choices, **values):
@@ -157,19 +165,18 @@ class AugmentConfig:
 
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
-        _at_least(0, copies=self.copies)
+        _at_least(0, copies=self.copies, shift_ms=self.shift_ms, equalizer_db=self.equalizer_db, gain_db=self.gain_db)
+        _at_least(0, time_masks=self.time_masks, time_mask_ms=self.time_mask_ms, frequency_masks=self.frequency_masks)
         for name in (setting.name for setting in dataclasses.fields(self)):
             value = getattr(self, name)
             if name.endswith(("_probability", "_share")) and not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name} is {value}, expected 0 to 1")
             if name.endswith("_range") and not 0 <= value < 1:
                 raise ConfigError(f"augment.{name} is {value}, expected 0 or more and below 1")
-        for name in ("snr_db", "overdrive_db", "gate_db", "gate_depth_db"):
-            low, high = getattr(self, name)
-            if not low <= high:
-                raise ConfigError(f"{name} is {[low, high]}, expected the lower bound first")
-        if not self.mixup_alpha > 0:
-            raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected more than 0")
+        _ordered(snr_db=self.snr_db, overdrive_db=self.overdrive_db)
+        _ordered(gate_db=self.gate_db, gate_depth_db=self.gate_depth_db)
+        if not 0 < self.mixup_alpha < math.inf:
+            raise ConfigError(f"mixup_alpha is {self.mixup_alpha}, expected a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -185,8 +192,7 @@ class EmgAugmentConfig:
         _at_least(0, gain_db=self.gain_db, shift_ms=self.shift_ms)
         if not 0 <= self.channel_dropout <= 1:
             raise ConfigError(f"emg_augment.channel_dropout is {self.channel_dropout}, expected 0 to 1")
-        if not self.snr_db[0] <= self.snr_db[1]:
-            raise ConfigError(f"emg_augment.snr_db is {list(self.snr_db)}, expected the lower bound first")
+        _ordered(**{"emg_augment.snr_db": self.snr_db})
 
 
 @dataclass(frozen=True)
@@ -252,7 +258,7 @@ class FitConfig:
     focal_gamma: float = 2.0  # of the focal loss: how fast clips stop counting once they are recognised
     class_weights: str | tuple[float, ...] = ()  # of each label; "balanced": inverse to how often training draws it
     label_smoothing: float = 0.05
-    gradient_clip: float = 5.0
+    gradient_clip: float = 5.0  # largest norm of all gradients together; .inf clips nothing
     patience: int = 25  # epochs in which neither accuracy nor loss on validation got better, before stopping
     checkpoint_epochs: int = 0  # between checkpoints kept beside best and last; 0 keeps none
 
@@ -265,7 +271,9 @@ class FitConfig:
         _one_of(OPTIMIZERS, optimizer=self.optimizer)
         _one_of(SCHEDULES, schedule=self.schedule)
         _one_of(LOSSES, loss=self.loss)
-        _share(warmup_share=self.warmup_share, label_smoothing=self.label_smoothing)
+        _share(warmup_share=self.warmup_share, label_smoothing=self.label_smoothing, ema_decay=self.ema_decay)
+        if not self.gradient_clip > 0:
+            raise ConfigError(f"gradient_clip is {self.gradient_clip}, expected more than 0; .inf clips nothing")
         for name in ("momentum", "decay_factor"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0 and below 1")
@@ -287,8 +295,11 @@ class DistillConfig:
     teacher_weights: tuple[float, ...] = ()  # of each teacher's log-probabilities in their mean; empty weighs all alike
 
     def __post_init__(self):
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature is {self.temperature}, expected more than 0")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"temperature is {self.temperature}, expected more than 0"
+                + (", finite" if self.temperature > 0 else "")
+            )
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
         _at_least(0, feature_weight=self.feature_weight)
@@ -314,7 +325,7 @@ class CompressConfig:
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
         _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
-        _at_least(0, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
+        _at_least(0, lr=self.lr, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 
@@ -618,7 +629,7 @@ def _convert(hint, current, value, path):
         return _convert(last, current, value, path)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-3 as a string
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
             raise ConfigError(f"{path} is {value!r}, expected a number") from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -628,6 +639,8 @@ def _convert(hint, current, value, path):
     wrong_bool = isinstance(value, bool) and hint is not bool
     if hint is str and wrong_bool:  # YAML 1.1 reads yes, no, on and off so, which are words to recognise as well
         raise ConfigError(f'{path} is {value!r}, expected str; write words such as yes, no, on, off in quotes: "yes"')
+    if isinstance(value, float) and math.isnan(value):  # no comparison with it fails: a gate would never close
+        raise ConfigError(f"{path} is nan, expected a number")
     if not isinstance(value, hint) or wrong_bool:
         raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
     return value

@@ -293,9 +293,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fold(split: str) -> list[dict]:
         answers = run_fold(split, run_dir / split.replace(":", "-"), args)
-        counted = [row for row in answers if row["stage"] == args.stage]
-        right = sum(row["label"] == row["answer"] for row in counted)
-        print(f"{split}: {right} of {len(counted)} right", flush=True)
+        row = _row(split, [one for one in answers if one["stage"] == args.stage and one["label"] != NON_DIGIT])
+        print(f"{row['group']}: {row['n_correct']} of {row['n']} right", flush=True)
         return answers
 
     with ThreadPoolExecutor(args.jobs) as pool:

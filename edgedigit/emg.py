@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from edgedigit.errors import EmgError
 
 EMG_SUFFIXES = (".npy", ".csv")
-TIME_COLUMNS = ("t", "time", "timestamp", "sample", "index")  # of a CSV header, any case: no electrode
+# Of a CSV header, any case, a unit behind it: no electrode. Tables that pandas writes begin with a nameless index.
+TIME_COLUMN = re.compile(r"(|unnamed: 0|(t|time|timestamp|sample|index|seconds)([ _]+[\[(]?(s|ms|us|µs)[\])]?)?)", re.I)
 
 
 def read_emg(path: str | os.PathLike) -> np.ndarray:
     """Read a recording of (time, channels), as `.npy` or as CSV.
 
-    A CSV may have a header; a column that it calls time (`TIME_COLUMNS`) is left out, every other is a channel.
+    A CSV may have a header; a column that it calls time (`TIME_COLUMN`) is left out, every other is a channel.
 
     Returns:
         (channels, T) float32, in the units of the file: microvolts, or steps of the converter.
@@ -52,8 +54,7 @@ def _read_csv(path: Path) -> np.ndarray:
     width = len(rows[0])
     kept = range(width)
     if not _is_number(rows[0][0]):
-        header = [name.strip().lower() for name in rows.pop(0)]
-        kept = [column for column, name in enumerate(header) if name not in TIME_COLUMNS]
+        kept = [column for column, name in enumerate(rows.pop(0)) if not TIME_COLUMN.fullmatch(name.strip())]
     return np.array([[float(row[column]) for column in kept] for row in _of_length(rows, width)]).reshape(-1, len(kept))
 
 

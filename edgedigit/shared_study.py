@@ -16,6 +16,7 @@ import numpy as np
 from edgedigit.errors import ConfigError, MissingDependencyError
 
 PRUNERS = ("median", "asha", "none")
+JOURNAL_BEGINS = b'{"op_code"'  # every journal of Optuna
 POLL_S = 1.0  # between looks at the storage while other processes have the last trials
 
 
@@ -67,11 +68,21 @@ def open_study(storage: str, name: str, searched: dict, maximise: bool, pruner: 
 
 
 def _open_storage(storage: str):
-    """A journal file, which works on shared folders too, or what a URL names."""
+    """A journal file, which works on shared folders too, or what a URL names.
+
+    Raises:
+        ConfigError: if the file holds something else.
+    """
     import optuna
 
     if "://" not in storage:
-        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(storage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            with open(path, "rb") as journal:
+                begins = journal.read(len(JOURNAL_BEGINS))
+            if not JOURNAL_BEGINS.startswith(begins):  # Optuna would append to it whatever it is
+                raise ConfigError(f"storage {storage} is no journal of a search; name another file, which may be new")
         return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
     patience = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}  # s, for SQLite's one writer
     return optuna.storages.RDBStorage(storage, engine_kwargs=patience)

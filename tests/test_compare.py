@@ -237,6 +237,13 @@ def test_models_of_one_text_are_told_apart_by_their_labels(tmp_path):
         load(tmp_path, models=["cnn_mini", "cnn_mini"])
 
 
+def test_a_model_is_found_by_the_name_that_the_table_has_for_it(tmp_path):
+    entry = {"model": "bc_resnet:tau=2", "settings": {"fit_student": {"lr": 0.1}}}
+    plan = load(tmp_path, models=["cnn_mini", entry])
+    (task,) = load(tmp_path, only=(plan.tasks[-1].label,), models=["cnn_mini", entry]).tasks
+    assert (task.label, task.settings["fit_student"]) == ("bc_resnet-tau2", {"lr": 0.1})
+
+
 def test_without_the_accuracy_that_counts_the_plot_is_empty(tmp_path):
     results.plot_pareto(ROWS, planning.Protocol("elsewhere", "elsewhere", {}), tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
@@ -267,6 +274,34 @@ def test_figures_are_kept_where_no_model_fits(tmp_path, monkeypatch):
     assert kept["note"].endswith("trained on cpu, one thread each, precision bf16.")
 
 
+EMG = {"kind": "emg", "sample_rate": 1000, "n_samples": 512, "n_channels": 4}
+SILENT = {"sources": ["emg_simulated:12"], "signal": EMG, "labels": ["UP", "REST"], "split": "kfold:3:0"}
+SILENT_TINY = {**TINY, "frontend": {"win_length": 64, "hop_length": 32, "n_fft": 64}}
+
+
+@pytest.mark.slow
+def test_models_of_simulated_emg_are_compared_and_every_figure_says_what_they_heard(tmp_path, capsys):
+    plan = write_plan(
+        tmp_path,
+        recipe={"data": {"validation_fraction": 0}, "fit_student": {"epochs": 1, "lr": 0.01, "batch_size": 8}},
+        protocols={"subjects": {"title": "unseen subjects", "settings": {"data": SILENT}}},
+        models=[{"model": "student_dscnn", "settings": {"student": {"kwargs": SILENT_TINY}}}],
+    )
+    words = ["--config", str(plan), "--run-dir", str(tmp_path / "runs"), "--results", str(tmp_path / "silent.json")]
+    assert command.main(words) == 0
+    *_, table, recommended, _ = capsys.readouterr().out.splitlines()
+    assert table.startswith("student_dscnn") and "simulated" in table
+    assert "simulated" in recommended
+    written = json.loads((tmp_path / "silent.json").read_text())
+    assert [line["group"] for line in written["rows"]] == ["student_dscnn, simulated"]
+
+
+def test_models_of_different_signals_are_not_compared(tmp_path):
+    settings = {"data": SILENT, "student": {"kwargs": SILENT_TINY}}
+    with pytest.raises(ConfigError, match="models take different signals"):
+        load(tmp_path, models=["cnn_mini", {"model": "student_dscnn", "settings": settings}])
+
+
 def test_the_precision_of_older_results_is_what_was_asked_for(tmp_path):
     for asked, said in (("auto", "auto (bf16 where it is native)"), ("fp32", "fp32")):
         (task,) = load(tmp_path, recipe={"student_precision": asked}).tasks
@@ -295,6 +330,11 @@ def test_recordings_are_read_as_the_signal_of_the_recipe(monkeypatch):
     config = configuration.from_dict({"data": {"sources": ["emg:somewhere"], "labels": ["UP", "DOWN"], "signal": emg}})
     training._material(config, None)
     assert (read[0].signal, read[0].labels) == (config.data.signal, ("UP", "DOWN"))
+
+
+def test_an_unknown_protocol_is_named_with_those_that_there_are(refusal, tmp_path):
+    argv = ["--config", write_plan(tmp_path), "--protocols", "stranger", "--run-dir", tmp_path / "runs"]
+    assert "has no protocol stranger; expected some of strangers" in refusal(command.main, argv)
 
 
 def test_an_unknown_model_is_named_before_recordings_are_looked_for(refusal, tmp_path):

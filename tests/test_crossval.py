@@ -116,6 +116,18 @@ def test_each_fold_takes_the_teachers_of_the_same_fold_elsewhere(tmp_path):
     assert settings == ["seed=1", "data.split=kfold:2:1", f"teachers_from={tmp_path / 'kfold-2-1'}"]
 
 
+def test_what_is_said_of_a_fold_is_what_the_table_has_of_it(monkeypatch, tmp_path, capsys):
+    """A clip that is no digit counts in neither."""
+    unknown = {**ANSWERS[0], "label": "_unknown_", "answer": "_unknown_"}
+    monkeypatch.setattr(crossval, "run_fold", lambda *_: [*ANSWERS, unknown])
+    labels = ["data.labels=[0, 1, _unknown_]", "data.sources=[fsdd]"]
+    argv = ["--folds", "2", "--run-dir", str(tmp_path), *(word for setting in labels for word in ("--set", setting))]
+    assert run_main(crossval.main, argv) == 0
+    out = capsys.readouterr().out
+    assert "kfold:2:0: 3 of 4 right" in out
+    assert [row["n"] for row in json.loads(out.splitlines()[-1])["folds"]["rows"]] == [4, 4]
+
+
 def test_folds_count_alike_whatever_their_size():
     folds = {"kfold:2:0": ANSWERS[:2], "kfold:2:1": ANSWERS[2:]}
     over = crossval.over_folds(folds, "int8")

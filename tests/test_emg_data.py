@@ -61,6 +61,18 @@ def test_a_csv_may_name_its_columns_and_its_time_is_no_channel(tmp_path):
     np.testing.assert_array_equal(read_emg(tmp_path / "a.csv"), [[1, 3, 5.5], [2, 4, 6]])
 
 
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "time_s", "Time (s)", "t [ms]", "seconds", "Sample", "TIME_MS"])
+def test_neither_time_with_a_unit_nor_an_index_without_a_name_is_a_channel(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"{name},chin,throat\n0,1,2\n4,3,4\n8,5.5,6\n")
+    np.testing.assert_array_equal(read_emg(tmp_path / "a.csv"), [[1, 3, 5.5], [2, 4, 6]])
+
+
+@pytest.mark.parametrize("name", ["tongue", "times", "t1", "index finger"])
+def test_a_column_that_only_begins_like_time_is_a_channel(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"{name},throat\n0,1\n4,3\n")
+    np.testing.assert_array_equal(read_emg(tmp_path / "a.csv"), [[0, 4], [1, 3]])
+
+
 @pytest.mark.parametrize(
     "name, content, words",
     [

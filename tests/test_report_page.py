@@ -19,11 +19,14 @@ from edgedigit.audio import read_audio
 from edgedigit.cli import run_main
 from edgedigit.config import Config, apply_overrides
 from edgedigit.data.recording import Recording
-from edgedigit.errors import InputError
+from edgedigit.errors import ConfigError, InputError
+from edgedigit.models import create_model
+from edgedigit.report import evaluation
 from edgedigit.report.__main__ import main
 from edgedigit.report.evaluation import Clip, hardest
 from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
-from edgedigit.report.runs import accuracy_by, read_log, read_run
+from edgedigit.report.runs import Run, accuracy_by, read_log, read_run
+from edgedigit.train.pipeline import Material, Track
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = [
@@ -301,6 +304,19 @@ def test_what_both_scripts_leave_is_shown_whole(tmp_path):
     assert sorted(path.name for path in (run_dir / "tensorboard").iterdir()) == phases
 
 
+def test_accuracy_between_pruning_steps_is_that_of_digits(monkeypatch, tmp_path):
+    """As in every other table: what is no digit is answered wrongly here and does not count."""
+    config = replace(Config(), data=replace(Config().data, labels=("0", "1", "_unknown_")))
+    clips = [Recording(np.zeros(8000, np.float32), 8000, label, "a", "b", label) for label in ("0", "1", "_unknown_")]
+    track = Track("final", [], clips)
+    monkeypatch.setattr(evaluation, "predict_logits", lambda model, part: np.eye(3)[[0, 1, 0]][: len(part)])
+    for name in ("load_student", "load_pruned"):
+        monkeypatch.setattr(evaluation, name, lambda *_: create_model("cnn_mini", 3))
+    run = Run(tmp_path, "run", config, {}, {}, {"compress": {}, "stages": []}, [])
+    rows = evaluation.pruning_points(run, Material((track,), [], []))
+    assert [(row["group"], row["n"], row["n_correct"]) for row in rows] == [("student", 2, 2), ("fine-tuned", 2, 2)]
+
+
 def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
     run_dir, data_dir = trained
     (run_dir / "answers.csv").write_text(
@@ -318,6 +334,8 @@ def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
     [
         (["RUN", "--check"], "--check is about the documents"),
         (["--out", "page.html"], "name a RUN"),
+        (["RUN", "--out", "page"], "--out is page, expected a file such as page.html"),
+        (["RUN", "--out", "."], "--out is ., expected a file such as page.html"),
         (["RUN", "--clips", "-1"], "expected 0 or more"),
         (["RUN"], "holds no run"),
     ],
@@ -352,6 +370,17 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_named(tmp_path, capsys, na
     assert run_main(main, [str(folder)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize("name, value", [("ema_decay", 2.0), ("from_the_future", 1)])
+def test_settings_that_this_version_does_not_take_are_not_called_damaged(tmp_path, name, value):
+    run_dir = begun(tmp_path / "run")
+    stored = json.loads((run_dir / "config.json").read_text())
+    stored["fit_student"][name] = value
+    (run_dir / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match=rf"config\.json does not fit this version \(.*{name}") as raised:
+        read_run(run_dir)
+    assert "JSON" not in str(raised.value)
 
 
 def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):

@@ -541,13 +541,6 @@ def test_without_validation_all_epochs_are_trained_and_the_last_weights_kept(tmp
     assert same_weights(model.state_dict(), load_checkpoint(tmp_path / "tiny.last.pt")["state"])
 
 
-def test_validation_picks_by_accuracy_then_by_loss(tmp_path):
-    make_trainer(tmp_path, epochs=4, validation=validation()).run()
-    records = read_log(tmp_path)
-    best = max(records, key=lambda r: (r["validation_accuracy"], -r["validation_loss"], -r["epoch"]))
-    assert load_checkpoint(tmp_path / "tiny.best.pt")["epoch"] == best["epoch"]
-
-
 def test_validation_loss_is_the_cross_entropy(tmp_path):
     waveforms, targets = validation()
     model = make_trainer(tmp_path, epochs=1, validation=(waveforms, targets)).run()

@@ -175,6 +175,21 @@ def test_a_storage_that_cannot_be_opened_costs_one_line():
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("content", ["my notes\n", "my notes", '{"phase": "final", "epoch": 1}\n'])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"notes\.txt is no journal of a search"):
+        opened(str(path))
+    assert path.read_text() == content
+
+
+def test_an_empty_file_becomes_a_journal(tmp_path):
+    (tmp_path / "study.journal").touch()
+    opened(str(tmp_path / "study.journal"))
+    opened(str(tmp_path / "study.journal"))  # and is one
+
+
 def test_a_study_of_other_settings_is_not_mixed_up(storage):
     opened(storage)
     with pytest.raises(ConfigError, match="searches other settings"):

@@ -4,8 +4,9 @@
     python -m edgedigit.compare --config configs/architectures.yaml --run-dir runs/architectures --read-only
     python -m edgedigit.compare --models student_dscnn bc_resnet:tau=1 --use-case production
 
-Every model is trained alone, without teachers, once for each split of each protocol, in a folder of its own; what is
-finished is kept, so the command may be stopped and started again. Latencies are measured at the end, all in one run.
+Every model is trained without teachers, unless the file names some for it, once for each split, in a folder of its own;
+what is finished is kept, so the command may be stopped and started again. Latencies are measured at the end, all in one
+run. --read-only trains nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.protocols:
         unknown = sorted(set(args.protocols) - {protocol.name for protocol in plan.protocols})
         if unknown:
-            raise ConfigError(f"no protocol {', '.join(unknown)} in {args.config}")
+            known = ", ".join(protocol.name for protocol in plan.protocols)
+            raise ConfigError(f"{args.config} has no protocol {', '.join(unknown)}; expected some of {known}")
     chosen = [task for task in plan.tasks if task.protocol in (args.protocols or [task.protocol])]
 
     if args.results:
@@ -68,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 3. One table, latencies measured in one run.
     rows = read_results(plan.tasks, plan.protocols)
-    latencies = time_artifacts([row["file"] for row in rows], n_runs=LATENCY_RUNS, n_again=CALLS_AGAIN)
+    files = [row["file"] for row in rows]
+    latencies = time_artifacts(files, plan.signal, n_runs=LATENCY_RUNS, n_again=CALLS_AGAIN)
     for row, latency in zip(rows, latencies, strict=True):
         row["latency"] = latency
     rows.sort(key=lambda row: row["latency"]["latency_ms_p50"])
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     best, why = recommend(rows, args.use_case, plan.headline.name)
     accuracy = accuracy_cell(best["accuracy"][plan.headline.name])
     print(
-        f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title} {accuracy} %, "
+        f"for {args.use_case}: {best['model']}, {why}; {plan.headline.title}, %: {accuracy}; "
         f"{best['latency']['latency_ms_p50']:.3f} ms, {best['n_params']:,} parameters"
     )
     print_json({"recommended": best["model"], "use_case": args.use_case, "plot": str(plot), "models": rows})

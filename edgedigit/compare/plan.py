@@ -11,6 +11,7 @@ from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, ModelConfig, merged
 from edgedigit.crossval import fold_splits
 from edgedigit.errors import ConfigError
+from edgedigit.spec import Signal
 from edgedigit.train.pipeline import check_models
 
 RESULT_FILE, MODEL_FILE = "result.json", "model.onnx"  # of each training
@@ -52,6 +53,7 @@ class Plan:
     title: str
     protocols: tuple[Protocol, ...]
     tasks: tuple[Task, ...]
+    signal: Signal  # that all models take
 
     @property
     def headline(self) -> Protocol:
@@ -111,14 +113,14 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
             )
     if models:
         entries = [entry for text in models for entry in _entries_of(text, entries)]
-    labels = [entry.get("label", ModelConfig.from_text(entry["model"]).label) for entry in entries]
+    labels = [_label_of(entry) for entry in entries]
     shared = sorted({label for label in labels if labels.count(label) > 1})
     if shared:
         raise ConfigError(f"{path}: {', '.join(shared)} names several models; folders are named so, give each a label")
     tasks = []
     for entry in entries:
         model = ModelConfig.from_text(entry["model"])
-        label = entry.get("label", model.label)
+        label = _label_of(entry)
         for protocol in protocols:
             if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
                 continue
@@ -133,14 +135,24 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
                     tasks.append(Task(label, protocol.name, split, seed, whole, folder))
         if label not in {task.label for task in tasks}:
             raise ConfigError(f"{path}: {label} has no split of {', '.join(entry.get('splits', ()))} in its protocols")
-    return Plan(stated["title"], tuple(protocols), tuple(tasks))
+    signals = {configuration.from_dict(task.settings).data.signal for task in tasks}
+    if len(signals) > 1:
+        raise ConfigError(f"{path}: models take different signals, whose latencies do not compare; give each a file")
+    return Plan(stated["title"], tuple(protocols), tuple(tasks), next(iter(signals), Signal()))
+
+
+def _label_of(entry: Mapping) -> str:
+    return entry.get("label", ModelConfig.from_text(entry["model"]).label)
 
 
 def _entries_of(text: str, entries: Sequence[Mapping]) -> list[Mapping]:
-    """What the file has under a label, else all that it has of a model, else the model without settings of its own."""
+    """What the file has under a label, else all that it has of a model, else what tables call so, else the model
+    without settings of its own.
+    """
     return (
         [entry for entry in entries if entry.get("label") == text]
         or [entry for entry in entries if entry["model"] == text]
+        or [entry for entry in entries if _label_of(entry) == text]
         or [{"model": text}]
     )
 

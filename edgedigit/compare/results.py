@@ -53,6 +53,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
                 **_over_seeds(protocol.title, results),
                 "splits": sorted({result["split"] for result in results}),
                 "n_splits_planned": len(planned),
+                "origin": results[0]["accuracy"]["group"].removeprefix(results[0]["split"]),  # of what nobody has said
                 "unseen_speakers": all(result["unseen_speakers"] for result in results),
             }
         row["epochs"] = sorted({result["epochs"] for _, result in found})
@@ -128,12 +129,15 @@ def text_table(rows: Sequence[dict], protocols: Sequence[Protocol]) -> str:
 
 
 def accuracy_cell(accuracy: dict | None) -> str:
-    """Accuracy, interval, deviation between seeds and, where folds are missing, which there are."""
+    """Accuracy, interval, deviation between seeds, whether it is simulated and, where folds are missing, which there
+    are.
+    """
     if accuracy is None:
         return "–"
     text = "{:.2f} [{:.1f}, {:.1f}]".format(*(100 * accuracy[k] for k in ("accuracy", "accuracy_low", "accuracy_high")))
     if "deviation" in accuracy:
         text += f" ± {100 * accuracy['deviation']:.2f}"
+    text += accuracy.get("origin", "")
     n_run, n_planned = len(accuracy["splits"]), accuracy["n_splits_planned"]
     if n_run == n_planned:
         return text
@@ -170,7 +174,8 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
         axes.text(1.02, beside, f"{number + 1}  {name}", transform=axes.transAxes, va="top", fontsize=7, color=colour)
     if front:
         axes.step(*zip(*front, strict=True), where="post", color="tab:blue", lw=1, zorder=0)
-    axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}, %")
+    origin = known[0]["accuracy"][headline.name].get("origin", "") if known else ""
+    axes.set(xscale="log", xlabel="latency of one inference, p50, ms", ylabel=f"{headline.title}{origin}, %")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter("{x:g}")
@@ -192,7 +197,7 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict
             continue
         table.append(
             {
-                "group": row["model"],
+                "group": row["model"] + head.get("origin", ""),
                 **{key: head[key] for key in ("n", "n_correct")},
                 **({"± between seeds": round(100 * head["deviation"], 2)} if "deviation" in head else {}),
                 **others,

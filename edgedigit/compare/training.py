@@ -68,7 +68,8 @@ def run_task(task: Task, data_dir: str | None) -> str:
     _export(config, model, material, task.folder / MODEL_FILE)
     heard = {r.speaker for track in material.tracks for r in track.train}
     counted = [r.label != NON_DIGIT for r in material.test]  # architectures are compared on digits
-    row = accuracy_row(task.split, int((predictions == targets)[counted].sum()), sum(counted))
+    group = task.split + pipeline.origin(material.test)
+    row = accuracy_row(group, int((predictions == targets)[counted].sum()), sum(counted))
     log = (task.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     write_json(
         path,
@@ -88,7 +89,7 @@ def run_task(task: Task, data_dir: str | None) -> str:
             "accuracy": row,
         },
     )
-    run = f"{task.label}, {task.protocol}, {task.split}, seed {task.seed}"
+    run = f"{task.label}, {task.protocol}, {group}, seed {task.seed}"
     return f"{run}: {100 * row['accuracy']:.2f} % of {row['n']}, {seconds:.0f} s"
 
 

@@ -32,6 +32,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--check is about the documents; leave it out to look at runs")
     if args.out and not args.runs:
         parser.error("--out is the page about runs; name a RUN")
+    if args.out and not args.out.suffix:  # the pictures' folder is named so
+        parser.error(f"--out is {args.out}, expected a file such as page.html")
     if args.clips < 0:
         parser.error(f"--clips is {args.clips}, expected 0 or more")
     return args

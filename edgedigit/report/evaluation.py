@@ -12,6 +12,7 @@ from edgedigit.compress.prune import count_macs, folded_parameters
 from edgedigit.config import Config
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import SYNTH, Recording
+from edgedigit.labels import NON_DIGIT
 from edgedigit.metrics import accuracy_row
 from edgedigit.models import WaveformModel
 from edgedigit.report.runs import Run
@@ -95,7 +96,8 @@ def hardest(clips: list[Clip], n: int) -> list[Clip]:
 
 
 def pruning_points(run: Run, material: Material) -> list[dict]:
-    """Size and accuracy on validation of the student, after each pruning step and after the last fine-tuning.
+    """Size and accuracy on validation of the student, after each pruning step and after the last fine-tuning: of
+    digits, as in every table, or of all clips where none is a digit.
 
     Returns:
         Rows as `metrics.accuracy_row` with `n_params` and `macs`; empty without validation recordings, as the test
@@ -104,6 +106,7 @@ def pruning_points(run: Run, material: Material) -> list[dict]:
     track = material.tracks[0]
     if not track.validation or not run.compressed:
         return []
+    counted = [recording for recording in track.validation if recording.label != NON_DIGIT] or track.validation
     labels = run.config.data.labels
     models: dict[str, WaveformModel] = {"student": load_student(run.config, run.folder, track.name)}
     for phase in run.fine_tuning(track.name):
@@ -113,7 +116,7 @@ def pruning_points(run: Run, material: Material) -> list[dict]:
     models["fine-tuned"] = load_pruned(run.compress, run.folder, track.name)
     rows = []
     for name, model in models.items():
-        waveforms, targets = as_arrays(track.validation, labels, model.spec.n_samples)
+        waveforms, targets = as_arrays(counted, labels, model.spec.n_samples)
         right = int((predict_logits(model, waveforms).argmax(axis=1) == targets).sum())
         sizes = {"n_params": folded_parameters(model), "macs": count_macs(model)}
         rows.append({**accuracy_row(name, right, len(targets)), **sizes})

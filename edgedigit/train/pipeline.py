@@ -341,13 +341,17 @@ def load_run_config(run_dir: Path) -> Config:
     """The configuration that a run was started with.
 
     Raises:
-        ConfigError: if the folder holds no run.
+        ConfigError: if the folder holds no run, or its settings are damaged or not of this version.
     """
     path = run_dir / CONFIG_FILE
     try:
         return configuration.from_stored(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path} does not fit this version ({error}); use the one that trained it, or another --run-dir"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON ({error}); train again in another --run-dir") from None
 
