@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 
-from edgedigit import bench, word_stream
+from edgedigit import word_stream
+from edgedigit.bench import __main__ as command_line
+from edgedigit.bench import clips as clips_module
+from edgedigit.bench.answers import run_answers
+from edgedigit.bench.beside_peers import time_recognizers
+from edgedigit.bench.clips import load_clips
+from edgedigit.bench.inference import load_model
+from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.rows import BUDGET_ANSWER_MS, broken_budgets, check_budgets
 from edgedigit.errors import DataError, GateError, InputError, ModelError
 from edgedigit.runtime import Event, Prediction
 from edgedigit.runtime.timing import time_calls
@@ -174,7 +182,7 @@ def test_a_recogniser_that_never_answers_fails():
 
 
 def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, tones):
-    row = bench.run_answers(tiny_model, tones, bench.BUDGET_ANSWER_MS, realtime=False)
+    row = run_answers(tiny_model, tones, BUDGET_ANSWER_MS, realtime=False)
     assert row["n_correct"] == 30 and row["n_missed"] == row["n_extra"] == 0
     assert 30 < row["latency_ms_p50"] < 150
     by_drop = row["latency_ms_p95_by_end_drop_db"]
@@ -184,22 +192,22 @@ def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, ton
 @pytest.mark.parametrize(("p95", "p99", "n_broken"), [(149, 300, 0), (151, 152, 1)])
 def test_a_budget_is_about_its_quantile(p95, p99, n_broken):
     row = {"name": "a", "latency_ms_p95": p95, "latency_ms_p99": p99, "budget_ms": 150, "budget_quantile": "p95"}
-    assert len(bench.broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
+    assert len(broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
     if n_broken:
         with pytest.raises(GateError, match=r"a: p95 is 151\.0 ms, the budget is 150 ms"):
-            bench.check_budgets([row])
+            check_budgets([row])
 
 
 def test_recognisers_are_timed_and_judged_on_the_same_clips(tones):
-    figures = bench.time_recognizers({"right": lambda waveform: "3", "mute": lambda waveform: None}, tones, n_rounds=2)
+    figures = time_recognizers({"right": lambda waveform: "3", "mute": lambda waveform: None}, tones, n_rounds=2)
     assert figures["right"]["n"] == 60 and figures["right"]["n_clips"] == 30
     assert figures["right"]["n_correct"] == 3 and figures["mute"]["n_correct"] == 0
 
 
 def test_machine_facts_name_cpu_and_runtime():
-    facts = bench.machine_facts()
+    facts = machine_facts()
     assert facts["cpu"] and facts["cores"] >= 1 and facts["onnxruntime"] and facts["n_threads"] == 1
-    slug = bench.machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
+    slug = machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
     assert slug == "intel-xeon-platinum-8481c-cpu-2-cores"
 
 
@@ -210,7 +218,7 @@ def test_a_damaged_torchscript_file_is_named(tmp_path):
         if content:
             path.write_bytes(content)
         with pytest.raises(ModelError, match=r"model_ts\.pt"):
-            bench.load_model(path)
+            load_model(path)
 
 
 def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monkeypatch, tones):
@@ -218,13 +226,13 @@ def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monk
     from edgedigit.data import download
 
     monkeypatch.setattr(download, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
     (tmp_path / "samples").mkdir()
     with pytest.raises(DataError, match="--data-dir"):
-        bench.load_clips(tmp_path)
+        load_clips(tmp_path)
     write_wav(tmp_path / "samples" / "seven.wav", tones[7].waveform)
     write_wav(tmp_path / "samples" / "3_voice.wav", tones[3].waveform)
-    clips, source = bench.load_clips(tmp_path)
+    clips, source = load_clips(tmp_path)
     assert [clip.label for clip in clips] == ["3", "7"] and source.startswith("the 2 sample clips only")
 
 
@@ -239,8 +247,8 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
     (tmp_path / "samples").mkdir()
     for clip in tones[:3]:
         write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
-    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
-    assert bench.main(["--model", str(tiny_model), "--runs", "5", "--data-dir", str(tmp_path)]) == 0
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
+    assert command_line.main(["--model", str(tiny_model), "--runs", "5", "--data-dir", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "the 3 sample clips only" in output and output.count("left out: ") == 3
 
@@ -293,5 +301,5 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
 @pytest.mark.parametrize(("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--block-ms", "0")])
 def test_a_senseless_number_is_refused(capsys, flag, value):
     with pytest.raises(SystemExit) as stopped:
-        bench.main([flag, value])
+        command_line.main([flag, value])
     assert stopped.value.code == 2 and flag in capsys.readouterr().err

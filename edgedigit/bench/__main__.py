@@ -1,0 +1,109 @@
+"""Measure inference and end of word -> answer on this machine, against budgets and beside what people use today.
+
+    python -m edgedigit.bench                      # the shipped models, streams on a virtual clock
+    python -m edgedigit.bench --realtime           # every clip streamed in real time, about 8 minutes
+    python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
+
+The answer budget runs from the last sample of the word to the moment the program has the digit: what is left of the
+device's block, the silence that tells the end, resampling, features and network. Exit code 1 if a budget is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgedigit.bench.answers import run_answers
+from edgedigit.bench.beside_peers import run_peers
+from edgedigit.bench.clips import choose_clips, load_clips
+from edgedigit.bench.inference import run_inference, shipped_files
+from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.rows import BUDGET_ANSWER_MS, BUDGET_INFERENCE_MS, broken_budgets, by_end, check_budgets, table
+from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.runtime._paths import artifacts_dir
+from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line; see --help."""
+    parser = ArgumentParser(prog="python -m edgedigit.bench", description=__doc__)
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="measure this file; default: the shipped ones")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds FSDD (else EDGEDIGIT_DATA)")
+    parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
+    parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="inferences timed for each file; 1000")
+    parser.add_argument("--sample-rate", type=int, default=MICROPHONE_RATE, metavar="HZ", help="of the stream; 48000")
+    parser.add_argument("--block-ms", type=float, default=BLOCK_MS, metavar="MS", help="of a device block; 20")
+    parser.add_argument("--seed", type=int, default=0, help="of order, gaps and noise; 0")
+    parser.add_argument("--budget-inference-ms", type=float, default=BUDGET_INFERENCE_MS, metavar="MS", help="p99; 15")
+    parser.add_argument("--budget-answer-ms", type=float, default=BUDGET_ANSWER_MS, metavar="MS", help="p95; 150")
+    parser.add_argument(
+        "--write",
+        nargs="?",
+        type=Path,
+        const=Path("benchmarks/results"),
+        metavar="DIR",
+        help="keep the figures in a file named after the machine; DIR: benchmarks/results",
+    )
+    args = parser.parse_args(argv)
+    for name, least in (("clips", 0), ("runs", 1), ("block_ms", 1)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, keep; returns the exit code."""
+    args = parse_args(argv)
+
+    # 1. Models and clips.
+    if args.model is None:
+        paths = shipped_files(artifacts_dir())
+        if find_spec("torch") is None:
+            print("left out: TorchScript, since torch is not installed")
+            paths = [path for path in paths if path.suffix != ".pt"]
+    else:
+        paths = [args.model]
+    clips, source = load_clips(args.data_dir)
+    clips = choose_clips(clips, args.clips, args.seed)
+    machine = machine_facts()
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(f"words: {source}" + (f", {len(clips)} of them" if args.clips else ""))
+
+    # 2. Inference, answers, peers.
+    rows = run_inference(paths, args.budget_inference_ms, args.runs)
+    rows.append(
+        run_answers(
+            paths[0],
+            clips,
+            args.budget_answer_ms,
+            args.realtime,
+            sample_rate=args.sample_rate,
+            block_ms=args.block_ms,
+            seed=args.seed,
+            progress=sys.stderr.isatty(),
+        )
+    )
+    rows += run_peers(paths[0], clips, print)
+
+    # 3. Table, file, budgets.
+    print(table(rows))
+    results = {"machine": machine, "commit": source_commit(), "rows": rows}
+    results["note"] = f"Words: {source}. Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms. " + "".join(
+        f"{by_end(row)}." for row in rows if "latency_ms_p95_by_end_drop_db" in row
+    )
+    if args.write is not None:
+        path = args.write / f"{machine_slug(machine)}.json"
+        write_json(path, results)
+        print(f"wrote {path}")
+    print_json({**results, "within_budget": not broken_budgets(rows)})
+    check_budgets(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
