@@ -7,7 +7,8 @@ import pytest
 from edgedigit.bench.clips import choose_clips, load_clips
 from edgedigit.bench.inference import shipped_files
 from edgedigit.bench.machine import machine_facts
-from edgedigit.bench.rows import BUDGET_ANSWER_MS, BUDGET_INFERENCE_MS, table
+from edgedigit.bench.rows import table
+from edgedigit.config import BenchConfig
 from edgedigit.runtime._paths import artifacts_dir
 
 ROWS, REMARKS = pytest.StashKey[list](), pytest.StashKey[list]()
@@ -15,8 +16,10 @@ ROWS, REMARKS = pytest.StashKey[list](), pytest.StashKey[list]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("edgedigit")
-    group.addoption("--budget-inference-ms", type=float, default=BUDGET_INFERENCE_MS, help="p99 (%(default)s)")
-    group.addoption("--budget-answer-ms", type=float, default=BUDGET_ANSWER_MS, help="p95 (%(default)s)")
+    group.addoption(
+        "--budget-inference-ms", type=float, default=BenchConfig().budget_inference_ms, help="p99 (%(default)s)"
+    )
+    group.addoption("--budget-answer-ms", type=float, default=BenchConfig().budget_answer_ms, help="p95 (%(default)s)")
     group.addoption("--artifacts", type=Path, help="folder that export_models.py wrote (the shipped one)")
 
 

@@ -1,8 +1,11 @@
 """The benchmark harness tells what it claims: clocks, ends of words, lost and added digits, broken budgets."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,16 @@ from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 from edgedigit import word_stream
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
+from edgedigit.bench import load
 from edgedigit.bench.answers import run_answers
 from edgedigit.bench.beside_peers import time_recognizers
 from edgedigit.bench.clips import load_clips
-from edgedigit.bench.inference import load_model
+from edgedigit.bench.cold_start import cold_start, run_cold_start
+from edgedigit.bench.inference import load_model, run_beside_load, run_inference
 from edgedigit.bench.machine import machine_facts, machine_slug
-from edgedigit.bench.rows import BUDGET_ANSWER_MS, broken_budgets, check_budgets
-from edgedigit.errors import DataError, GateError, InputError, ModelError
+from edgedigit.bench.rows import broken_budgets, check_budgets, table
+from edgedigit.config import BenchConfig
+from edgedigit.errors import DataError, GateError, InputError, ModelError, WorkerError
 from edgedigit.runtime import Event, Prediction
 from edgedigit.runtime.timing import time_calls
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
@@ -182,7 +188,7 @@ def test_a_recogniser_that_never_answers_fails():
 
 
 def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, tones):
-    row = run_answers(tiny_model, tones, BUDGET_ANSWER_MS, realtime=False)
+    row = run_answers(tiny_model, tones, BenchConfig().budget_answer_ms, realtime=False)
     assert row["n_correct"] == 30 and row["n_missed"] == row["n_extra"] == 0
     assert 30 < row["latency_ms_p50"] < 150
     by_drop = row["latency_ms_p95_by_end_drop_db"]
@@ -209,6 +215,77 @@ def test_machine_facts_name_cpu_and_runtime():
     assert facts["cpu"] and facts["cores"] >= 1 and facts["onnxruntime"] and facts["n_threads"] == 1
     slug = machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
     assert slug == "intel-xeon-platinum-8481c-cpu-2-cores"
+
+
+def test_each_file_is_timed_on_one_thread_and_the_first_on_more(tiny_model):
+    rows = run_inference([tiny_model], BenchConfig(n_runs=5))
+    assert [row["name"].partition(": ")[2] for row in rows] == [
+        "waveform to probabilities",
+        "waveform to probabilities, 2 threads",
+    ]
+    assert [row["n"] for row in rows] == [5, 5]
+    assert ["budget_ms" in row for row in rows] == [True, False]  # the budget is one thread's
+
+
+def test_beside_a_load_the_other_cores_are_busy_while_it_is_timed_and_not_after(tiny_model, monkeypatch):
+    from edgedigit.bench import inference
+
+    seen, time_calls = [], inference.time_calls
+
+    @contextlib.contextmanager
+    def watched(n_processes):
+        with load.busy_cores(n_processes) as workers:
+            seen.extend(workers)
+            yield
+
+    def timed(calls, n_runs):
+        seen.append([worker.poll() for worker in seen])
+        return time_calls(calls, n_runs)
+
+    monkeypatch.setattr(inference, "busy_cores", watched)
+    monkeypatch.setattr(inference, "time_calls", timed)
+    rows = run_beside_load(tiny_model, BenchConfig(n_runs=5))
+    *workers, alive = seen
+    assert len(workers) == load.other_cores() and alive == [None] * len(workers)
+    assert all(worker.poll() is not None for worker in workers)
+    assert "busy" in rows[0]["name"] and "2 threads" in rows[1]["name"]
+
+
+def test_a_load_really_computes():
+    with load.busy_cores(1) as (worker,):
+        spent_s = cpu_s(worker.pid)
+        time.sleep(0.3)
+        assert cpu_s(worker.pid) - spent_s > 0.05  # of a core that others may want too
+
+
+def test_a_load_that_cannot_begin_is_said(monkeypatch):
+    monkeypatch.setattr(load, "WORK", "raise SystemExit('no memory')")
+    with pytest.raises(WorkerError, match="did not begin: no memory"), load.busy_cores(1):
+        pass
+
+
+def cpu_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_cold_start_is_a_new_process_and_holds_its_phases(tiny_model):
+    took = cold_start(tiny_model)
+    phases_ms = took["import"] + took["load"] + took["answer"]
+    assert took["label"] in set("0123456789")
+    assert 0 < phases_ms < took["whole"]
+
+
+def test_cold_starts_are_rows_of_the_same_table(tiny_model):
+    rows = run_cold_start(tiny_model, n_processes=2)
+    assert [row["n"] for row in rows] == [2] * 4
+    assert "first inference after loading" in table(rows)
+
+
+def test_a_model_that_cannot_start_is_named(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"broken\.onnx gave no answer in a new process: .*not a whole ONNX model"):
+        cold_start(tmp_path / "broken.onnx")
 
 
 def test_a_damaged_torchscript_file_is_named(tmp_path):
@@ -248,7 +325,10 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
     for clip in tones[:3]:
         write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
     monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
-    assert command_line.main(["--model", str(tiny_model), "--runs", "5", "--data-dir", str(tmp_path)]) == 0
+    assert (
+        command_line.main(["--model", str(tiny_model), "--runs", "5", "--processes", "1", "--data-dir", str(tmp_path)])
+        == 0
+    )
     output = capsys.readouterr().out
     assert "the 3 sample clips only" in output and output.count("left out: ") == 3
 
@@ -266,7 +346,19 @@ def command(tmp_path, tones):
         write_wav(recordings / f"{clip.label}_tone_0.wav", clip.waveform)
 
     def run(*flags):
-        words = ["--model", model, "--data-dir", tmp_path / "data", "--clips", "3", "--runs", "20", *flags]
+        words = [
+            "--model",
+            model,
+            "--data-dir",
+            tmp_path / "data",
+            "--clips",
+            "3",
+            "--runs",
+            "20",
+            "--processes",
+            "2",
+            *flags,
+        ]
         return subprocess.run(
             [sys.executable, "-m", "edgedigit.bench", *map(str, words)],
             capture_output=True,
@@ -298,7 +390,9 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
     assert json.loads(done.stdout.splitlines()[-1])["within_budget"] is False
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--block-ms", "0")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--processes", "0"), ("--block-ms", "0")]
+)
 def test_a_senseless_number_is_refused(capsys, flag, value):
     with pytest.raises(SystemExit) as stopped:
         command_line.main([flag, value])

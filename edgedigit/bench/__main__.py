@@ -19,10 +19,13 @@ from pathlib import Path
 from edgedigit.bench.answers import run_answers
 from edgedigit.bench.beside_peers import run_peers
 from edgedigit.bench.clips import choose_clips, load_clips
-from edgedigit.bench.inference import run_inference, shipped_files
+from edgedigit.bench.cold_start import run_cold_start
+from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
+from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, machine_slug
-from edgedigit.bench.rows import BUDGET_ANSWER_MS, BUDGET_INFERENCE_MS, broken_budgets, by_end, check_budgets, table
+from edgedigit.bench.rows import broken_budgets, by_end, check_budgets, table
 from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.config import BenchConfig
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.runtime._paths import artifacts_dir
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
@@ -30,17 +33,20 @@ from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line; see --help."""
+    defaults = BenchConfig()
     parser = ArgumentParser(prog="python -m edgedigit.bench", description=__doc__)
     parser.add_argument("--model", type=Path, metavar="ONNX", help="measure this file; default: the shipped ones")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds FSDD (else EDGEDIGIT_DATA)")
     parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
-    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="inferences timed for each file; 1000")
+    parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
+    parser.add_argument("--processes", type=int, default=defaults.n_processes, metavar="N", help="cold starts; 10")
     parser.add_argument("--sample-rate", type=int, default=MICROPHONE_RATE, metavar="HZ", help="of the stream; 48000")
     parser.add_argument("--block-ms", type=float, default=BLOCK_MS, metavar="MS", help="of a device block; 20")
     parser.add_argument("--seed", type=int, default=0, help="of order, gaps and noise; 0")
-    parser.add_argument("--budget-inference-ms", type=float, default=BUDGET_INFERENCE_MS, metavar="MS", help="p99; 15")
-    parser.add_argument("--budget-answer-ms", type=float, default=BUDGET_ANSWER_MS, metavar="MS", help="p95; 150")
+    for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
+        budget_ms = getattr(defaults, f"budget_{name}_ms")
+        parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
     parser.add_argument(
         "--write",
         nargs="?",
@@ -50,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="keep the figures in a file named after the machine; DIR: benchmarks/results",
     )
     args = parser.parse_args(argv)
-    for name, least in (("clips", 0), ("runs", 1), ("block_ms", 1)):
+    for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
     return args
@@ -59,6 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns the exit code."""
     args = parse_args(argv)
+    config = BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes)
 
     # 1. Models and clips.
     if args.model is None:
@@ -74,13 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     print(f"words: {source}" + (f", {len(clips)} of them" if args.clips else ""))
 
-    # 2. Inference, answers, peers.
-    rows = run_inference(paths, args.budget_inference_ms, args.runs)
+    # 2. Inference, alone, beside a load and in a new process; answers, peers.
+    rows = run_inference(paths, config)
+    rows += run_beside_load(paths[0], config)
+    rows += run_cold_start(paths[0], config.n_processes)
     rows.append(
         run_answers(
             paths[0],
             clips,
-            args.budget_answer_ms,
+            config.budget_answer_ms,
             args.realtime,
             sample_rate=args.sample_rate,
             block_ms=args.block_ms,
@@ -93,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 3. Table, file, budgets.
     print(table(rows))
     results = {"machine": machine, "commit": source_commit(), "rows": rows}
-    results["note"] = f"Words: {source}. Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms. " + "".join(
-        f"{by_end(row)}." for row in rows if "latency_ms_p95_by_end_drop_db" in row
-    )
+    results["note"] = f"Words: {source}. Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms. "
+    results["note"] += f"A core is kept busy by a process: {LOAD}. "
+    results["note"] += "".join(f"{by_end(row)}." for row in rows if "latency_ms_p95_by_end_drop_db" in row)
     if args.write is not None:
         path = args.write / f"{machine_slug(machine)}.json"
         write_json(path, results)

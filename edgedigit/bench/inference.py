@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedigit.bench.load import busy_cores, other_cores
+from edgedigit.config import BenchConfig
 from edgedigit.errors import MissingDependencyError, ModelError
 from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import RESULTS
@@ -18,8 +20,12 @@ from edgedigit.spec import Signal
 CHECKPOINT = "student.pt"  # beside the exported files: the student that they were made from
 
 
-def load_model(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+def load_model(path: str | Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """Waveforms (B, n_samples) to probabilities (B, n_labels) of an ONNX or TorchScript file.
+
+    Args:
+        path: the file.
+        threads: of an ONNX file; TorchScript takes as many as torch is set to.
 
     Raises:
         ModelError: if the file is missing or damaged.
@@ -27,7 +33,7 @@ def load_model(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     """
     path = Path(path)
     if path.suffix != ".pt":
-        return Recognizer(path).probabilities
+        return Recognizer(path, threads).probabilities
     try:
         import torch
     except ImportError:
@@ -89,13 +95,38 @@ def time_artifacts(
         return time_calls([lambda model=model: model(waveform) for model in models], n_runs, n_again=n_again)
 
 
-def run_inference(paths: Sequence[Path], budget_ms: float, n_runs: int) -> list[dict]:
-    """Rows of waveform -> probabilities, one for each file."""
-    budget = {"budget_ms": budget_ms, "budget_quantile": "p99"}
-    return [
-        {"name": f"{path.name}: waveform to probabilities", **latency, **budget}
-        for path, latency in zip(paths, time_artifacts(paths, n_runs=n_runs), strict=True)
-    ]
+def run_inference(paths: Sequence[Path], config: BenchConfig) -> list[dict]:
+    """Rows of waveform -> probabilities: each file on one thread, the first file on other numbers of threads too."""
+    more = [(paths[0], n_threads) for n_threads in config.threads if n_threads != 1]
+    return _time([*((path, 1) for path in paths), *more], config)
+
+
+def run_beside_load(path: Path, config: BenchConfig) -> list[dict]:
+    """Rows of waveform -> probabilities of one file while the other cores are kept busy."""
+    n_busy = other_cores()
+    with busy_cores(n_busy):
+        return _time([(path, n_threads) for n_threads in config.threads], config, n_busy)
+
+
+def _time(files: Sequence[tuple[Path, int]], config: BenchConfig, n_busy: int = 0) -> list[dict]:
+    """Files and threads in turn; the budget is that of one thread."""
+    waveform = example_waveform()
+    with one_torch_thread():
+        models = [load_model(path, n_threads) for path, n_threads in files]
+        latencies = time_calls([lambda model=model: model(waveform) for model in models], config.n_runs)
+    rows = []
+    for (path, n_threads), latency in zip(files, latencies, strict=True):
+        rows.append({"name": inference_name(path, n_threads, n_busy), **latency})
+        if n_threads == 1:
+            rows[-1] |= {"budget_ms": config.budget_inference_ms, "budget_quantile": "p99"}
+    return rows
+
+
+def inference_name(path: Path, n_threads: int = 1, n_busy: int = 0) -> str:
+    """Name of a row of waveform -> probabilities."""
+    threads = "" if n_threads == 1 else f", {n_threads} threads"
+    beside = f", {n_busy} other core{'s' if n_busy > 1 else ''} busy" if n_busy else ""
+    return f"{path.name}: waveform to probabilities{threads}{beside}"
 
 
 def shipped_files(folder: Path) -> list[Path]:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 from edgedigit.errors import GateError
 
-BUDGET_INFERENCE_MS = 15.0  # of the 99th percentile
-BUDGET_ANSWER_MS = 150.0  # of the 95th percentile
-
 
 def budgeted_ms(row: dict) -> float:
     """The figure of a row that its budget is about."""
