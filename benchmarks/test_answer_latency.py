@@ -20,7 +20,7 @@ def streamed(default_model, clips):
 
 def test_answers_keep_their_budget(streamed, default_model, show, pytestconfig):
     budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = streamed.row(answer_name(default_model, len(streamed.words), realtime=False), **budget)
+    row = streamed.row(answer_name(default_model.name, len(streamed.words), realtime=False), **budget)
     show(row)
     assert not broken_budgets([row])
 
@@ -38,7 +38,7 @@ def test_real_time_keeps_the_budget_and_agrees_with_the_virtual_clock(default_mo
     realtime = answer_latency(default_model, chosen, realtime=True)
     virtual = answer_latency(default_model, chosen)
     budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = realtime.row(answer_name(default_model, len(chosen), realtime=True), **budget)
+    row = realtime.row(answer_name(default_model.name, len(chosen), realtime=True), **budget)
     show(row)
     assert realtime.labels == virtual.labels
     assert abs(np.nanmedian(realtime.latency_ms - virtual.latency_ms)) <= CLOCK_TOLERANCE_MS

@@ -11,19 +11,20 @@ device's block, the silence that tells the end, resampling, features and network
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgedigit.bench.answers import run_answers
+from edgedigit.bench.answers import How, run_answers, run_silero
 from edgedigit.bench.beside_peers import run_peers
-from edgedigit.bench.clips import choose_clips, load_clips
 from edgedigit.bench.cold_start import run_cold_start
+from edgedigit.bench.conditions import HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS, Conditions, words
 from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, machine_slug
-from edgedigit.bench.rows import broken_budgets, by_end, check_budgets, table
+from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.manifest import source_commit, write_json
@@ -37,6 +38,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.bench", description=__doc__)
     parser.add_argument("--model", type=Path, metavar="ONNX", help="measure this file; default: the shipped ones")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds FSDD (else EDGEDIGIT_DATA)")
+    parser.add_argument(
+        "--held-out", choices=HELD_OUT, help="stream these speakers of the model's own training as well, for 500 words"
+    )
+    parser.add_argument("--snr-db", nargs="+", type=float, default=[], metavar="DB", help="and in noise: 20 10")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=RECORDED_KINDS, default=list(RECORDED_KINDS), help="of noise; all"
+    )
+    parser.add_argument("--noises", nargs="+", default=[NOISES], help=f"recorded noises; {NOISES}")
+    parser.add_argument(
+        "--noise-part",
+        choices=NOISE_PARTS,
+        default=NOISE_PARTS[0],
+        help="evaluation: those that never train; train: those that may; all: for your own noises",
+    )
     parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
     parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
@@ -47,6 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
         budget_ms = getattr(defaults, f"budget_{name}_ms")
         parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw how the time to an answer is distributed")
     parser.add_argument(
         "--write",
         nargs="?",
@@ -56,6 +72,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="keep the figures in a file named after the machine; DIR: benchmarks/results",
     )
     args = parser.parse_args(argv)
+    if not all(map(math.isfinite, args.snr_db)):
+        parser.error(f"--snr-db is {args.snr_db}, expected finite values in dB")
     for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
@@ -66,8 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns the exit code."""
     args = parse_args(argv)
     config = BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes)
+    how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress=sys.stderr.isatty())
 
-    # 1. Models and clips.
+    # 1. Models, words and noises; what is missing is told before anything is measured.
     if args.model is None:
         paths = shipped_files(artifacts_dir())
         if find_spec("torch") is None:
@@ -75,36 +94,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             paths = [path for path in paths if path.suffix != ".pt"]
     else:
         paths = [args.model]
-    clips, source = load_clips(args.data_dir)
-    clips = choose_clips(clips, args.clips, args.seed)
+    clips, whose = words(args, paths[0])
+    conditions = Conditions(args, paths[0], clips)
     machine = machine_facts()
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print(f"words: {source}" + (f", {len(clips)} of them" if args.clips else ""))
+    print(whose)
 
-    # 2. Inference, alone, beside a load and in a new process; answers, peers.
+    # 2. Inference: alone, beside a load, in a new process.
     rows = run_inference(paths, config)
     rows += run_beside_load(paths[0], config)
     rows += run_cold_start(paths[0], config.n_processes)
-    rows.append(
-        run_answers(
-            paths[0],
-            clips,
-            config.budget_answer_ms,
-            args.realtime,
-            sample_rate=args.sample_rate,
-            block_ms=args.block_ms,
-            seed=args.seed,
-            progress=sys.stderr.isatty(),
-        )
-    )
+
+    # 3. Answers, in quiet and in noise; peers.
+    answered = [run_answers(paths[0], said, config.budget_answer_ms, how, name, bed) for name, said, bed in conditions]
+    rows += [one.row for one in answered]
+    rows += run_silero(answered[0], paths[0], clips, how, print)
     rows += run_peers(paths[0], clips, print)
 
-    # 3. Table, file, budgets.
+    # 4. Table, picture, file, budgets.
     print(table(rows))
-    results = {"machine": machine, "commit": source_commit(), "rows": rows}
-    results["note"] = f"Words: {source}. Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms. "
-    results["note"] += f"A core is kept busy by a process: {LOAD}. "
-    results["note"] += "".join(f"{by_end(row)}." for row in rows if "latency_ms_p95_by_end_drop_db" in row)
+    if args.plot:
+        from edgedigit.bench.picture import answers_figure
+        from edgedigit.figures import save_png
+
+        save_png(answers_figure(answered, config.budget_answer_ms), args.plot)
+        print(f"wrote {args.plot}")
+    notes = [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
+    notes += [f"A core is kept busy by a process: {LOAD}."]
+    notes += [f"{one.condition.capitalize()}: {remark}." for one in answered for remark in remarks(one.row)]
+    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
     if args.write is not None:
         path = args.write / f"{machine_slug(machine)}.json"
         write_json(path, results)

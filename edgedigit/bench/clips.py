@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.audio import SAMPLE_RATE, load_waveform
-from edgedigit.errors import DataError
+from edgedigit.errors import DataError, MissingDependencyError
 from edgedigit.labels import DIGIT_OF_WORD, DIGITS
+from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import artifacts_dir
 from edgedigit.word_stream import Clip
 
+FSDD_TEST = "FSDD official test"
 _LABEL_OF = {**DIGIT_OF_WORD, **{digit: digit for digit in DIGITS}}
 
 
@@ -30,8 +32,32 @@ def load_clips(data_dir: str | Path | None = None) -> tuple[list[Clip], str]:
     except (DataError, ImportError) as error:  # the runtime extra alone lacks what reading corpora needs
         clips = _sample_clips()
         return clips, f"the {len(clips)} sample clips only: {error}"
-    clips = [Clip(r.waveform, r.sample_rate, r.label) for r in recordings if r.split == "test"]
-    return clips, f"FSDD official test, {len(clips)} clips"
+    test = [recording for recording in recordings if recording.split == "test"]
+    return _clips(test, FSDD_TEST), f"{FSDD_TEST}, {len(test)} clips"
+
+
+def load_strangers(model: Path, part: str, data_dir: str | Path | None = None) -> tuple[list[Clip], str]:
+    """Words of speakers whom the model's own training held out for validation or test, and a sentence about them.
+
+    Raises:
+        ConfigError: if nothing says how the model was trained.
+        DataError: if it held none out, or they are not here.
+        MissingDependencyError: if what reads a training's recordings is not installed.
+    """
+    try:
+        from edgedigit.robustness import held_out
+
+        recordings = held_out(Recognizer(model), part, data_dir)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.of(error.name, "train") from None
+    n_speakers = len({recording.speaker for recording in recordings})
+    group = f"strangers of the model's {part} part"
+    about = f"{group}, {len(recordings)} clips of {n_speakers} speakers who never trained it"
+    return _clips(recordings, group), about + (", but on whom it was selected" if part == "validation" else "")
+
+
+def _clips(recordings: Sequence, group: str) -> list[Clip]:
+    return [Clip(r.waveform, r.sample_rate, r.label, group) for r in recordings]
 
 
 def _sample_clips() -> list[Clip]:

@@ -49,12 +49,24 @@ def table(rows: Sequence[dict]) -> str:
             line += f", missed {row['n_missed']} ({row['n_rejected']} as unsure), extra {row['n_extra']}"
             line += f", before the end {row['n_before_end']}"
         lines.append(line)
-        if "latency_ms_p95_by_end_drop_db" in row:
-            lines.append(f"  {by_end(row)}")
+        lines += [f"  {remark}" for remark in remarks(row)]
     return "\n".join(lines)
 
 
-def by_end(row: dict) -> str:
-    ends = row["latency_ms_p95_by_end_drop_db"].items()
-    by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
-    return f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}"
+def remarks(row: dict) -> list[str]:
+    """What a row says beyond its line."""
+    said = []
+    if "n_correct_offline" in row:
+        said.append(f"right in the stream and one by one: {offline_text(row)}")
+        said += [f"{group['group']}: {offline_text(group)}" for group in row["groups"]]
+    if "latency_ms_p95_by_end_drop_db" in row:
+        ends = row["latency_ms_p95_by_end_drop_db"].items()
+        by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
+        said.append(f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}")
+    return said
+
+
+def offline_text(row: dict) -> str:
+    """What streaming gives up: right in the stream, right one by one, the difference in points."""
+    points = 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
+    return f"{row['n_correct']} and {row['n_correct_offline']} of {row['n_clips']}, {points:+.2f} points"
