@@ -16,8 +16,9 @@ STRETCH_S = 20.0  # that one noise goes on, as in a room; detectors learn its le
 FADE_S = 0.25  # in which one noise passes into the next, or a recording into its own beginning, at constant power
 WORD_DB = -26.0  # dBFS of a word's loudest 200 ms: its peaks and noise 10 dB below stay within full scale
 SNR_NOTE = (
-    f"SNR: RMS of a word's loudest 200 ms to that of the noise over {STRETCH_S:g} s. Each noise goes on for {STRETCH_S:g} s, "
-    f"then passes into the next, all at one level, under words and gaps alike; words are turned up or down to the ratio."
+    f"SNR: RMS of a word's loudest 200 ms to that of the noise over {STRETCH_S:g} s. Each noise goes on for "
+    f"{STRETCH_S:g} s, then passes into the next, all at one level, under words and gaps alike; words are turned up or "
+    "down to the ratio."
 )
 
 
