@@ -17,7 +17,7 @@ from edgedigit import peers, word_stream
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
 from edgedigit.bench import conditions, load
-from edgedigit.bench.answers import Answered, How, right_offline, run_answers, run_silero
+from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
 from edgedigit.bench.beside_peers import time_recognizers
 from edgedigit.bench.clips import load_clips
 from edgedigit.bench.cold_start import cold_start, run_cold_start
@@ -207,17 +207,27 @@ def test_each_kind_of_words_is_counted_by_itself_in_the_stream_and_one_by_one(ti
     clips = [replace(clip, group="friends") for clip in tones[:5]] + [mislabelled]
     row = run_answers(tiny_model, clips, 150, How()).row
     assert row["groups"] == [
-        {"group": "friends", "n_clips": 5, "n_correct": 5, "n_correct_offline": 5},
-        {"group": "strangers", "n_clips": 1, "n_correct": 0, "n_correct_offline": 0},
+        {"group": "friends", "n_clips": 5, "n_correct": 5, "n_correct_offline": 5, "n_label_offline": 5},
+        {"group": "strangers", "n_clips": 1, "n_correct": 0, "n_correct_offline": 0, "n_label_offline": 0},
     ]
-    assert "friends: 5 and 5 of 5, +0.00 points" in remarks(row)
+    said = "friends: right in the stream 5, one by one 5 of 5: +0.00 points (5 with those that the model rejects)"
+    assert said in remarks(row)
 
 
 def test_what_is_answered_one_by_one_holds_the_noise_of_the_stream(tiny_model, tones):
     """A loud tone under all words is answered instead of them; in quiet each is right."""
     hum = 3 * tone_word(9, duration_s=2.0)
-    assert sum(right_offline(Recognizer(tiny_model), build_stream(tones[:5], bed=hum))) == 0
-    assert sum(right_offline(Recognizer(tiny_model), build_stream(tones[:5]))) == 5
+    in_noise, in_quiet = (build_stream(tones[:5], bed=bed) for bed in (hum, None))
+    recognizer = Recognizer(tiny_model)
+    assert sum(answered_offline(recognizer, in_noise)["n_label_offline"]) == 0
+    assert sum(answered_offline(recognizer, in_quiet)["n_label_offline"]) == 5
+
+
+def test_a_right_label_that_the_model_rejects_is_no_answer(tiny_model, tones):
+    strict = Recognizer(tiny_model, reject_below=1.0)
+    hum = 0.3 * tone_word(9, duration_s=2.0)  # so that none is quite sure
+    right = answered_offline(strict, build_stream(tones[:4], bed=hum))
+    assert sum(right["n_correct_offline"]) == 0 and sum(right["n_label_offline"]) == 4
 
 
 def test_the_noise_lies_under_all_of_the_stream_and_begins_anew(tones):

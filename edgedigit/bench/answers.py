@@ -95,32 +95,37 @@ def run_answers(
     recognizer = Recognizer(model)
     stream = build_stream(clips, how.sample_rate, seed=how.seed, bed=bed)
     measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), stream, how)
-    offline = right_offline(recognizer, stream)
+    offline = answered_offline(recognizer, stream)
     row = measured.row(
         answer_name(model.name, len(clips), how.realtime, condition),
         budget_ms=budget_ms,
         budget_quantile="p95",
-        n_correct_offline=sum(offline),
         groups=_groups(measured, offline),
+        **{key: sum(right) for key, right in offline.items()},
     )
     return Answered(row, condition, measured.latency_ms)
 
 
-def right_offline(recognizer: Recognizer, stream: WordStream) -> list[bool]:
-    """Whether the model's label is right for each clip alone, cut out of the stream with the noise that lies there.
+def answered_offline(recognizer: Recognizer, stream: WordStream) -> dict[str, list[bool]]:
+    """Whether each clip alone, cut out of the stream with the noise that lies there, is answered rightly.
 
-    Labels count though the model would reject them: nothing that endpointing or a threshold could gain is given away.
+    Returns:
+        By `n_correct_offline`, as in the stream: the label is right and not rejected. By `n_label_offline`: the label
+        is right, rejected or not.
     """
-    return [recognizer.predict(stream.clip_of(w), stream.sample_rate).label == w.label for w in stream.words]
+    predictions = [recognizer.predict(stream.clip_of(word), stream.sample_rate) for word in stream.words]
+    label = [one.label == word.label for one, word in zip(predictions, stream.words, strict=True)]
+    answer = [right and not one.rejected for right, one in zip(label, predictions, strict=True)]
+    return {"n_correct_offline": answer, "n_label_offline": label}
 
 
-def _groups(measured: StreamScore, offline: Sequence[bool]) -> list[dict]:
+def _groups(measured: StreamScore, offline: dict[str, list[bool]]) -> list[dict]:
     """Of each kind of words in a stream, where it says so: how many, how many right in the stream and one by one."""
     groups = [word.group for word in measured.words]
     rows = []
     for group in dict.fromkeys(filter(None, groups)):
         rows.append({"group": group, "n_clips": groups.count(group)})
-        for key, right in (("n_correct", measured.right), ("n_correct_offline", offline)):
+        for key, right in {"n_correct": measured.right, **offline}.items():
             rows[-1][key] = sum(one for one, own in zip(right, groups, strict=True) if own == group)
     return rows
 

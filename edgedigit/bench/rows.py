@@ -57,8 +57,8 @@ def remarks(row: dict) -> list[str]:
     """What a row says beyond its line."""
     said = []
     if "n_correct_offline" in row:
-        said.append(f"right in the stream and one by one: {offline_text(row)}")
-        said += [f"{group['group']}: {offline_text(group)}" for group in row["groups"]]
+        said.append(f"right in the stream {offline_text(row)}")
+        said += [f"{group['group']}: right in the stream {offline_text(group)}" for group in row["groups"]]
     if "latency_ms_p95_by_end_drop_db" in row:
         ends = row["latency_ms_p95_by_end_drop_db"].items()
         by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
@@ -69,4 +69,7 @@ def remarks(row: dict) -> list[str]:
 def offline_text(row: dict) -> str:
     """What streaming gives up: right in the stream, right one by one, the difference in points."""
     points = 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
-    return f"{row['n_correct']} and {row['n_correct_offline']} of {row['n_clips']}, {points:+.2f} points"
+    return (
+        f"{row['n_correct']}, one by one {row['n_correct_offline']} of {row['n_clips']}: {points:+.2f} points "
+        f"({row['n_label_offline']} with those that the model rejects)"
+    )
