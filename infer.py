@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_error, print_json, run_main
-from edgedigit.errors import AudioError, DeviceError, EmgError, InputError
+from edgedigit.errors import AudioError, EmgError, InputError
 from edgedigit.labels import kind_of
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = Report(args, recognizer.info.labels)
     listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
-        listen(listener, args.device, report)
+        listen(listener, args, report)
     else:
         recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
 
@@ -224,6 +224,10 @@ class Report:
             self._row(self._kind, "prob", "seconds", "ms", "source")
         print("{:>{}}  {:>5}  {:>11}  {:>6}  {}".format(cells[0], self._width, *cells[1:]), flush=True)
 
+    def notice(self, line: str) -> None:
+        """What happens to the source; no part of the answers."""
+        print(line, file=sys.stderr, flush=True)
+
     def failure(self, error: Exception) -> None:
         """An input that cannot be used; the others are."""
         self.n_failed += 1
@@ -305,25 +309,33 @@ def recognize_emg(recognizer, source: str, report: Report) -> None:
     report.word(source, prediction, 0.0, len(samples) / recognizer.info.sample_rate, prediction.latency_ms)
 
 
-def listen(listener: Listener, device: str | None, report: Report) -> None:
-    """Words or strings from the microphone until Ctrl-C or until the device goes."""
-    from edgedigit.runtime.microphone import Microphone
+def listen(listener: Listener, args, report: Report) -> None:
+    """Words or strings from the microphone until Ctrl-C; a device that has gone is waited for."""
+    from edgedigit.live import follow, own_stderr
+    from edgedigit.runtime.lasting_microphone import LastingMicrophone
+
+    def gone(line: str) -> None:
+        listener.flush()
+        report.notice(line)
+
+    def back(line: str) -> None:
+        listener.open("microphone", microphone.sample_rate)
+        report.notice(line)
 
     start = time.monotonic()
-    with Microphone(device) as microphone:
+    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone:
         listener.open("microphone", microphone.sample_rate)
-        print(f"listening to {microphone.device.name} at {microphone.sample_rate} Hz; Ctrl-C ends", file=sys.stderr)
-        try:
-            for block in microphone:
-                listener.accept(block)
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-            listener.flush()
-        except DeviceError as error:
-            listener.flush()
-            report.failure(error)
+        report.notice(f"listening to {microphone.name} at {microphone.sample_rate} Hz; Ctrl-C ends")
+        follow(microphone, [listener.accept], lambda: False)
+        listener.flush()
         report.n_inputs = 1
-        report.extra = {"listened_s": round(time.monotonic() - start, 1), "overruns": microphone.overruns}
+        report.extra = {
+            "listened_s": round(time.monotonic() - start, 1),
+            "overruns": microphone.overruns,
+            "interruptions": microphone.n_gone,
+        }
+        if microphone.overruns:
+            report.notice(f"sound was lost {microphone.overruns} times: the machine did not keep up")
 
 
 def list_microphones(args) -> int:

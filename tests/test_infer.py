@@ -16,8 +16,8 @@ from tiny_model import build_tiny_model, silence, speak, tone_word
 import infer
 from edgedigit.audio import write_wav
 from edgedigit.cli import ArgumentParser, run_main
-from edgedigit.errors import GateError
-from edgedigit.runtime import microphone
+from edgedigit.errors import DeviceError, GateError
+from edgedigit.runtime import lasting_microphone, microphone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -134,37 +134,64 @@ except SystemExit as stop:
 
 
 class FakeMicrophone:
-    """Delivers two words, then ends as told."""
+    """Delivers what its class was given: a list for each time that it is opened, of digits, then how that ends."""
 
-    sample_rate, overruns, ending = 16000, 0, KeyboardInterrupt()
+    sample_rate, overruns, script = 16000, 1, []
 
     def __init__(self, device):
         self.device = microphone.InputDevice(0, "fake", self.sample_rate, 1, True)
 
     def __enter__(self):
+        self.digits, self.ending = self.script.pop(0)
+        if self.digits is None:
+            raise self.ending
         return self
 
     def __exit__(self, *_):
         pass
 
+    def __str__(self):
+        return "microphone 0 (fake)"
+
     def __iter__(self):
-        waveform = speak("61", sample_rate=self.sample_rate)
+        waveform = speak(self.digits, sample_rate=self.sample_rate)
         yield from (waveform[i : i + 160] for i in range(0, waveform.size, 160))
         raise self.ending
 
 
-@pytest.mark.parametrize(
-    ("ending", "code", "errors"),
-    [(KeyboardInterrupt(), 0, []), (microphone.DeviceError("unplugged"), 2, ["error: unplugged"])],
-)
-def test_microphone_until_ctrl_c_or_until_it_goes(run, monkeypatch, ending, code, errors):
-    monkeypatch.setattr(FakeMicrophone, "ending", ending)
-    monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
-    got, out, err = run("--mic")
+@pytest.fixture
+def fake_microphone(monkeypatch):
+    def script(*openings):
+        monkeypatch.setattr(FakeMicrophone, "script", list(openings))
+        monkeypatch.setattr(microphone, "Microphone", FakeMicrophone)
+        monkeypatch.setattr(microphone, "refresh_devices", lambda: None)
+        monkeypatch.setattr(lasting_microphone, "TICK_S", 0.001)
+
+    return script
+
+
+GONE = DeviceError("no block came")
+
+
+def test_microphone_until_ctrl_c(run, fake_microphone):
+    fake_microphone(("61", KeyboardInterrupt()))
+    code, out, err = run("--mic")
     summary = json.loads(out[-1])
-    assert got == code and [line for line in err if line.startswith("error")] == errors
+    assert code == 0 and err[0] == "listening to fake at 16000 Hz; Ctrl-C ends"
     assert [result["label"] for result in summary["results"]] == ["6", "1"]
     assert all(result["latency_ms"] < 150 for result in summary["results"])
+    assert summary["overruns"] == 1 and err[-1] == "sound was lost 1 times: the machine did not keep up"
+
+
+def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_microphone):
+    fake_microphone(("61", GONE), (None, GONE), (None, GONE), ("7", KeyboardInterrupt()))
+    code, out, err = run("--mic")
+    summary = json.loads(out[-1])
+    assert code == 0 and [result["label"] for result in summary["results"]] == ["6", "1", "7"]
+    assert summary["results"][2]["start_s"] == pytest.approx(0.5, abs=0.03)  # times begin anew
+    assert (summary["interruptions"], summary["overruns"]) == (1, 2)
+    gone, back = [line for line in err if line.startswith("microphone 0")]
+    assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 16000 Hz")
 
 
 # What all scripts share

@@ -293,11 +293,32 @@ def test_device_that_is_not_one(port_audio, wanted, expected):
         microphone.find_device(wanted)
 
 
-def test_no_device_and_busy_device(port_audio):
-    with pytest.raises(DeviceError, match=r"cannot be opened \(Device unavailable\)"), microphone.Microphone():
-        pass
+@pytest.mark.parametrize(
+    ("trouble", "advice"),
+    [
+        (("Error opening InputStream: Device unavailable", microphone.DEVICE_UNAVAILABLE), "close other programs"),
+        (("Error opening InputStream: Unanticipated host error", -9999, (8, -13, "Permission denied")), "adduser"),
+        (("Error opening InputStream: Invalid sample rate", -9997), "choose another"),
+    ],
+)
+def test_a_device_that_cannot_be_opened_is_one_line_with_what_to_do(port_audio, monkeypatch, trouble, advice):
+    def refuse(self, **_settings):
+        raise self.PortAudioError(*trouble)
+
+    monkeypatch.setattr(FakePortAudio, "InputStream", refuse)
+    with pytest.raises(DeviceError, match=r"microphone 1 \(USB Microphone\) cannot be opened") as caught:
+        microphone.Microphone().__enter__()
+    assert advice in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_device_or_none_that_may_be_used(port_audio, monkeypatch, tmp_path):
     port_audio.devices = ()
+    monkeypatch.setattr(microphone, "CARDS", tmp_path)
     with pytest.raises(DeviceError, match="no microphone found"):
+        microphone.Microphone()
+    (tmp_path / "pcmC0D0c").touch()
+    monkeypatch.setattr(microphone.os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(DeviceError, match="pcmC0D0c is refused; allow it"):
         microphone.Microphone()
 
 

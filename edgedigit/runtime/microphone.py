@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +16,8 @@ from edgedigit.errors import DeviceError, MissingDependencyError
 BLOCK_MS = 10  # asked of the device; what it hands over at once is part of the budget of 150 ms
 QUEUE_S = 5.0  # audio that may wait for the program before blocks are dropped and counted
 SILENT_S = 2.0  # no block for this long: the device is gone
+DEVICE_UNAVAILABLE = -9985  # PortAudio's paDeviceUnavailable: another program has it
+CARDS = Path("/dev/snd")  # where Linux keeps sound cards, each recording device as pcm*c
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,12 @@ def find_device(wanted: int | str | None = None) -> InputDevice:
     """
     devices = list_devices()
     if not devices:
+        refused = sorted(path.name for path in CARDS.glob("pcm*c") if not os.access(path, os.R_OK | os.W_OK))
+        if refused:
+            raise DeviceError(
+                f"no microphone may be used: permission to {CARDS / refused[0]} is refused; allow it (Debian, Ubuntu: "
+                "sudo adduser $USER audio, then log in again)"
+            )
         raise DeviceError("no microphone found; connect one, or pass audio files instead")
     if wanted is None:
         return next((device for device in devices if device.default), devices[0])
@@ -72,6 +83,22 @@ def find_device(wanted: int | str | None = None) -> InputDevice:
         problem = "no microphone is called" if not found else "several microphones are called"
         raise DeviceError(f"{problem} {wanted!r}; choose one of {listing}")
     return found[0]
+
+
+def refresh_devices() -> None:
+    """Let PortAudio look for devices again, which it does only when it starts; ends every stream that is open.
+
+    Raises:
+        DeviceError: if PortAudio is missing or fails.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+    sounddevice = _sounddevice()
+    try:
+        if sounddevice._initialized:
+            sounddevice._terminate()
+        sounddevice._initialize()
+    except sounddevice.PortAudioError as error:
+        raise DeviceError(f"the audio system does not start ({error}); check its service") from None
 
 
 class Microphone:
@@ -98,7 +125,7 @@ class Microphone:
         self.device = find_device(device)
         self.sample_rate = self.device.sample_rate
         self.overruns = 0
-        self._blocks: queue.Queue[np.ndarray] = queue.Queue(maxsize=int(QUEUE_S * 1000 / BLOCK_MS))
+        self._blocks: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=int(QUEUE_S * 1000 / BLOCK_MS))
         self._stream = None
 
     def __enter__(self) -> Microphone:
@@ -111,14 +138,16 @@ class Microphone:
                 dtype="float32",
                 latency="low",
                 callback=self._callback,
+                finished_callback=self._finished,
             )
             self._stream.start()
         except self._sounddevice.PortAudioError as error:
-            raise DeviceError(
-                f"microphone {self.device.number} ({self.device.name}) cannot be opened ({error}); "
-                "close other programs that use it, allow access to it, or choose another with --device"
-            ) from None
+            self.__exit__()
+            raise DeviceError(f"{self} cannot be opened ({error}); {_advice(error)}") from None
         return self
+
+    def __str__(self) -> str:
+        return f"microphone {self.device.number} ({self.device.name})"
 
     def __exit__(self, *_exception: object) -> None:
         if self._stream is not None:
@@ -133,12 +162,12 @@ class Microphone:
         """
         while True:
             try:
-                yield self._blocks.get(timeout=SILENT_S)
+                block = self._blocks.get(timeout=SILENT_S)
             except queue.Empty:
-                raise DeviceError(
-                    f"microphone {self.device.number} ({self.device.name}) has delivered nothing for {SILENT_S:.0f} s; "
-                    "connect it again and restart"
-                ) from None
+                raise DeviceError(f"{self} has delivered nothing for {SILENT_S:.0f} s; connect it again") from None
+            if block is None:
+                raise DeviceError(f"{self} has gone; connect it again")
+            yield block
 
     def _callback(self, indata: np.ndarray, _frames: int, _time: object, status: object) -> None:
         """Runs in the audio thread; `indata` (T, 1) is only valid during the call."""
@@ -148,6 +177,20 @@ class Microphone:
             self._blocks.put_nowait(indata[:, 0].copy())
         except queue.Full:
             self.overruns += 1
+
+    def _finished(self) -> None:
+        """The stream has ended, which without our doing it does when the device goes."""
+        with contextlib.suppress(queue.Full):  # then the silence tells
+            self._blocks.put_nowait(None)
+
+
+def _advice(error: Exception) -> str:
+    """What to do about a device that PortAudio cannot open: its errors are a message, a code and the host's words."""
+    if DEVICE_UNAVAILABLE in error.args:
+        return "close other programs that use it, or choose another with --device"
+    if "denied" in str(error) or "permitted" in str(error):
+        return "allow access to it (Debian, Ubuntu: sudo adduser $USER audio, then log in again)"
+    return "close other programs that use it, allow access to it, or choose another with --device"
 
 
 def _sounddevice():

@@ -1,0 +1,96 @@
+"""A microphone that may be unplugged and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from edgedigit.errors import DeviceError
+from edgedigit.runtime import microphone
+
+RETRY_S = 1.0  # between two looks for a device that has gone
+TICK_S = 0.1  # while waiting: how often the program that listens has its turn
+
+
+class LastingMicrophone:
+    """Blocks of a `Microphone`; when it goes, of the one that takes its place. Use it with `with`, then iterate.
+
+    While there is none, empty blocks come. A device that was chosen is waited for by its name, since numbers change;
+    otherwise whichever is the default then will do, and its rate may be another.
+
+    Args:
+        device: number or name, as for `find_device`.
+        on_gone: called with one line when the device has gone.
+        on_back: called with one line when sound comes again; the stream before it has ended.
+
+    Attributes:
+        sample_rate: Hz, of the blocks that come now.
+        name: of the device.
+        n_gone: how often it went.
+
+    Raises:
+        DeviceError: as `Microphone`, if there is no device to begin with.
+    """
+
+    def __init__(
+        self,
+        device: int | str | None = None,
+        on_gone: Callable[[str], None] = lambda _line: None,
+        on_back: Callable[[str], None] = lambda _line: None,
+    ):
+        self._on_gone, self._on_back = on_gone, on_back
+        self._microphone = microphone.Microphone(device)
+        self._wanted = None if device is None else self.name
+        self._overruns_before = self.n_gone = 0
+
+    def __enter__(self) -> LastingMicrophone:
+        self._microphone.__enter__()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._microphone.__exit__()
+
+    @property
+    def sample_rate(self) -> int:
+        return self._microphone.sample_rate
+
+    @property
+    def name(self) -> str:
+        return self._microphone.device.name
+
+    @property
+    def overruns(self) -> int:
+        """Blocks lost so far."""
+        return self._overruns_before + self._microphone.overruns
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            try:
+                yield from self._microphone
+            except DeviceError:
+                self.n_gone += 1
+                self._microphone.__exit__()
+                self._on_gone(f"{self._microphone} has gone; waiting for it")
+            while (first := self._try_again()) is None:
+                for _ in range(round(RETRY_S / TICK_S)):
+                    yield np.zeros(0, np.float32)
+                    time.sleep(TICK_S)
+            self._on_back(f"{self._microphone} is back, at {self.sample_rate} Hz")
+            yield first
+
+    def _try_again(self) -> np.ndarray | None:
+        """The first block of a device that works again; None if there is none yet."""
+        try:
+            microphone.refresh_devices()
+            candidate = microphone.Microphone(self._wanted)
+            with contextlib.ExitStack() as stack:
+                first = next(iter(stack.enter_context(candidate)))
+                stack.pop_all()  # it stays open
+        except DeviceError:
+            return None
+        self._overruns_before = self.overruns
+        self._microphone = candidate
+        return first

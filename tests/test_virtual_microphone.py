@@ -1,0 +1,79 @@
+"""What is played into the virtual microphone is what PortAudio records from its default device."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from edgedigit import virtual_microphone
+from edgedigit.errors import DeviceError
+from edgedigit.virtual_microphone import VirtualMicrophone
+
+needs_pulseaudio = pytest.mark.skipif(not shutil.which("pulseaudio"), reason="PulseAudio is not installed")
+
+
+def record(seconds, act):
+    """Blocks of 10 ms and when each came, while `act` is called: (T,) samples, (T,) times, what `act` has returned."""
+    sounddevice = pytest.importorskip("sounddevice", exc_type=OSError)
+    sounddevice._terminate()
+    sounddevice._initialize()
+    blocks, times = [], []
+
+    def callback(indata, frames, _time, _status):
+        blocks.append(indata[:, 0].copy())
+        times.append(np.full(frames, time.perf_counter()))
+
+    with sounddevice.InputStream(44100, 441, channels=1, latency="low", callback=callback):
+        time.sleep(0.3)
+        result = act()
+        time.sleep(seconds)
+    return np.concatenate(blocks), np.concatenate(times), result
+
+
+@pytest.mark.mic
+@needs_pulseaudio
+def test_every_sample_comes_out_and_its_moment_is_known():
+    ramp = np.linspace(0.1, 0.9, 17640, dtype=np.float32)  # 0.4 s, in which no two samples are alike
+    with VirtualMicrophone(44100) as microphone:
+        heard, times, started = record(0.8, lambda: microphone.play(ramp, 44100))
+    spoken = np.flatnonzero(heard > 0.05)
+    np.testing.assert_allclose(heard[spoken], ramp, atol=1e-6)
+    assert np.all(np.diff(spoken) == 1)
+    # A block comes after its first sample is due, and on a machine that is not overloaded soon after.
+    delay_s = times[spoken] - (started + np.arange(ramp.size) / 44100)
+    assert delay_s.min() > -virtual_microphone.BLOCK_MS / 1000 - 0.001
+    assert np.median(delay_s) < 0.1
+
+
+@pytest.mark.mic
+@needs_pulseaudio
+def test_a_sink_of_another_rate_keeps_level_and_pitch():
+    tone = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)).astype(np.float32)
+    with VirtualMicrophone(48000) as microphone:
+        heard, _, _ = record(1.0, lambda: microphone.play(tone, 8000))
+    spectrum = np.abs(np.fft.rfft(heard))
+    assert np.argmax(spectrum) * 44100 / heard.size == pytest.approx(1000, abs=4)
+    assert np.abs(heard).max() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.mic
+@needs_pulseaudio
+def test_unplugged_it_takes_no_sound_and_replugged_it_does():
+    before = os.environ.get("PULSE_SERVER")
+    with VirtualMicrophone() as microphone:
+        microphone.unplug()
+        with pytest.raises(DeviceError, match="unplugged"):
+            microphone.play(np.ones(100), 8000)
+        microphone.replug()
+        microphone.play(np.ones(100), 8000)
+        microphone.wait()
+        assert os.environ["PULSE_SERVER"] == microphone.environment["PULSE_SERVER"] != before
+    assert os.environ.get("PULSE_SERVER") == before
+
+
+def test_without_pulseaudio_one_line_names_the_packages(monkeypatch):
+    monkeypatch.setattr(virtual_microphone.shutil, "which", lambda _name: None)
+    with pytest.raises(DeviceError, match="apt-get install pulseaudio libasound2-plugins"), VirtualMicrophone():
+        pass
