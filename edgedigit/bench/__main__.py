@@ -4,6 +4,7 @@
     python -m edgedigit.bench --realtime           # every clip streamed in real time, about 8 minutes
     python -m edgedigit.bench --held-out validation --snr-db 20 10 --plot answers.png
     python -m edgedigit.bench --only --listen 60   # an hour of speech without digits and noise, and nothing else
+    python -m edgedigit.bench --microphone         # and through a sound device, in real time
     python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
     python -m edgedigit.bench --compare benchmarks/results/mine.json benchmarks/results/yours.json
 
@@ -28,6 +29,7 @@ from edgedigit.bench.conditions import HELD_OUT, NOISE_PARTS, NOISES, RECORDED_K
 from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
 from edgedigit.bench.listener import Task
 from edgedigit.bench.listening import SPEECH, listening_text, load_sounds, run_listening
+from edgedigit.bench.live import MICROPHONE, NOTE, run_microphone
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
@@ -64,9 +66,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--speech", nargs="+", default=[SPEECH], help=f"sentences without digits; {SPEECH}")
     parser.add_argument("--listen", type=float, metavar="MINUTES", help="hear speech without digits and noise, in turn")
     parser.add_argument(
-        "--only", nargs="*", choices=PARTS, default=list(PARTS), help="measure these, or with none named only --listen"
+        "--only",
+        nargs="*",
+        choices=PARTS,
+        default=list(PARTS),
+        help="measure these; none named: what is asked for",
     )
     parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="show two result files side by side")
+    parser.add_argument("--microphone", action="store_true", help="and through a virtual microphone, in real time")
     parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
     parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
@@ -119,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = [args.model]
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows, notes, results = [], [], {"machine": machine, "commit": source_commit()}
-    if {"answers", "peers"} & set(args.only):
+    if args.microphone or {"answers", "peers"} & set(args.only):
         clips, whose = words(args, paths[0])
         conditions = Conditions(args, paths[0], clips)
         notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
@@ -135,13 +142,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += run_cold_start(paths[0], config.n_processes)
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
-    # 3. Answers, in quiet and in noise; peers.
+    # 3. Answers, in quiet and in noise and through a sound device; peers.
+    answered = []
     if "answers" in args.only:
         budget_ms = config.budget_answer_ms
         answered = [run_answers(paths[0], said, budget_ms, how, name, bed) for name, said, bed in conditions]
         rows += [one.row for one in answered]
         rows += run_silero(answered[0], paths[0], clips, how, print)
         notes += [f"{one.condition.capitalize()}: {remark}." for one in answered for remark in remarks(one.row)]
+    if args.microphone:
+        delay, live = run_microphone(paths[0], clips, config.budget_answer_ms, args.seed, print)
+        answered.append(live)
+        rows += [delay, live.row]
+        notes += [NOTE, *(f"{MICROPHONE.capitalize()}: {remark}." for remark in remarks(live.row))]
     if "peers" in args.only:
         rows += run_peers(paths[0], clips, print)
 
@@ -152,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 5. Table, picture, file, budgets.
     print("\n".join(([table(rows)] if rows else []) + ([listening_text(results["listening"])] if args.listen else [])))
-    if args.plot and "answers" in args.only:
+    if args.plot and answered:
         from edgedigit.bench.picture import answers_figure
         from edgedigit.figures import save_png
 

@@ -95,15 +95,20 @@ def run_answers(
     recognizer = Recognizer(model)
     stream = build_stream(clips, how.sample_rate, seed=how.seed, bed=bed)
     measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), stream, how)
+    name = answer_name(model.name, len(clips), how.realtime, condition)
+    return Answered(answer_row(name, measured, recognizer, stream, budget_ms), condition, measured.latency_ms)
+
+
+def answer_row(name: str, measured: StreamScore, recognizer: Recognizer, stream: WordStream, budget_ms: float) -> dict:
+    """A row of end of word -> answer, with what the model answers to the same clips one by one."""
     offline = answered_offline(recognizer, stream)
-    row = measured.row(
-        answer_name(model.name, len(clips), how.realtime, condition),
+    return measured.row(
+        name,
         budget_ms=budget_ms,
         budget_quantile="p95",
         groups=_groups(measured, offline),
         **{key: sum(right) for key, right in offline.items()},
     )
-    return Answered(row, condition, measured.latency_ms)
 
 
 def answered_offline(recognizer: Recognizer, stream: WordStream) -> dict[str, list[bool]]:

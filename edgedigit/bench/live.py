@@ -1,0 +1,136 @@
+"""End of the word to the digit through a sound device: played into a virtual microphone, captured by PortAudio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgedigit.bench.answers import Answered, answer_row
+from edgedigit.errors import DeviceError
+from edgedigit.metrics import latency_summary
+from edgedigit.runtime import Event, Recognizer, StreamingRecognizer
+from edgedigit.runtime.microphone import BLOCK_MS, Microphone, refresh_devices
+from edgedigit.virtual_microphone import VirtualMicrophone
+from edgedigit.word_stream import Answer, Clip, WordStream, build_stream, score
+
+MICROPHONE = "through a microphone"
+CLICK = "virtual microphone: a click to the program"
+NOTE = (
+    "Through a microphone: played into a virtual one (PulseAudio's null sink) and captured by PortAudio in blocks of "
+    f"{BLOCK_MS} ms, in real time; what the device itself takes is in the figure and also measured by clicks."
+)
+N_CLICKS = 50
+CLICK_MS = 1.0
+CLICK_EVERY_S = (0.15, 0.25)  # apart, drawn evenly, so that clicks fall anywhere in a block
+CLICK_LEVEL = 0.5  # of full scale, half of the click itself
+SETTLE_S = 0.5  # of quiet before and after what is played
+
+
+def run_microphone(
+    model: Path, clips: Sequence[Clip], budget_ms: float, seed: int, say: Callable[[str], None]
+) -> tuple[dict, Answered]:
+    """The row of the device's own delay, and that of end of word -> answer.
+
+    Raises:
+        DeviceError: if PulseAudio or PortAudio is missing, or blocks were lost.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+    with VirtualMicrophone() as source:
+        try:
+            delay = latency_summary(click_delays_ms(source, seed))
+            stream = build_stream(clips, source.sample_rate, seed=seed)
+            say(f"playing {stream.duration_s / 60:.1f} minutes into a virtual microphone")
+            recognizer = Recognizer(model)
+            refresh_devices()
+            with Microphone() as microphone:
+                engine = StreamingRecognizer(recognizer, sample_rate=microphone.sample_rate)
+                measured = score(stream.words, play_through(source, microphone, engine, stream))
+                if microphone.overruns:
+                    raise DeviceError(f"{microphone.overruns} blocks were lost; close other programs and measure again")
+        finally:
+            refresh_devices()
+    name = f"{model.name}: end of word to answer, {len(clips)} words {MICROPHONE}"
+    row = answer_row(name, measured, recognizer, stream, budget_ms)
+    return {"name": CLICK, **delay}, Answered(row, MICROPHONE, measured.latency_ms)
+
+
+def play_through(
+    source: VirtualMicrophone, microphone: Microphone, engine: StreamingRecognizer, stream: WordStream
+) -> list[Answer]:
+    """Play a stream into a source, recognise what the microphone hears, and note when the program has each answer.
+
+    Returns:
+        Answers in the time of the stream.
+    """
+    answers, first_s, n_samples = [], np.inf, 0
+    playing = Playing(source, microphone, stream.waveform, stream.sample_rate)
+    for came_s, block in playing:
+        n_samples += block.size
+        first_s = min(first_s, came_s - n_samples / microphone.sample_rate)  # when the recogniser's time began
+        events = engine.accept(block)
+        now_s = time.perf_counter()
+        answers += [Answer(event, now_s) for event in events]
+    answers += [Answer(event, time.perf_counter()) for event in engine.flush()]
+    offset_s = first_s - playing.started_s
+    return [Answer(_moved(answer.event, offset_s), answer.answered_s - playing.started_s) for answer in answers]
+
+
+def _moved(event: Event, offset_s: float) -> Event:
+    end_s = None if event.end_s is None else event.end_s + offset_s
+    return replace(event, time_s=event.time_s + offset_s, start_s=event.start_s + offset_s, end_s=end_s)
+
+
+class Playing:
+    """What a microphone hears while a waveform is played into it: an iterator of blocks and when each came.
+
+    The waveform begins once some quiet has been heard, and some is heard after it.
+
+    Attributes:
+        started_s: when its first sample entered, by `time.perf_counter()`; infinite before that.
+    """
+
+    def __init__(self, source: VirtualMicrophone, microphone: Microphone, waveform: np.ndarray, sample_rate: int):
+        self._source, self._microphone = source, microphone
+        self._waveform, self._rate = waveform, sample_rate
+        self.started_s = np.inf
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        quiet = SETTLE_S * self._microphone.sample_rate
+        duration_s = self._waveform.size / self._rate + SETTLE_S
+        for block in self._microphone:
+            came_s = time.perf_counter()
+            yield came_s, block
+            quiet -= block.size
+            if quiet <= 0 and self.started_s == np.inf:
+                self.started_s = self._source.play(self._waveform, self._rate)
+            if came_s > self.started_s + duration_s:
+                return
+
+
+def click_delays_ms(source: VirtualMicrophone, seed: int = 0) -> np.ndarray:
+    """From the moment that a click is due to the block that brings it: (N_CLICKS,) ms.
+
+    Raises:
+        DeviceError: if not every click is heard.
+    """
+    rng, rate = np.random.default_rng(seed), source.sample_rate
+    at_s = SETTLE_S + np.cumsum(rng.uniform(*CLICK_EVERY_S, N_CLICKS))
+    waveform = np.zeros(round((at_s[-1] + SETTLE_S) * rate), np.float32)
+    for start in np.round(at_s * rate).astype(int):
+        waveform[start : start + round(CLICK_MS * rate / 1000)] = 2 * CLICK_LEVEL
+    refresh_devices()
+    came_s, ringing = [], False
+    with Microphone() as microphone:
+        playing = Playing(source, microphone, waveform, rate)
+        for now_s, block in playing:
+            loud = bool(np.abs(block).max() > CLICK_LEVEL)
+            if loud and not ringing:  # a click may lie across two blocks
+                came_s.append(now_s)
+            ringing = loud
+    if len(came_s) != N_CLICKS:
+        raise DeviceError(f"heard {len(came_s)} of {N_CLICKS} clicks; close other programs and measure again")
+    return np.maximum(1000 * (np.array(came_s) - playing.started_s - at_s), 0.0)
