@@ -12,7 +12,7 @@ from tiny_model import SAMPLE_RATE, silence, speak
 
 from edgedigit.audio import write_wav
 from edgedigit.bench import listener, listening
-from edgedigit.bench.listener import Heard, Reading, Task, cut, listen, memory_bytes, read_second_by_second
+from edgedigit.bench.listener import Heard, Reading, Task, cut, listen, memory_bytes, read_in_parts
 from edgedigit.bench.listening import Sound, figures, listening_text, run_listening
 from edgedigit.errors import ModelError
 
@@ -74,12 +74,12 @@ def test_memory_and_cost_are_read_every_10_seconds_and_at_the_end(tiny_model, so
     assert all(a.cpu_s < b.cpu_s for a, b in pairwise(readings))
 
 
-def test_a_file_read_second_by_second_is_the_file(tmp_path):
+def test_a_file_read_in_parts_is_the_file(tmp_path):
     waveform = speak("42")
     write_wav(tmp_path / "a.wav", waveform)
-    whole = np.concatenate(list(read_second_by_second(tmp_path / "a.wav", SAMPLE_RATE)))
+    whole = np.concatenate(list(read_in_parts(tmp_path / "a.wav", SAMPLE_RATE)))
     np.testing.assert_allclose(whole, waveform, atol=1 / 32768)
-    up = np.concatenate(list(read_second_by_second(tmp_path / "a.wav", 48000)))
+    up = np.concatenate(list(read_in_parts(tmp_path / "a.wav", 48000)))
     assert up.size == pytest.approx(6 * waveform.size, abs=6)
 
 
@@ -104,6 +104,7 @@ def test_growth_is_from_the_first_tenth_to_the_last():
     found = figures(readings, Task("", (), 0, 48000, 10))
     assert found["cpu_share"] == pytest.approx(0.02) and found["peak_mb"] == 160
     assert found["growth_mb"] == pytest.approx(90) and found["growth_over_minutes"] == pytest.approx(15)
+    assert found["resident_mb"] == [50 + 6 * minute for minute in range(1, 17)]
 
 
 def test_where_memory_is_not_known_that_is_said():

@@ -20,6 +20,7 @@ from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime.resampler import StreamResampler
 
 READING_S = 10.0  # of audio, between readings of memory
+PART_S = 0.05  # of a file at once: what reading and resampling it takes would count as memory that listening needs
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,18 @@ def _blocks(task: Task, n_samples: int) -> Iterator[tuple[str, bool, np.ndarray]
     block, first_time = max(1, round(task.sample_rate * task.block_ms / 1000)), True
     while n_samples > 0:
         for sound in task.sounds:
-            for samples in cut(read_second_by_second(sound, task.sample_rate), block):
+            for samples in cut(read_in_parts(sound, task.sample_rate), block):
                 if n_samples > 0:
                     yield sound, first_time, samples[:n_samples]
                     n_samples -= samples.size
         first_time = False
 
 
-def read_second_by_second(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
+def read_in_parts(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
     """A WAV file of 16 bits at another rate, in parts (T,) float32 that together are the whole."""
     with wave.open(str(path)) as file:
         resampler = StreamResampler(file.getframerate(), sample_rate)
-        while frames := file.readframes(file.getframerate()):
+        while frames := file.readframes(round(PART_S * file.getframerate())):
             yield resampler.push(np.frombuffer(frames, "<i2").astype(np.float32) / 32768)
     yield resampler.flush()
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from edgedigit.bench.child import start
-from edgedigit.bench.listener import Heard, Reading, Task
+from edgedigit.bench.listener import READING_S, Heard, Reading, Task
 from edgedigit.errors import DataError, ModelError
 from edgedigit.runtime import Recognizer
 
@@ -120,6 +120,7 @@ def figures(readings: Sequence[Reading], task: Task) -> dict:
     last, n = readings[-1], max(1, len(readings) // SHARE)
     first_part, last_part = readings[:n], readings[-n:]
     known = last.resident_bytes is not None
+    each_minute = [reading for reading in readings if reading.audio_s % 60 < READING_S / 2] if known else []
     growth = _median(last_part, "resident_bytes") - _median(first_part, "resident_bytes") if known else None
     return {
         "minutes": last.audio_s / 60,
@@ -130,6 +131,7 @@ def figures(readings: Sequence[Reading], task: Task) -> dict:
         "peak_mb": last.peak_bytes / MEGABYTE if known else None,
         "growth_mb": growth / MEGABYTE if known else None,
         "growth_over_minutes": (_median(last_part, "audio_s") - _median(first_part, "audio_s")) / 60,
+        "resident_mb": [round(reading.resident_bytes / MEGABYTE, 2) for reading in each_minute],
     }
 
 
