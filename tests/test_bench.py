@@ -29,7 +29,7 @@ from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
 from edgedigit.config import BenchConfig
 from edgedigit.data.augment import active_rms
 from edgedigit.data.recording import Recording
-from edgedigit.errors import DataError, GateError, InputError, ModelError, WorkerError
+from edgedigit.errors import ConfigError, DataError, DeviceError, GateError, InputError, ModelError, WorkerError
 from edgedigit.runtime import Event, Prediction, Recognizer
 from edgedigit.runtime.timing import time_calls
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
@@ -524,6 +524,54 @@ def command(tmp_path, tones):
     return run
 
 
+@pytest.fixture
+def few(tiny_model, tmp_path, monkeypatch, tones):
+    """Runs the command in this process on three sample clips."""
+    from edgedigit.audio import write_wav
+    from edgedigit.data import download
+
+    monkeypatch.setattr(download, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
+    (tmp_path / "samples").mkdir()
+    for clip in tones[:3]:
+        write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
+    return lambda *flags: command_line.main(["--model", str(tiny_model), "--data-dir", str(tmp_path), *map(str, flags)])
+
+
+def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise DeviceError("the device has gone")
+
+    monkeypatch.setattr(command_line, "run_cold_start", broken)
+    with pytest.raises(DeviceError, match="has gone"):
+        few("--only", "inference", "--runs", "5", "--write", tmp_path / "results")
+    output = capsys.readouterr().out
+    (kept,) = (tmp_path / "results").glob("*.json")
+    assert "not measured: the device has gone" in output
+    assert len(json.loads(kept.read_text(encoding="utf-8"))["rows"]) == 4
+
+
+def test_a_picture_is_drawn_where_asked_for(few, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert few("--only", "answers", "--plot", tmp_path / "answers.png") == 0
+    assert (tmp_path / "answers.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("flags", [("--microphone",), ("--snr-db", "20"), ("--held-out", "validation")])
+def test_what_is_missing_is_told_before_anything_is_measured(few, monkeypatch, flags):
+    def never(*_):
+        raise AssertionError("measured")
+
+    def no_pulseaudio():
+        raise DeviceError("PulseAudio is missing")
+
+    for name in ("run_inference", "run_answers", "run_microphone"):
+        monkeypatch.setattr(command_line, name, never)
+    monkeypatch.setattr(command_line, "check_microphone", no_pulseaudio)
+    with pytest.raises((DeviceError, DataError, ConfigError)):
+        few(*flags)
+
+
 @pytest.mark.slow
 def test_the_command_ends_with_json_and_keeps_its_figures(command, tmp_path):
     done = command("--write", tmp_path / "results")
@@ -545,7 +593,15 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--processes", "0"), ("--block-ms", "0")]
+    ("flag", "value"),
+    [
+        ("--clips", "-1"),
+        ("--runs", "0"),
+        ("--processes", "0"),
+        ("--block-ms", "0"),
+        ("--listen", "nan"),
+        ("--snr-db", "inf"),
+    ],
 )
 def test_a_senseless_number_is_refused(capsys, flag, value):
     with pytest.raises(SystemExit) as stopped:

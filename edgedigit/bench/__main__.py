@@ -14,10 +14,9 @@ device's block, the silence that tells the end, resampling, features and network
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,107 +24,44 @@ from edgedigit.bench.answers import How, run_answers, run_silero
 from edgedigit.bench.beside_peers import run_peers
 from edgedigit.bench.cold_start import run_cold_start
 from edgedigit.bench.comparison import comparison
-from edgedigit.bench.conditions import HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS, Conditions, words
+from edgedigit.bench.conditions import Conditions, words
 from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
 from edgedigit.bench.listener import Task
-from edgedigit.bench.listening import SPEECH, listening_text, load_sounds, run_listening
-from edgedigit.bench.live import MICROPHONE, NOTE, run_microphone
+from edgedigit.bench.listening import listening_text, load_sounds, run_listening
+from edgedigit.bench.live import NOTE, check_microphone, run_microphone
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.options import PARTS, parse_args
 from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
-from edgedigit.errors import InputError
+from edgedigit.errors import EdgedigitError, GateError, InputError
+from edgedigit.figures import new_figure
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.runtime._paths import artifacts_dir
-from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
-
-PARTS = ("inference", "answers", "peers")
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line; see --help."""
-    defaults = BenchConfig()
-    parser = ArgumentParser(prog="python -m edgedigit.bench", description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="ONNX", help="measure this file; default: the shipped ones")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds FSDD (else EDGEDIGIT_DATA)")
-    parser.add_argument(
-        "--held-out", choices=HELD_OUT, help="stream these speakers of the model's own training as well, for 500 words"
-    )
-    parser.add_argument("--snr-db", nargs="+", type=float, default=[], metavar="DB", help="and in noise: 20 10")
-    parser.add_argument(
-        "--kinds", nargs="+", choices=RECORDED_KINDS, default=list(RECORDED_KINDS), help="of noise; all"
-    )
-    parser.add_argument("--noises", nargs="+", default=[NOISES], help=f"recorded noises; {NOISES}")
-    parser.add_argument(
-        "--noise-part",
-        choices=NOISE_PARTS,
-        default=NOISE_PARTS[0],
-        help="evaluation: those that never train; train: those that may; all: for your own noises",
-    )
-    parser.add_argument("--speech", nargs="+", default=[SPEECH], help=f"sentences without digits; {SPEECH}")
-    parser.add_argument("--listen", type=float, metavar="MINUTES", help="hear speech without digits and noise, in turn")
-    parser.add_argument(
-        "--only",
-        nargs="*",
-        choices=PARTS,
-        default=list(PARTS),
-        help="measure these; none named: what is asked for",
-    )
-    parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="show two result files side by side")
-    parser.add_argument("--microphone", action="store_true", help="and through a virtual microphone, in real time")
-    parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
-    parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
-    parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
-    parser.add_argument("--processes", type=int, default=defaults.n_processes, metavar="N", help="cold starts; 10")
-    parser.add_argument("--sample-rate", type=int, default=MICROPHONE_RATE, metavar="HZ", help="of the stream; 48000")
-    parser.add_argument("--block-ms", type=float, default=BLOCK_MS, metavar="MS", help="of a device block; 20")
-    parser.add_argument("--seed", type=int, default=0, help="of order, gaps and noise; 0")
-    for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
-        budget_ms = getattr(defaults, f"budget_{name}_ms")
-        parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw how the time to an answer is distributed")
-    parser.add_argument(
-        "--write",
-        nargs="?",
-        type=Path,
-        const=Path("benchmarks/results"),
-        metavar="DIR",
-        help="keep the figures in a file named after the machine; DIR: benchmarks/results",
-    )
-    args = parser.parse_args(argv)
-    if not all(map(math.isfinite, args.snr_db)):
-        parser.error(f"--snr-db is {args.snr_db}, expected finite values in dB")
-    for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
-        if getattr(args, name) is not None and not least <= getattr(args, name) < math.inf:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns the exit code."""
-    args = parse_args(argv)
+    args = parse_args(argv, __doc__)
     config = BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes)
     how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress=sys.stderr.isatty())
-
     if args.compare:
         print(comparison(*args.compare))
         return 0
 
     # 1. Models, words and noises; what is missing is told before anything is measured.
     machine = machine_facts()
-    path = args.write / f"{machine_slug(machine)}.json" if args.write else None
-    if path and path.exists() and set(args.only) != set(PARTS):
-        raise InputError(f"{path} would lose the rows that --only leaves out; name another folder with --write DIR")
-    if args.model is None:
-        paths = shipped_files(artifacts_dir())
-        if find_spec("torch") is None:
-            print("left out: TorchScript, since torch is not installed")
-            paths = [file for file in paths if file.suffix != ".pt"]
-    else:
-        paths = [args.model]
+    path = destination(args, machine)
+    paths = model_files(args)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    rows, notes, results = [], [], {"machine": machine, "commit": source_commit()}
+    rows, notes, answered, listened = [], [], [], None
+    if args.plot:
+        from edgedigit.bench.picture import draw_answers
+
+        new_figure(1, 1)  # says now if matplotlib is missing
+    if args.microphone:
+        check_microphone()
     if args.microphone or {"answers", "peers"} & set(args.only):
         clips, whose = words(args, paths[0])
         conditions = Conditions(args, paths[0], clips)
@@ -134,50 +70,88 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.listen:
         sounds, about = load_sounds(args, paths[0])
         notes += about
+    errors: list[EdgedigitError] = []
+
+    def measured(measure: Callable, *arguments: object) -> object:
+        """What it gives; what cannot be measured costs no other figure, and the program says so at its end."""
+        try:
+            return measure(*arguments)
+        except EdgedigitError as error:
+            print(f"not measured: {error}")
+            errors.append(error)
+            return None
 
     # 2. Inference: alone, beside a load, in a new process.
     if "inference" in args.only:
         rows += run_inference(paths, config)
-        rows += run_beside_load(paths[0], config)
-        rows += run_cold_start(paths[0], config.n_processes)
+        rows += measured(run_beside_load, paths[0], config) or []
+        rows += measured(run_cold_start, paths[0], config.n_processes) or []
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
     # 3. Answers, in quiet and in noise and through a sound device; peers.
-    answered = []
     if "answers" in args.only:
-        budget_ms = config.budget_answer_ms
-        answered = [run_answers(paths[0], said, budget_ms, how, name, bed) for name, said, bed in conditions]
+        for name, said, bed in conditions:
+            answered += filter(None, [measured(run_answers, paths[0], said, config.budget_answer_ms, how, name, bed)])
         rows += [one.row for one in answered]
-        rows += run_silero(answered[0], paths[0], clips, how, print)
-        notes += [f"{one.condition.capitalize()}: {remark}." for one in answered for remark in remarks(one.row)]
+        rows += run_silero(answered[0], paths[0], clips, how, print) if answered else []
     if args.microphone:
-        delay, live = run_microphone(paths[0], clips, config.budget_answer_ms, args.seed, print)
-        answered.append(live)
-        rows += [delay, live.row]
-        notes += [NOTE, *(f"{MICROPHONE.capitalize()}: {remark}." for remark in remarks(live.row))]
+        live = measured(run_microphone, paths[0], clips, config.budget_answer_ms, args.seed, print)
+        if live:
+            answered.append(live[1])
+            rows += [live[0], live[1].row]
+            notes.append(NOTE)
+    notes += [f"{one.condition.capitalize()}: {remark}." for one in answered for remark in remarks(one.row)]
     if "peers" in args.only:
-        rows += run_peers(paths[0], clips, print)
+        rows += measured(run_peers, paths[0], clips, print) or []
 
     # 4. Listening for long.
     if args.listen:
         task = Task("", (), args.listen, args.sample_rate, args.block_ms, args.realtime)
-        results["listening"] = run_listening(paths[0], sounds, task, how.progress)
+        listened = measured(run_listening, paths[0], sounds, task, how.progress)
 
-    # 5. Table, picture, file, budgets.
-    print("\n".join(([table(rows)] if rows else []) + ([listening_text(results["listening"])] if args.listen else [])))
-    if args.plot and answered:
-        from edgedigit.bench.picture import answers_figure
-        from edgedigit.figures import save_png
-
-        save_png(answers_figure(answered, config.budget_answer_ms), args.plot)
-        print(f"wrote {args.plot}")
-    results |= {"rows": rows, "note": " ".join(notes)}
-    if path:
+    # 5. Table, file, picture, budgets.
+    print("\n".join(([table(rows)] if rows else []) + ([listening_text(listened)] if listened else [])))
+    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
+    results |= {"listening": listened} if listened else {}
+    if path and (rows or listened):
         write_json(path, results)
         print(f"wrote {path}")
-    print_json({**results, "within_budget": not broken_budgets(rows)})
+    if args.plot and answered:
+        draw_answers(answered, config.budget_answer_ms, args.plot)
+        print(f"wrote {args.plot}")
+    within = not broken_budgets(rows) and not any(isinstance(error, GateError) for error in errors)
+    print_json({**results, "within_budget": within})
+    if errors:
+        raise errors[0]
     check_budgets(rows)
     return 0
+
+
+def destination(args: Namespace, machine: dict) -> Path | None:
+    """The file that `--write` keeps the figures in.
+
+    Raises:
+        InputError: if that file holds more than is measured now.
+        OSError: if its folder cannot be made.
+    """
+    if args.write is None:
+        return None
+    path = args.write / f"{machine_slug(machine)}.json"
+    if path.exists() and set(args.only) != set(PARTS):
+        raise InputError(f"{path} would lose the rows that --only leaves out; name another folder with --write DIR")
+    args.write.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def model_files(args: Namespace) -> list[Path]:
+    """The files to measure, the one that streams are heard with first."""
+    if args.model is not None:
+        return [args.model]
+    paths = shipped_files(artifacts_dir())
+    if find_spec("torch") is None:
+        print("left out: TorchScript, since torch is not installed")
+        paths = [path for path in paths if path.suffix != ".pt"]
+    return paths
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from edgedigit.bench.answers import Answered, answer_row
 from edgedigit.errors import DeviceError
 from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Event, Recognizer, StreamingRecognizer
-from edgedigit.runtime.microphone import BLOCK_MS, Microphone, refresh_devices
+from edgedigit.runtime.microphone import BLOCK_MS, Microphone, find_device, refresh_devices
 from edgedigit.virtual_microphone import VirtualMicrophone
 from edgedigit.word_stream import Answer, Clip, WordStream, build_stream, score
 
@@ -28,6 +28,13 @@ CLICK_MS = 1.0
 CLICK_EVERY_S = (0.15, 0.25)  # apart, drawn evenly, so that clicks fall anywhere in a block
 CLICK_LEVEL = 0.5  # of full scale, half of the click itself
 SETTLE_S = 0.5  # of quiet before and after what is played
+
+
+def check_microphone() -> None:
+    """Raise what would keep `run_microphone` from beginning: DeviceError or MissingDependencyError."""
+    with VirtualMicrophone():
+        refresh_devices()
+        find_device()
 
 
 def run_microphone(

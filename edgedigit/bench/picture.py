@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edgedigit.bench.answers import Answered
-from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure
+from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
 
 BEYOND_MS = 50.0  # that the axis goes on, at least, after the budget
+
+
+def draw_answers(answered: Sequence[Answered], budget_ms: float, path: Path) -> None:
+    """Write `answers_figure` as PNG."""
+    save_png(answers_figure(answered, budget_ms), path)
 
 
 def answers_figure(answered: Sequence[Answered], budget_ms: float):
