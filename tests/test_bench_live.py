@@ -9,10 +9,10 @@ pytest.importorskip("onnx")
 from tiny_model import SAMPLE_RATE, tone_word
 
 from edgedigit.bench import live
-from edgedigit.bench.live import CLICK, N_CLICKS, Playing, click_delays_ms, play_through, run_microphone
+from edgedigit.bench.live import CLICK, N_CLICKS, Playing, click_delays_ms, play_through, run_microphone, together
 from edgedigit.errors import DeviceError
 from edgedigit.runtime import Recognizer, StreamingRecognizer
-from edgedigit.word_stream import Clip, build_stream, score
+from edgedigit.word_stream import Clip, StreamScore, Word, build_stream, score
 
 BLOCK = SAMPLE_RATE // 100
 
@@ -23,8 +23,14 @@ class Device:
     sample_rate = SAMPLE_RATE
     overruns = 0
 
-    def __init__(self, delay_s, loses=None):
-        self.delay_s, self.loses, self.now_s, self.sound = delay_s, loses, 100.0, np.zeros(0, np.float32)
+    def __init__(self, delay_s, loses=None, fast=1.0):
+        self.delay_s, self.loses, self.fast, self.now_s, self.sound = (
+            delay_s,
+            loses,
+            fast,
+            100.0,
+            np.zeros(0, np.float32),
+        )
 
     def perf_counter(self):
         return self.now_s
@@ -43,7 +49,7 @@ class Device:
     def __iter__(self):
         while True:
             block, self.sound = self.sound[:BLOCK], self.sound[BLOCK:]
-            self.now_s += BLOCK / SAMPLE_RATE
+            self.now_s += BLOCK / SAMPLE_RATE / self.fast
             block = np.pad(block, (0, BLOCK - block.size))
             yield block if self.loses is None else np.minimum(block, self.loses)
 
@@ -78,6 +84,23 @@ def test_the_delay_of_the_device_is_part_of_the_answer(tiny_model, device, words
     assert 20 < np.median(soon.latency_ms) < 120
 
 
+def test_a_device_whose_clock_runs_away_is_no_measurement(tiny_model, device, words):
+    with pytest.raises(DeviceError, match=r"clock has moved -\d+ ms in \d+ s"):
+        through(device(fast=1.01), tiny_model, words)
+
+
+def test_streams_are_counted_together():
+    word = Word("1", 1.0, 1.4, 1.5)
+    scores = [
+        StreamScore((word,), ("1",), np.array([40.0]), n_rejected=0, n_extra=2),
+        StreamScore((word, word), (None, "7"), np.array([np.nan, 60.0]), n_rejected=1, n_extra=1),
+    ]
+    whole = together(scores)
+    assert whole.labels == ("1", None, "7") and whole.n_correct == 1
+    assert whole.n_rejected == 1 and whole.n_extra == 3
+    np.testing.assert_array_equal(whole.latency_ms, [40, np.nan, 60])
+
+
 def test_clicks_tell_the_delay_of_the_device_and_its_blocks(device):
     delays_ms = click_delays_ms(device(0.03))
     assert delays_ms.shape == (N_CLICKS,)
@@ -99,9 +122,10 @@ def test_what_is_played_is_heard_to_its_end(device):
 
 @pytest.mark.mic
 @pytest.mark.skipif(not shutil.which("pulseaudio"), reason="PulseAudio is not installed")
-def test_words_through_a_virtual_microphone_are_answered(tiny_model, words):
+def test_words_through_a_virtual_microphone_are_answered(tiny_model, words, monkeypatch):
     pytest.importorskip("sounddevice", exc_type=OSError)
     said = []
+    monkeypatch.setattr(live, "STRETCH_WORDS", 3)
     click, answered = run_microphone(tiny_model, words, 150, 0, said.append)
     assert click["name"] == CLICK and click["n"] == N_CLICKS and click["latency_ms_p50"] < 100
     assert answered.row["n_correct"] == 5 and answered.row["n_extra"] == 0

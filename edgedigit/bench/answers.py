@@ -96,12 +96,12 @@ def run_answers(
     stream = build_stream(clips, how.sample_rate, seed=how.seed, bed=bed)
     measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), stream, how)
     name = answer_name(model.name, len(clips), how.realtime, condition)
-    return Answered(answer_row(name, measured, recognizer, stream, budget_ms), condition, measured.latency_ms)
+    row = answer_row(name, measured, answered_offline(recognizer, stream), budget_ms)
+    return Answered(row, condition, measured.latency_ms)
 
 
-def answer_row(name: str, measured: StreamScore, recognizer: Recognizer, stream: WordStream, budget_ms: float) -> dict:
-    """A row of end of word -> answer, with what the model answers to the same clips one by one."""
-    offline = answered_offline(recognizer, stream)
+def answer_row(name: str, measured: StreamScore, offline: dict[str, list[bool]], budget_ms: float) -> dict:
+    """A row of end of word -> answer, with what `answered_offline` says of the same clips."""
     return measured.row(
         name,
         budget_ms=budget_ms,
