@@ -23,9 +23,7 @@ NOTE = (
     "Through a microphone: played into a virtual one (PulseAudio's null sink) and captured by PortAudio in blocks of "
     f"{BLOCK_MS} ms, in real time; what the device itself takes is in the figure and also measured by clicks."
 )
-SINK_RATE = (
-    48000  # Hz; the sink's pieces of 5 ms are whole samples: at 44100 Hz it runs 0.03 % fast, 0.3 s in 17 minutes
-)
+SINK_RATE = 48000  # Hz; its pieces of 5 ms are whole samples: at 44100 Hz the sink runs 0.03 % fast
 STRETCH_WORDS = 40  # played at a time, about a minute, so that what is left of that does not add up
 MAX_DRIFT_MS = 10.0  # of the device's clock in a stretch; more, and its figures would be of clocks
 N_CLICKS = 50
