@@ -32,7 +32,7 @@ from edgedigit.bench.live import NOTE, check_microphone, run_microphone
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.options import PARTS, parse_args
-from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
+from edgedigit.bench.rows import broken_budgets, check_budgets, end_remarks, group_remarks, table
 from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.errors import EdgedigitError, GateError, InputError
@@ -100,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             answered.append(live[1])
             rows += [live[0], live[1].row]
             notes.append(NOTE)
-    notes += [f"{one.condition.capitalize()}: {remark}." for one in answered for remark in remarks(one.row)]
+    grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
+    notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]
+    notes += [f"{remark}." for one in answered[:1] for remark in end_remarks(one.row)]
     if "peers" in args.only:
         rows += measured(run_peers, paths[0], clips, print) or []
 

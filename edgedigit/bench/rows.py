@@ -55,15 +55,20 @@ def table(rows: Sequence[dict]) -> str:
 
 def remarks(row: dict) -> list[str]:
     """What a row says beyond its line."""
-    said = []
-    if "n_correct_offline" in row:
-        said.append(f"right in the stream {offline_text(row)}")
-        said += [f"{group['group']}: right in the stream {offline_text(group)}" for group in row["groups"]]
-    if "latency_ms_p95_by_end_drop_db" in row:
-        ends = row["latency_ms_p95_by_end_drop_db"].items()
-        by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
-        said.append(f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}")
-    return said
+    said = [f"right in the stream {offline_text(row)}"] if "n_correct_offline" in row else []
+    return said + group_remarks(row) + end_remarks(row)
+
+
+def group_remarks(row: dict) -> list[str]:
+    """What streaming gives up of each kind of words."""
+    return [f"{group['group']}: right in the stream {offline_text(group)}" for group in row.get("groups", ())]
+
+
+def end_remarks(row: dict) -> list[str]:
+    """What the figure would be, did words end elsewhere."""
+    ends = row.get("latency_ms_p95_by_end_drop_db", {}).items()
+    by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
+    return [f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}"] if by_drop else []
 
 
 def offline_text(row: dict) -> str:
