@@ -40,7 +40,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
 
     # 1. The run: its configuration, recordings and pruned student.
-    from edgedigit.bench import CHECKPOINT, machine_facts, time_artifacts
+    from edgedigit.bench.inference import CHECKPOINT, time_artifacts
+    from edgedigit.bench.machine import machine_facts
     from edgedigit.compress import pipeline as compression
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.config import CompressConfig, apply_overrides, from_dict, to_dict

@@ -36,7 +36,7 @@ def main(argv=None) -> int:
     started = time.perf_counter()
 
     # 1. The run's own configuration; only compression and gates may differ from training.
-    from edgedigit.bench import time_artifacts
+    from edgedigit.bench.inference import time_artifacts
     from edgedigit.compress import pipeline as compression
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.compress.quantize import quantize

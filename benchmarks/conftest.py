@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edgedigit import bench
+from edgedigit.bench.clips import choose_clips, load_clips
+from edgedigit.bench.inference import shipped_files
+from edgedigit.bench.machine import machine_facts
+from edgedigit.bench.rows import table
+from edgedigit.config import BenchConfig
 from edgedigit.runtime._paths import artifacts_dir
 
 ROWS, REMARKS = pytest.StashKey[list](), pytest.StashKey[list]()
@@ -12,8 +16,10 @@ ROWS, REMARKS = pytest.StashKey[list](), pytest.StashKey[list]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("edgedigit")
-    group.addoption("--budget-inference-ms", type=float, default=bench.BUDGET_INFERENCE_MS, help="p99 (%(default)s)")
-    group.addoption("--budget-answer-ms", type=float, default=bench.BUDGET_ANSWER_MS, help="p95 (%(default)s)")
+    group.addoption(
+        "--budget-inference-ms", type=float, default=BenchConfig().budget_inference_ms, help="p99 (%(default)s)"
+    )
+    group.addoption("--budget-answer-ms", type=float, default=BenchConfig().budget_answer_ms, help="p95 (%(default)s)")
     group.addoption("--artifacts", type=Path, help="folder that export_models.py wrote (the shipped one)")
 
 
@@ -24,9 +30,9 @@ def pytest_configure(config):
 def pytest_terminal_summary(terminalreporter, config):
     if config.stash[ROWS]:
         terminalreporter.section("budgets and peers")
-        machine = bench.machine_facts()
+        machine = machine_facts()
         terminalreporter.line(", ".join(f"{key} {value}" for key, value in machine.items()))
-        for line in [*config.stash[REMARKS], *bench.table(config.stash[ROWS]).splitlines()]:
+        for line in [*config.stash[REMARKS], *table(config.stash[ROWS]).splitlines()]:
             terminalreporter.line(line)
 
 
@@ -45,12 +51,12 @@ def artifacts(request):
 @pytest.fixture(scope="session")
 def default_model(artifacts):
     """The file that a program gets which names none."""
-    return bench.shipped_files(artifacts)[0]
+    return shipped_files(artifacts)[0]
 
 
 @pytest.fixture(scope="session")
 def clips(request):
     """FSDD's official test recordings, shuffled; the sample clips where FSDD is not on disk."""
-    clips, source = bench.load_clips()
+    clips, source = load_clips()
     request.config.stash[REMARKS].append(f"words: {source}")
-    return bench.choose_clips(clips, 0)
+    return choose_clips(clips, 0)

@@ -1,11 +1,19 @@
 """End of the word to the digit, through the endpointing that the microphone uses: the 150 ms budget."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from edgedigit import bench
+from edgedigit import peers
+from edgedigit.bench.answers import How, answer_latency, answer_name, run_answers, run_silero
+from edgedigit.bench.beside_peers import clip_recognizer
+from edgedigit.bench.live import run_microphone
+from edgedigit.bench.rows import broken_budgets
+from edgedigit.config import BenchConfig
 
 REALTIME_WORDS = 20  # about half a minute
+SILERO_WORDS = 100
 CLOCK_TOLERANCE_MS = 10.0  # the operating system wakes a sleeper late, and caches have cooled
 TOLERATED_SHARE = 0.02  # of the words, that streaming may lose or add
 
@@ -13,18 +21,18 @@ TOLERATED_SHARE = 0.02  # of the words, that streaming may lose or add
 @pytest.fixture(scope="module")
 def streamed(default_model, clips):
     """All clips in one stream, on the virtual clock."""
-    return bench.answer_latency(default_model, clips)
+    return answer_latency(default_model, clips)
 
 
 def test_answers_keep_their_budget(streamed, default_model, show, pytestconfig):
     budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = streamed.row(bench.answer_name(default_model, len(streamed.words), realtime=False), **budget)
+    row = streamed.row(answer_name(default_model.name, len(streamed.words), realtime=False), **budget)
     show(row)
-    assert not bench.broken_budgets([row])
+    assert not broken_budgets([row])
 
 
 def test_streaming_hears_nearly_what_single_clips_give(streamed, default_model, clips):
-    recognize = bench.clip_recognizer(default_model)
+    recognize = clip_recognizer(default_model)
     n_correct = sum(recognize(clip.waveform) == clip.label for clip in clips)
     tolerated = max(1, TOLERATED_SHARE * len(clips))
     assert streamed.n_correct >= n_correct - tolerated
@@ -33,11 +41,34 @@ def test_streaming_hears_nearly_what_single_clips_give(streamed, default_model, 
 
 def test_real_time_keeps_the_budget_and_agrees_with_the_virtual_clock(default_model, clips, show, pytestconfig):
     chosen = clips[:REALTIME_WORDS]
-    realtime = bench.answer_latency(default_model, chosen, realtime=True)
-    virtual = bench.answer_latency(default_model, chosen)
+    realtime = answer_latency(default_model, chosen, realtime=True)
+    virtual = answer_latency(default_model, chosen)
     budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = realtime.row(bench.answer_name(default_model, len(chosen), realtime=True), **budget)
+    row = realtime.row(answer_name(default_model.name, len(chosen), realtime=True), **budget)
     show(row)
     assert realtime.labels == virtual.labels
     assert abs(np.nanmedian(realtime.latency_ms - virtual.latency_ms)) <= CLOCK_TOLERANCE_MS
-    assert not bench.broken_budgets([row])
+    assert not broken_budgets([row])
+
+
+@pytest.mark.skipif(not shutil.which("pulseaudio"), reason="PulseAudio is not installed")
+def test_a_sound_device_keeps_the_budget(default_model, clips, show, pytestconfig):
+    pytest.importorskip("sounddevice", exc_type=OSError)
+    budget_ms = pytestconfig.getoption("--budget-answer-ms")
+    delay, answered = run_microphone(default_model, clips[:REALTIME_WORDS], budget_ms, seed=0, say=lambda _: None)
+    show(delay)
+    show(answered.row)
+    assert not broken_budgets([answered.row])
+
+
+def test_silero_s_own_endpointing_is_later(default_model, clips, show):
+    """The default of its authors waits for 100 ms of silence, in steps of 32 ms."""
+    chosen, left_out = clips[:SILERO_WORDS], []
+    ours = run_answers(default_model, chosen, BenchConfig().budget_answer_ms, How())
+    rows = run_silero(ours, default_model, chosen, How(), left_out.append)
+    if not rows:
+        pytest.skip("; ".join(left_out))
+    for row in rows:
+        show(row)
+    (own,) = [row for row in rows if row["name"].startswith(peers.SILERO)]
+    assert own["ratio"] > 1

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from edgedigit import bench, features, peers
+from edgedigit import features, peers
+from edgedigit.bench.beside_peers import clip_recognizer, time_recognizers
+from edgedigit.bench.inference import CHECKPOINT, one_torch_thread
 from edgedigit.errors import MissingDependencyError
+from edgedigit.runtime import Recognizer
 
 AGREEMENT = 0.99  # of the peer's decisions, which are the same network's in another precision
 
@@ -18,9 +21,9 @@ def measure(default_model, clips, show):
             peer = make()
         except MissingDependencyError as error:
             pytest.skip(str(error))
-        ours = bench.clip_recognizer(default_model)
-        with bench.one_torch_thread():
-            figures = bench.time_recognizers({"ours": ours, "theirs": peer}, clips)
+        ours = clip_recognizer(default_model)
+        with one_torch_thread():
+            figures = time_recognizers({"ours": ours, "theirs": peer}, clips)
         ratio = figures["theirs"]["latency_ms_p50"] / figures["ours"]["latency_ms_p50"]
         row = {key: value for key, value in figures["theirs"].items() if key != "answers"}
         show({"name": f"{name}: clip to answer", **row, "ratio": ratio, "ratio_to": default_model.name})
@@ -41,9 +44,9 @@ def test_features_of_python_speech_features_are_those_of_the_model(clips):
 
 
 def test_faster_than_python_speech_features_with_torch(measure, artifacts, clips):
-    labels = bench.Recognizer(artifacts / "model.onnx").info.labels
-    ratio, _, theirs = measure(peers.PSF_TORCH, lambda: peers.psf_torch(artifacts / bench.CHECKPOINT, labels))
-    ours = bench.clip_recognizer(artifacts / "model.onnx")
+    labels = Recognizer(artifacts / "model.onnx").info.labels
+    ratio, _, theirs = measure(peers.PSF_TORCH, lambda: peers.psf_torch(artifacts / CHECKPOINT, labels))
+    ours = clip_recognizer(artifacts / "model.onnx")
     same = sum(ours(clip.waveform) == label for clip, label in zip(clips, theirs["answers"], strict=True))
     assert same >= AGREEMENT * len(clips)
     assert ratio > 1

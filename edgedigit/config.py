@@ -370,6 +370,21 @@ class StringsConfig:
 
 
 @dataclass(frozen=True)
+class BenchConfig:
+    """What `edgedigit.bench` measures and holds to a budget; no training setting."""
+
+    budget_inference_ms: float = 15.0  # of the 99th percentile
+    budget_answer_ms: float = 150.0  # of the 95th percentile
+    n_runs: int = 1000  # inferences timed for each file: 10 lie beyond the 99th percentile
+    threads: tuple[int, ...] = (1, 2)  # of the network; more than 2 gain nothing on models this small
+    n_processes: int = 10  # started cold, one after the other
+
+    def __post_init__(self):
+        _at_least(0, budget_inference_ms=self.budget_inference_ms, budget_answer_ms=self.budget_answer_ms)
+        _at_least(1, n_runs=self.n_runs, n_processes=self.n_processes)
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """Limits that stop a script with exit code 1."""
 

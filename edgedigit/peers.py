@@ -1,6 +1,7 @@
 """What people use for this today, set up as well as we know how: the yardstick of the benchmarks.
 
-Each function returns a recogniser: waveform (T,) float32 at 8 kHz -> digit label, or None for no answer.
+Each function returns a recogniser: waveform (T,) float32 at 8 kHz -> digit label, or None for no answer. What listens
+to a stream takes blocks and gives events, as `StreamingRecognizer` does.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from edgedigit.audio import fix_length, resample
 from edgedigit.errors import MissingDependencyError
 from edgedigit.features import emphasize
 from edgedigit.labels import DIGIT_OF_WORD, DIGIT_WORDS
+from edgedigit.runtime import Event, Recognizer
+from edgedigit.runtime.resampler import StreamResampler
+from edgedigit.runtime.silero import SileroNet
 from edgedigit.spec import FrontendSpec
 
 SAMPLE_RATE = 8000  # Hz, of the clips
 POCKETSPHINX_RATE = 16000  # Hz, of its English model
+SILERO_SPEECH = 0.5  # probability; this and what follows are its authors' defaults
+SILERO_RELEASE = 0.15
+SILERO_SILENCE_S = 0.1
+SILERO_PAD_S = 0.03
 GRAMMAR = f"#JSGF V1.0;\ngrammar digits;\npublic <digit> = {' | '.join(DIGIT_WORDS)} ;\n"
 
 Recognize = Callable[[np.ndarray], str | None]
@@ -114,6 +122,83 @@ def pocketsphinx(conditioned: bool) -> Recognize:
     return recognize
 
 
+class SileroEndpointing:
+    """Silero VAD as its authors' `VADIterator` uses it, and the model on what it has found.
+
+    A word begins with a chunk of 32 ms whose probability reaches 0.5 and ends once it has stayed below 0.35 for 100 ms;
+    30 ms around it belong to it.
+
+    Args:
+        recognizer: what answers.
+        sample_rate: Hz, of the stream.
+        model: Silero's ONNX file; None: the one in the package silero-vad.
+
+    Raises:
+        ModelError: if Silero's file is missing.
+
+    Source: Silero Team, `VADIterator` in silero_vad/utils_vad.py, https://github.com/snakers4/silero-vad (MIT).
+    """
+
+    def __init__(self, recognizer: Recognizer, sample_rate: int, model: str | Path | None = None):
+        self.recognizer = recognizer
+        self._rate = recognizer.info.sample_rate
+        self._net = SileroNet(self._rate, model)
+        self._resampler = StreamResampler(sample_rate, self._rate)
+        self._pad = round(SILERO_PAD_S * self._rate)
+        self._silence = round(SILERO_SILENCE_S * self._rate)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream at time zero."""
+        self._net.reset()
+        self._resampler.reset()
+        self._kept = np.zeros(0, np.float32)  # the word and what comes before it, then less than a chunk
+        self._kept_from = 0  # samples of the stream before those
+        self._heard = 0  # samples of the stream that the net has had
+        self._start: int | None = None
+        self._end: int | None = None  # where silence may have begun
+
+    def accept(self, samples: np.ndarray) -> list[Event]:
+        """Take the next block, mono (T,) float32."""
+        return self._accept(self._resampler.push(samples))
+
+    def flush(self) -> list[Event]:
+        """End the stream: answer for a word that is still open, then begin anew."""
+        events = self._accept(self._resampler.flush())
+        if self._start is not None:
+            events.append(self._answer(self._heard))
+        self.reset()
+        return events
+
+    def _accept(self, samples: np.ndarray) -> list[Event]:
+        self._kept = np.concatenate((self._kept, samples))
+        length, events = self._net.chunk_length, []
+        while self._kept_from + self._kept.size >= self._heard + length:
+            at = self._heard - self._kept_from
+            probability = self._net.probability(self._kept[at : at + length])
+            self._heard += length
+            if probability >= SILERO_SPEECH:
+                self._end = None
+                if self._start is None:
+                    self._start = max(0, self._heard - length - self._pad)
+            elif self._start is not None and probability < SILERO_SPEECH - SILERO_RELEASE:
+                self._end = self._heard if self._end is None else self._end
+                if self._heard - self._end >= self._silence:
+                    events.append(self._answer(self._end - length + self._pad))
+            if self._start is None:
+                surplus = max(0, self._heard - self._pad - self._kept_from)
+                self._kept, self._kept_from = self._kept[surplus:], self._kept_from + surplus
+        return events
+
+    def _answer(self, end: int) -> Event:
+        start, self._start, self._end = self._start, None, None
+        word = self._kept[start - self._kept_from : end - self._kept_from]
+        prediction = self.recognizer.predict(word, self._rate)
+        kind = "rejected" if prediction.rejected else "digit"
+        return Event(kind, self._heard / self._rate, start / self._rate, end / self._rate, prediction)
+
+
+SILERO = "Silero VAD's own endpointing"
 PSF_TORCH = "python_speech_features + torch eager, same student"
 POCKETSPHINX = {
     "pocketsphinx, digits grammar": partial(pocketsphinx, False),

@@ -340,14 +340,21 @@ def noise_notes(args: argparse.Namespace, recognizer: Recognizer, mixtures: Mixt
         voices = ", ".join(args.babble or tested(args))
         notes.append(f"Babble: {low} to {high} speakers of {voices}, never the clip's own.")
     recorded = {kind: mixtures.noises[kind] for kind in mixtures.kinds if kind != BABBLE}
-    if recorded:
-        counts = [
-            f"{len(noises)} {kind} of {len({origin_of(noise.name) for noise in noises})} origins"
-            for kind, noises in recorded.items()
-        ]
-        notes.append(f"Noises: {', '.join(args.noises)}, {NOISE_TITLES[args.noise_part]}: {', '.join(counts)}.")
-        notes.append(training_note(config_of(recognizer)))
-    return notes
+    return notes + recorded_notes(args, recognizer, recorded)
+
+
+def recorded_notes(args: argparse.Namespace, recognizer: Recognizer, recorded: dict[str, list[Recording]]) -> list[str]:
+    """What recorded noises are, by kind, and whether the model has trained on them."""
+    if not recorded:
+        return []
+    counts = [
+        f"{len(noises)} {kind} of {len({origin_of(noise.name) for noise in noises})} origins"
+        for kind, noises in recorded.items()
+    ]
+    return [
+        f"Noises: {', '.join(args.noises)}, {NOISE_TITLES[args.noise_part]}: {', '.join(counts)}.",
+        training_note(config_of(recognizer)),
+    ]
 
 
 def training_note(config: Config | None) -> str:

@@ -30,6 +30,7 @@ class Clip:
     waveform: np.ndarray
     sample_rate: int
     label: str
+    group: str = ""  # whose words these are, where a stream holds several kinds
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Word:
     end_s: float  # of the word, by `end_of_word`
     clip_end_s: float
     other_ends_s: tuple[float, ...] = ()  # by `end_of_word` with each of OTHER_DROPS_DB
+    group: str = ""  # of its clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,10 @@ class WordStream:
     def duration_s(self) -> float:
         """Length."""
         return self.waveform.size / self.sample_rate
+
+    def clip_of(self, word: Word) -> np.ndarray:
+        """What the stream holds where a word's clip lies, noise included: (T,)."""
+        return self.waveform[round(word.start_s * self.sample_rate) : round(word.clip_end_s * self.sample_rate)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,12 @@ class StreamScore:
     @property
     def n_correct(self) -> int:
         """Words whose first answer was right."""
-        return sum(label == word.label for word, label in zip(self.words, self.labels, strict=True))
+        return sum(self.right)
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether the first answer to each word was right."""
+        return [label == word.label for word, label in zip(self.words, self.labels, strict=True)]
 
     def row(self, name: str, **more: object) -> dict:
         """A row for the table of results; answers that came before the end of the word count as 0 ms.
@@ -136,6 +147,7 @@ def build_stream(
     gap_s: tuple[float, float] = GAP_S,
     noise_db: float = NOISE_DB,
     seed: int = 0,
+    bed: np.ndarray | None = None,
 ) -> WordStream:
     """Put clips one after the other with random gaps, over one steady noise.
 
@@ -145,6 +157,7 @@ def build_stream(
         gap_s: shortest and longest gap; drawn evenly.
         noise_db: level of the white noise, dBFS.
         seed: of gaps and noise.
+        bed: a further noise (T,) at the clips' rate under all of it, begun anew where it ends.
 
     Raises:
         InputError: if there are no clips, or their rates differ.
@@ -165,11 +178,13 @@ def build_stream(
     for clip in clips:
         ends_s = [(position + end_of_word(clip.waveform, rate, db)) / rate for db in (END_DROP_DB, *OTHER_DROPS_DB)]
         clip_end_s = (position + clip.waveform.size) / rate
-        words.append(Word(clip.label, position / rate, ends_s[0], clip_end_s, tuple(ends_s[1:])))
+        words.append(Word(clip.label, position / rate, ends_s[0], clip_end_s, tuple(ends_s[1:]), clip.group))
         add(clip.waveform)
         add(np.zeros(round(rng.uniform(*gap_s) * rate), np.float32))
     add(np.zeros(round(SETTLE_S * rate), np.float32))
     waveform = np.concatenate(parts) + rng.normal(0, 10 ** (noise_db / 20), position).astype(np.float32)
+    if bed is not None:
+        waveform += np.resize(bed, position)
     return WordStream(np.clip(resample(waveform, rate, sample_rate), -1, 1), sample_rate, tuple(words))
 
 

@@ -1,17 +1,36 @@
 """The benchmark harness tells what it claims: clocks, ends of words, lost and added digits, broken budgets."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 
-from edgedigit import bench, word_stream
-from edgedigit.errors import DataError, GateError, InputError, ModelError
-from edgedigit.runtime import Event, Prediction
+from edgedigit import peers, word_stream
+from edgedigit.bench import __main__ as command_line
+from edgedigit.bench import clips as clips_module
+from edgedigit.bench import conditions, load
+from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
+from edgedigit.bench.beside_peers import time_recognizers
+from edgedigit.bench.clips import load_clips
+from edgedigit.bench.cold_start import cold_start, run_cold_start
+from edgedigit.bench.inference import load_model, run_beside_load, run_inference
+from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.noise_bed import joined, noise_bed, over_noise
+from edgedigit.bench.picture import answers_figure, cumulative
+from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
+from edgedigit.config import BenchConfig
+from edgedigit.data.augment import active_rms
+from edgedigit.data.recording import Recording
+from edgedigit.errors import ConfigError, DataError, DeviceError, GateError, InputError, ModelError, WorkerError
+from edgedigit.runtime import Event, Prediction, Recognizer
 from edgedigit.runtime.timing import time_calls
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
 
@@ -174,33 +193,252 @@ def test_a_recogniser_that_never_answers_fails():
 
 
 def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, tones):
-    row = bench.run_answers(tiny_model, tones, bench.BUDGET_ANSWER_MS, realtime=False)
+    answered = run_answers(tiny_model, tones, BenchConfig().budget_answer_ms, How())
+    row = answered.row
     assert row["n_correct"] == 30 and row["n_missed"] == row["n_extra"] == 0
     assert 30 < row["latency_ms_p50"] < 150
     by_drop = row["latency_ms_p95_by_end_drop_db"]
     assert list(by_drop) == ["25", "30", "35", "40"] and by_drop["25"] >= by_drop["40"]
+    assert row["n_correct_offline"] == 30 and answered.latency_ms.shape == (30,)
+
+
+def test_each_kind_of_words_is_counted_by_itself_in_the_stream_and_one_by_one(tiny_model, tones):
+    mislabelled = replace(tones[3], label="9", group="strangers")
+    clips = [replace(clip, group="friends") for clip in tones[:5]] + [mislabelled]
+    row = run_answers(tiny_model, clips, 150, How()).row
+    assert row["groups"] == [
+        {"group": "friends", "n_clips": 5, "n_correct": 5, "n_correct_offline": 5, "n_label_offline": 5},
+        {"group": "strangers", "n_clips": 1, "n_correct": 0, "n_correct_offline": 0, "n_label_offline": 0},
+    ]
+    said = "friends: right in the stream 5, one by one 5 of 5: +0.00 points (5 with those that the model rejects)"
+    assert said in remarks(row)
+
+
+def test_what_is_answered_one_by_one_holds_the_noise_of_the_stream(tiny_model, tones):
+    """A loud tone under all words is answered instead of them; in quiet each is right."""
+    hum = 3 * tone_word(9, duration_s=2.0)
+    in_noise, in_quiet = (build_stream(tones[:5], bed=bed) for bed in (hum, None))
+    recognizer = Recognizer(tiny_model)
+    assert sum(answered_offline(recognizer, in_noise)["n_label_offline"]) == 0
+    assert sum(answered_offline(recognizer, in_quiet)["n_label_offline"]) == 5
+
+
+def test_a_right_label_that_the_model_rejects_is_no_answer(tiny_model, tones):
+    strict = Recognizer(tiny_model, reject_below=1.0)
+    hum = 0.3 * tone_word(9, duration_s=2.0)  # so that none is quite sure
+    right = answered_offline(strict, build_stream(tones[:4], bed=hum))
+    assert sum(right["n_correct_offline"]) == 0 and sum(right["n_label_offline"]) == 4
+
+
+def test_the_noise_lies_under_all_of_the_stream_and_begins_anew(tones):
+    bed = np.random.default_rng(0).normal(0, 0.01, 700).astype(np.float32)
+    quiet, noisy = (build_stream(tones[:2], SAMPLE_RATE, bed=noise) for noise in (None, bed))
+    added = noisy.waveform - quiet.waveform
+    np.testing.assert_allclose(added, np.resize(bed, added.size), atol=1e-6)
+    assert noisy.words == quiet.words
+
+
+@pytest.mark.parametrize("snr_db", [20, 0])
+def test_words_are_as_far_above_the_noise_as_asked_for(tones, noises, snr_db):
+    clips = [tones[0], replace(tones[1], waveform=tones[1].waveform / 50)]
+    levelled, bed = over_noise(clips, noises, snr_db)
+    noise_db = 10 * np.log10(np.mean(bed**2))
+    for clip in levelled:
+        word_db = 20 * np.log10(active_rms(clip.waveform[None])[0])
+        assert word_db - noise_db == pytest.approx(snr_db, abs=0.3)  # fades between noises take a little
+
+
+def test_every_noise_goes_on_for_20_s_at_one_level_without_a_gap(noises):
+    bed = noise_bed(noises)
+    assert bed.size == len(noises) * 20 * SAMPLE_RATE
+    tenths = np.sqrt(np.mean(bed.reshape(-1, SAMPLE_RATE // 10) ** 2, axis=1))
+    np.testing.assert_allclose(tenths, 1, atol=0.15)  # where one passes into the next as well
+
+
+def test_a_loop_has_no_seam():
+    tone = tone_word(3, duration_s=1.013)[200:-200]  # without its rise and fall
+    loop = joined([tone], n_fade=400)
+    assert loop.size == tone.size - 400
+    steps = np.abs(np.diff(np.concatenate([loop, loop])))
+    assert steps.max() < 1.5 * np.abs(np.diff(tone)).max()
+
+
+@pytest.fixture
+def noises():
+    """Three noises of different levels."""
+    rng = np.random.default_rng(0)
+    waves = [(level * rng.normal(size=5 * SAMPLE_RATE)).astype(np.float32) for level in (0.001, 0.01, 0.1)]
+    return [Recording(wave, SAMPLE_RATE, "noise", "", "noise", f"noise/{i}.wav") for i, wave in enumerate(waves)]
+
+
+def test_what_can_be_asked_for_is_what_robustness_knows():
+    from edgedigit import robustness
+    from edgedigit.data import mixtures
+
+    assert conditions.HELD_OUT == robustness.HELD_OUT
+    assert set(conditions.NOISE_PARTS) == set(robustness.NOISE_TITLES)
+    assert set(conditions.RECORDED_KINDS) == {*mixtures.KINDS} - {mixtures.BABBLE}
+
+
+class FakeNet:
+    """Speech in the chunks that hold anything loud."""
+
+    chunk_length = 256
+
+    def reset(self):
+        self.heard = []
+
+    def probability(self, chunk):
+        self.heard.append(chunk)
+        return 0.9 if np.abs(chunk).max() > 0.05 else 0.01
+
+
+@pytest.fixture
+def silero_peer(tiny_model, monkeypatch):
+    monkeypatch.setattr(peers, "SileroNet", lambda rate, model: FakeNet())
+    return lambda rate: peers.SileroEndpointing(Recognizer(tiny_model), rate)
+
+
+def test_silero_s_own_endpointing_answers_after_its_silence(silero_peer, tones):
+    stream = build_stream(tones[:10], SAMPLE_RATE)
+    result = score(stream.words, play(stream, silero_peer(SAMPLE_RATE)))
+    assert result.n_correct == 10 and result.n_extra == 0
+    # 100 ms of silence in chunks of 32 ms, the block of 20 ms, and the clips' own faint ends
+    assert 100 < np.median(result.latency_ms) < 190
+
+
+@pytest.mark.parametrize("block", [37, 4000])
+def test_what_silero_s_own_endpointing_says_does_not_depend_on_the_blocks(silero_peer, tones, block):
+    stream = build_stream(tones[:3], 16000)
+    engine = silero_peer(16000)
+    whole = engine.accept(stream.waveform) + engine.flush()
+    parts = [e for i in range(0, stream.waveform.size, block) for e in engine.accept(stream.waveform[i : i + block])]
+    assert parts + engine.flush() == whole and len(whole) == 3
+
+
+def test_a_word_that_silero_leaves_open_is_answered_at_the_end(silero_peer):
+    engine = silero_peer(SAMPLE_RATE)
+    assert engine.accept(tone_word(4, duration_s=0.6)[:-800]) == []
+    assert [event.label for event in engine.flush()] == ["4"]
+    assert engine.flush() == []
+
+
+def test_without_silero_its_rows_are_named_and_left_out(tiny_model, tones, monkeypatch):
+    from edgedigit.runtime import silero
+
+    monkeypatch.setattr(silero.importlib.util, "find_spec", lambda _: None)
+    said = []
+    ours = run_answers(tiny_model, tones[:3], 150, How())
+    assert run_silero(ours, tiny_model, tones[:3], How(), said.append) == []
+    assert len(said) == 2 and all(line.startswith("left out: ") and "silero-vad" in line for line in said)
+
+
+def test_the_distribution_counts_answers_before_the_end_as_none_and_misses_as_never():
+    points = cumulative(np.array([50.0, np.nan, -20.0, 10.0]))
+    assert points == [(0, 0), (0, 25), (10, 25), (10, 50), (50, 50), (50, 75)]
+
+
+def test_the_picture_holds_each_condition_and_the_budget():
+    pytest.importorskip("matplotlib")
+    answered = [Answered({}, name, np.array([20.0, 40.0, at])) for name, at in (("clean", 60.0), ("rain 10 dB", 300.0))]
+    axes = answers_figure(answered, 150).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["clean", "rain 10 dB"]
+    assert "budget 150 ms" in {text.get_text() for text in axes.texts}
+    assert axes.get_xlim()[1] >= 300
 
 
 @pytest.mark.parametrize(("p95", "p99", "n_broken"), [(149, 300, 0), (151, 152, 1)])
 def test_a_budget_is_about_its_quantile(p95, p99, n_broken):
     row = {"name": "a", "latency_ms_p95": p95, "latency_ms_p99": p99, "budget_ms": 150, "budget_quantile": "p95"}
-    assert len(bench.broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
+    assert len(broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
     if n_broken:
         with pytest.raises(GateError, match=r"a: p95 is 151\.0 ms, the budget is 150 ms"):
-            bench.check_budgets([row])
+            check_budgets([row])
 
 
 def test_recognisers_are_timed_and_judged_on_the_same_clips(tones):
-    figures = bench.time_recognizers({"right": lambda waveform: "3", "mute": lambda waveform: None}, tones, n_rounds=2)
+    figures = time_recognizers({"right": lambda waveform: "3", "mute": lambda waveform: None}, tones, n_rounds=2)
     assert figures["right"]["n"] == 60 and figures["right"]["n_clips"] == 30
     assert figures["right"]["n_correct"] == 3 and figures["mute"]["n_correct"] == 0
 
 
 def test_machine_facts_name_cpu_and_runtime():
-    facts = bench.machine_facts()
+    facts = machine_facts()
     assert facts["cpu"] and facts["cores"] >= 1 and facts["onnxruntime"] and facts["n_threads"] == 1
-    slug = bench.machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
+    slug = machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
     assert slug == "intel-xeon-platinum-8481c-cpu-2-cores"
+
+
+def test_each_file_is_timed_on_one_thread_and_the_first_on_more(tiny_model):
+    rows = run_inference([tiny_model], BenchConfig(n_runs=5))
+    assert [row["name"].partition(": ")[2] for row in rows] == [
+        "waveform to probabilities",
+        "waveform to probabilities, 2 threads",
+    ]
+    assert [row["n"] for row in rows] == [5, 5]
+    assert ["budget_ms" in row for row in rows] == [True, False]  # the budget is one thread's
+
+
+def test_beside_a_load_the_other_cores_are_busy_while_it_is_timed_and_not_after(tiny_model, monkeypatch):
+    from edgedigit.bench import inference
+
+    seen, time_calls = [], inference.time_calls
+
+    @contextlib.contextmanager
+    def watched(n_processes):
+        with load.busy_cores(n_processes) as workers:
+            seen.extend(workers)
+            yield
+
+    def timed(calls, n_runs):
+        seen.append([worker.poll() for worker in seen])
+        return time_calls(calls, n_runs)
+
+    monkeypatch.setattr(inference, "busy_cores", watched)
+    monkeypatch.setattr(inference, "time_calls", timed)
+    rows = run_beside_load(tiny_model, BenchConfig(n_runs=5))
+    *workers, alive = seen
+    assert len(workers) == load.other_cores() and alive == [None] * len(workers)
+    assert all(worker.poll() is not None for worker in workers)
+    assert "busy" in rows[0]["name"] and "2 threads" in rows[1]["name"]
+
+
+def test_a_load_really_computes():
+    with load.busy_cores(1) as (worker,):
+        spent_s, until = cpu_s(worker.pid), time.monotonic() + 10
+        while cpu_s(worker.pid) - spent_s < 0.1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_load_that_cannot_begin_is_said(monkeypatch):
+    monkeypatch.setattr(load, "WORK", "raise SystemExit('no memory')")
+    with pytest.raises(WorkerError, match="did not begin: no memory"), load.busy_cores(1):
+        pass
+
+
+def cpu_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_cold_start_is_a_new_process_and_holds_its_phases(tiny_model):
+    took = cold_start(tiny_model)
+    phases_ms = took["import"] + took["load"] + took["answer"]
+    assert took["label"] in set("0123456789")
+    assert 0 < phases_ms < took["whole"]
+
+
+def test_cold_starts_are_rows_of_the_same_table(tiny_model):
+    rows = run_cold_start(tiny_model, n_processes=2)
+    assert [row["n"] for row in rows] == [2] * 4
+    assert "first inference after loading" in table(rows)
+
+
+def test_a_model_that_cannot_start_is_named(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"broken\.onnx gave no answer in a new process: .*not a whole ONNX model"):
+        cold_start(tmp_path / "broken.onnx")
 
 
 def test_a_damaged_torchscript_file_is_named(tmp_path):
@@ -210,7 +448,7 @@ def test_a_damaged_torchscript_file_is_named(tmp_path):
         if content:
             path.write_bytes(content)
         with pytest.raises(ModelError, match=r"model_ts\.pt"):
-            bench.load_model(path)
+            load_model(path)
 
 
 def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monkeypatch, tones):
@@ -218,13 +456,13 @@ def test_without_fsdd_the_sample_clips_are_taken_and_that_is_said(tmp_path, monk
     from edgedigit.data import download
 
     monkeypatch.setattr(download, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
     (tmp_path / "samples").mkdir()
     with pytest.raises(DataError, match="--data-dir"):
-        bench.load_clips(tmp_path)
+        load_clips(tmp_path)
     write_wav(tmp_path / "samples" / "seven.wav", tones[7].waveform)
     write_wav(tmp_path / "samples" / "3_voice.wav", tones[3].waveform)
-    clips, source = bench.load_clips(tmp_path)
+    clips, source = load_clips(tmp_path)
     assert [clip.label for clip in clips] == ["3", "7"] and source.startswith("the 2 sample clips only")
 
 
@@ -239,10 +477,14 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
     (tmp_path / "samples").mkdir()
     for clip in tones[:3]:
         write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
-    monkeypatch.setattr(bench, "artifacts_dir", lambda: tmp_path)
-    assert bench.main(["--model", str(tiny_model), "--runs", "5", "--data-dir", str(tmp_path)]) == 0
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
+    assert (
+        command_line.main(["--model", str(tiny_model), "--runs", "5", "--processes", "1", "--data-dir", str(tmp_path)])
+        == 0
+    )
     output = capsys.readouterr().out
-    assert "the 3 sample clips only" in output and output.count("left out: ") == 3
+    assert "the 3 sample clips only" in output
+    assert all(f"left out: {name}" in output for name in (peers.PSF_TORCH, *peers.POCKETSPHINX))
 
 
 @pytest.fixture
@@ -258,7 +500,19 @@ def command(tmp_path, tones):
         write_wav(recordings / f"{clip.label}_tone_0.wav", clip.waveform)
 
     def run(*flags):
-        words = ["--model", model, "--data-dir", tmp_path / "data", "--clips", "3", "--runs", "20", *flags]
+        words = [
+            "--model",
+            model,
+            "--data-dir",
+            tmp_path / "data",
+            "--clips",
+            "3",
+            "--runs",
+            "20",
+            "--processes",
+            "2",
+            *flags,
+        ]
         return subprocess.run(
             [sys.executable, "-m", "edgedigit.bench", *map(str, words)],
             capture_output=True,
@@ -268,6 +522,54 @@ def command(tmp_path, tones):
         )
 
     return run
+
+
+@pytest.fixture
+def few(tiny_model, tmp_path, monkeypatch, tones):
+    """Runs the command in this process on three sample clips."""
+    from edgedigit.audio import write_wav
+    from edgedigit.data import download
+
+    monkeypatch.setattr(download, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
+    (tmp_path / "samples").mkdir()
+    for clip in tones[:3]:
+        write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
+    return lambda *flags: command_line.main(["--model", str(tiny_model), "--data-dir", str(tmp_path), *map(str, flags)])
+
+
+def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise DeviceError("the device has gone")
+
+    monkeypatch.setattr(command_line, "run_cold_start", broken)
+    with pytest.raises(DeviceError, match="has gone"):
+        few("--only", "inference", "--runs", "5", "--write", tmp_path / "results")
+    output = capsys.readouterr().out
+    (kept,) = (tmp_path / "results").glob("*.json")
+    assert "not measured: the device has gone" in output
+    assert len(json.loads(kept.read_text(encoding="utf-8"))["rows"]) == 4
+
+
+def test_a_picture_is_drawn_where_asked_for(few, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert few("--only", "answers", "--plot", tmp_path / "answers.png") == 0
+    assert (tmp_path / "answers.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("flags", [("--microphone",), ("--snr-db", "20"), ("--held-out", "validation")])
+def test_what_is_missing_is_told_before_anything_is_measured(few, monkeypatch, flags):
+    def never(*_):
+        raise AssertionError("measured")
+
+    def no_pulseaudio():
+        raise DeviceError("PulseAudio is missing")
+
+    for name in ("run_inference", "run_answers", "run_microphone"):
+        monkeypatch.setattr(command_line, name, never)
+    monkeypatch.setattr(command_line, "check_microphone", no_pulseaudio)
+    with pytest.raises((DeviceError, DataError, ConfigError)):
+        few(*flags)
 
 
 @pytest.mark.slow
@@ -290,8 +592,18 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
     assert json.loads(done.stdout.splitlines()[-1])["within_budget"] is False
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--clips", "-1"), ("--runs", "0"), ("--block-ms", "0")])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--clips", "-1"),
+        ("--runs", "0"),
+        ("--processes", "0"),
+        ("--block-ms", "0"),
+        ("--listen", "nan"),
+        ("--snr-db", "inf"),
+    ],
+)
 def test_a_senseless_number_is_refused(capsys, flag, value):
     with pytest.raises(SystemExit) as stopped:
-        bench.main([flag, value])
+        command_line.main([flag, value])
     assert stopped.value.code == 2 and flag in capsys.readouterr().err

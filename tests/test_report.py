@@ -131,6 +131,29 @@ def test_benchmarks_show_peers_and_words_where_they_were_measured(root):
     assert block.endswith("300 words.")
 
 
+def test_benchmarks_show_what_streaming_loses_and_what_listening_costs(root):
+    latency = {"n": 300, "latency_ms_p50": 5.0, "latency_ms_p95": 9.0, "latency_ms_p99": 12.0}
+    answer = {"name": "answer", **latency, "n_clips": 300, "n_correct": 294, "n_correct_offline": 297}
+    rate = {
+        "hours": 0.5,
+        "n_false_accepts": 2,
+        "far_per_hour": 4.0,
+        "far_per_hour_low": 0.48,
+        "far_per_hour_high": 14.4,
+    }
+    listening = {"minutes": 60.0, "sample_rate": 48000, "block_ms": 10.0, "cpu_share": 0.0177, "peak_mb": 99.94}
+    listening |= {"growth_mb": 0.04, "growth_over_minutes": 54.0, "sounds": [{"name": "noise", **rate}]}
+    write(root / "benchmarks" / "results" / "a.json", {"rows": [answer], "listening": listening})
+    block = render_block("benchmarks", root)
+    assert "| 294 of 300 | 297 (-1.00 points) |" in block
+    cost = "Listening for 60 minutes, 48000 Hz in blocks of 10 ms: 1.77 % of one core, 99.9 MB resident at most, "
+    assert cost + "+0.0 MB in 54 minutes." in block
+    assert "| noise | 30.0 | 2 | 4.0 (0.5–14.4) |" in block
+    write(root / "benchmarks" / "results" / "a.json", {"rows": [answer], "listening": {"minutes": 60.0}})
+    with pytest.raises(InputError, match=r"a\.json: has no key 'peak_mb'"):
+        render_block("benchmarks", root)
+
+
 @pytest.mark.parametrize("name", ["results:none_such", "artifacts", "benchmarks"])
 def test_what_was_not_measured_says_so(root, name):
     assert render_block(name, root).startswith("Not ")

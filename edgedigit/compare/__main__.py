@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.bench import time_artifacts
+from edgedigit.bench.inference import time_artifacts
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.compare.plan import load_plan
 from edgedigit.compare.recommend import USE_CASES, recommend

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit import config as configuration
-from edgedigit.bench import machine_facts
+from edgedigit.bench.machine import machine_facts
 from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
 from edgedigit.compare.training import is_finished
 from edgedigit.errors import ConfigError

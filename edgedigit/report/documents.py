@@ -7,7 +7,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
-| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_missed n_extra n_before_end` |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`; `listening`, where given, is what `edgedigit.bench.listening` measures |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -138,9 +138,10 @@ def render_benchmarks(folder: Path) -> str:
         results = _read_json(path)
         try:
             table, header = _benchmark_table(results["rows"])
+            listening = _listening_lines(results["listening"]) if results.get("listening") else []
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
-        lines = [_provenance(results), "", *_table(header, table)]
+        lines = [_provenance(results), "", *_table(header, table), *listening]
         if results.get("note"):
             lines += ["", results["note"]]
         sections.append("\n".join(lines).lstrip())
@@ -157,6 +158,7 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
     further = {
         "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
         "right": lambda row: f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE,
+        "one by one": lambda row: _offline_cell(row) if "n_correct_offline" in row else NONE,
         "missed / extra": lambda row: f"{row['n_missed']} / {row['n_extra']}" if "n_extra" in row else NONE,
         "before the end": lambda row: str(row["n_before_end"]) if "n_before_end" in row else NONE,
     }
@@ -166,6 +168,33 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
             header.append(name)
             table = [[*cells, value] for cells, value in zip(table, column, strict=True)]
     return table, header
+
+
+def _offline_cell(row: dict) -> str:
+    """Right of the same clips one by one, and what streaming loses of them."""
+    points = 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
+    return f"{row['n_correct_offline']} ({points:+.2f} points)"
+
+
+def _listening_lines(listening: dict) -> list[str]:
+    """A sentence on what listening for long costs, and a table of what was heard where nothing was said."""
+    memory = ""
+    if listening["peak_mb"] is not None:
+        memory = f", {listening['peak_mb']:.1f} MB resident at most, {listening['growth_mb']:+.1f} MB in "
+        memory += f"{listening['growth_over_minutes']:.0f} minutes"
+    cost = f"{listening['sample_rate']} Hz in blocks of {listening['block_ms']:g} ms: "
+    cost += f"{100 * listening['cpu_share']:.2f} % of one core{memory}."
+    table = [
+        [
+            row["name"],
+            f"{60 * row['hours']:.1f}",
+            str(row["n_false_accepts"]),
+            f"{row['far_per_hour']:.1f} ({row['far_per_hour_low']:.1f}–{row['far_per_hour_high']:.1f})",
+        ]
+        for row in listening["sounds"]
+    ]
+    header = ["listened to", "minutes", "false accepts", "an hour (95 % interval)"]
+    return ["", f"Listening for {listening['minutes']:g} minutes, {cost}", "", *_table(header, table)]
 
 
 def render_block(name: str, root: Path) -> str:

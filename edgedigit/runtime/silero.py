@@ -19,14 +19,10 @@ RELEASE = 0.15  # below the threshold where speech, once found, is over; its aut
 FILE = Path("data") / "silero_vad.onnx"  # inside the package silero-vad
 
 
-class SileroActivity:
-    """Speech is what Silero takes for speech and what stands out of the noise.
-
-    Silero answers every 32 ms; in between its last answer holds. The energy gate still ends a word within a frame, so
-    what Silero changes is which sounds may begin one.
+class SileroNet:
+    """Silero's net on a stream: a probability of speech every 32 ms.
 
     Args:
-        options: thresholds.
         sample_rate: Hz; 8000 or 16000.
         model: Silero's ONNX file; None: the one in the package silero-vad, which is found without being imported.
 
@@ -38,11 +34,11 @@ class SileroActivity:
     Source: Silero Team, Silero VAD, https://github.com/snakers4/silero-vad (MIT), version 5 and later.
     """
 
-    def __init__(self, options: VadOptions, sample_rate: int, model: str | os.PathLike | None = None):
+    def __init__(self, sample_rate: int, model: str | os.PathLike | None = None):
         if sample_rate not in CHUNK:
             raise ConfigError(f"Silero works at {' or '.join(map(str, CHUNK))} Hz, got {sample_rate}")
-        self.options = options
         self.sample_rate = sample_rate
+        self.chunk_length = CHUNK[sample_rate]
         path = _packaged() if model is None else Path(model)
         if not path.is_file():
             raise ModelError(f"{path} is not a file, expected Silero's silero_vad.onnx")
@@ -54,23 +50,11 @@ class SileroActivity:
 
     def reset(self) -> None:
         """Forget the stream so far."""
-        self._gate = EnergyGate(self.options)
         self._state = np.zeros(STATE, np.float32)
         self._context = np.zeros(CONTEXT[self.sample_rate], np.float32)
-        self._pending = np.zeros(0, np.float32)  # less than a chunk
-        self._speaking = False
 
-    def is_speech(self, frame: np.ndarray) -> bool:
-        """Whether the next frame, float32 (frame_length,), is speech."""
-        is_open = self._gate.is_open(frame)
-        self._pending = np.concatenate((self._pending, frame))
-        chunk_length = CHUNK[self.sample_rate]
-        while self._pending.size >= chunk_length:
-            self._hear(np.clip(self._pending[:chunk_length] * self._gate.gain, -1, 1).astype(np.float32))
-            self._pending = self._pending[chunk_length:]
-        return self._speaking and is_open
-
-    def _hear(self, chunk: np.ndarray) -> None:
+    def probability(self, chunk: np.ndarray) -> float:
+        """Of speech in the next chunk, float32 (chunk_length,) in [-1, 1]."""
         inputs = {
             "input": np.concatenate((self._context, chunk))[None],
             "state": self._state,
@@ -78,8 +62,47 @@ class SileroActivity:
         }
         probability, self._state = self._session.run(None, inputs)
         self._context = chunk[-self._context.size :]
-        threshold = self.options.silero_probability - (RELEASE if self._speaking else 0.0)
-        self._speaking = bool(probability.item() >= threshold)
+        return float(probability.item())
+
+
+class SileroActivity:
+    """Speech is what Silero takes for speech and what stands out of the noise.
+
+    Silero answers every 32 ms; in between its last answer holds. The energy gate still ends a word within a frame, so
+    what Silero changes is which sounds may begin one.
+
+    Args:
+        options: thresholds.
+        sample_rate: Hz; 8000 or 16000.
+        model: as for `SileroNet`.
+
+    Raises:
+        ConfigError, ModelError, MissingDependencyError: as `SileroNet`.
+    """
+
+    def __init__(self, options: VadOptions, sample_rate: int, model: str | os.PathLike | None = None):
+        self.options = options
+        self._net = SileroNet(sample_rate, model)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        self._gate = EnergyGate(self.options)
+        self._net.reset()
+        self._pending = np.zeros(0, np.float32)  # less than a chunk
+        self._speaking = False
+
+    def is_speech(self, frame: np.ndarray) -> bool:
+        """Whether the next frame, float32 (frame_length,), is speech."""
+        is_open = self._gate.is_open(frame)
+        self._pending = np.concatenate((self._pending, frame))
+        chunk_length = self._net.chunk_length
+        while self._pending.size >= chunk_length:
+            chunk = np.clip(self._pending[:chunk_length] * self._gate.gain, -1, 1).astype(np.float32)
+            threshold = self.options.silero_probability - (RELEASE if self._speaking else 0.0)
+            self._speaking = self._net.probability(chunk) >= threshold
+            self._pending = self._pending[chunk_length:]
+        return self._speaking and is_open
 
 
 def _packaged() -> Path:

@@ -1,0 +1,160 @@
+"""Measure inference and end of word -> answer on this machine, against budgets and beside what people use today.
+
+    python -m edgedigit.bench                      # the shipped models, streams on a virtual clock
+    python -m edgedigit.bench --realtime           # every clip streamed in real time, about 8 minutes
+    python -m edgedigit.bench --held-out validation --snr-db 20 10 --plot answers.png
+    python -m edgedigit.bench --only --listen 60   # an hour of speech without digits and noise, and nothing else
+    python -m edgedigit.bench --microphone         # and through a sound device, in real time
+    python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
+    python -m edgedigit.bench --compare benchmarks/results/mine.json benchmarks/results/yours.json
+
+The answer budget runs from the last sample of the word to the moment the program has the digit: what is left of the
+device's block, the silence that tells the end, resampling, features and network. Exit code 1 if a budget is broken.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgedigit.bench.answers import How, run_answers, run_silero
+from edgedigit.bench.beside_peers import run_peers
+from edgedigit.bench.cold_start import run_cold_start
+from edgedigit.bench.comparison import comparison
+from edgedigit.bench.conditions import Conditions, words
+from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
+from edgedigit.bench.listener import Task
+from edgedigit.bench.listening import listening_text, load_sounds, run_listening
+from edgedigit.bench.live import NOTE, check_microphone, run_microphone
+from edgedigit.bench.load import LOAD
+from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.options import PARTS, parse_args
+from edgedigit.bench.rows import broken_budgets, check_budgets, end_remarks, group_remarks, table
+from edgedigit.cli import print_json, run_main
+from edgedigit.config import BenchConfig
+from edgedigit.errors import EdgedigitError, GateError, InputError
+from edgedigit.figures import new_figure
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.runtime._paths import artifacts_dir
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, keep; returns the exit code."""
+    args = parse_args(argv, __doc__)
+    config = BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes)
+    how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress=sys.stderr.isatty())
+    if args.compare:
+        print(comparison(*args.compare))
+        return 0
+
+    # 1. Models, words and noises; what is missing is told before anything is measured.
+    machine = machine_facts()
+    path = destination(args, machine)
+    paths = model_files(args)
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    rows, notes, answered, listened = [], [], [], None
+    if args.plot:
+        from edgedigit.bench.picture import draw_answers
+
+        new_figure(1, 1)  # says now if matplotlib is missing
+    if args.microphone:
+        check_microphone()
+    if args.microphone or {"answers", "peers"} & set(args.only):
+        clips, whose = words(args, paths[0])
+        conditions = Conditions(args, paths[0], clips)
+        notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
+        print(whose)
+    if args.listen:
+        sounds, about = load_sounds(args, paths[0])
+        notes += about
+    errors: list[EdgedigitError] = []
+
+    def measured(measure: Callable, *arguments: object) -> object:
+        """What it gives; what cannot be measured costs no other figure, and the program says so at its end."""
+        try:
+            return measure(*arguments)
+        except EdgedigitError as error:
+            print(f"not measured: {error}")
+            errors.append(error)
+            return None
+
+    # 2. Inference: alone, beside a load, in a new process.
+    if "inference" in args.only:
+        rows += run_inference(paths, config)
+        rows += measured(run_beside_load, paths[0], config) or []
+        rows += measured(run_cold_start, paths[0], config.n_processes) or []
+        notes.append(f"A core is kept busy by a process: {LOAD}.")
+
+    # 3. Answers, in quiet and in noise and through a sound device; peers.
+    if "answers" in args.only:
+        for name, said, bed in conditions:
+            answered += filter(None, [measured(run_answers, paths[0], said, config.budget_answer_ms, how, name, bed)])
+        rows += [one.row for one in answered]
+        rows += run_silero(answered[0], paths[0], clips, how, print) if answered else []
+    if args.microphone:
+        live = measured(run_microphone, paths[0], clips, config.budget_answer_ms, args.seed, print)
+        if live:
+            answered.append(live[1])
+            rows += [live[0], live[1].row]
+            notes.append(NOTE)
+    grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
+    notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]
+    notes += [f"{remark}." for one in answered[:1] for remark in end_remarks(one.row)]
+    if "peers" in args.only:
+        rows += measured(run_peers, paths[0], clips, print) or []
+
+    # 4. Listening for long.
+    if args.listen:
+        task = Task("", (), args.listen, args.sample_rate, args.block_ms, args.realtime)
+        listened = measured(run_listening, paths[0], sounds, task, how.progress)
+
+    # 5. Table, file, picture, budgets.
+    print("\n".join(([table(rows)] if rows else []) + ([listening_text(listened)] if listened else [])))
+    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
+    results |= {"listening": listened} if listened else {}
+    if path and (rows or listened):
+        write_json(path, results)
+        print(f"wrote {path}")
+    if args.plot and answered:
+        draw_answers(answered, config.budget_answer_ms, args.plot)
+        print(f"wrote {args.plot}")
+    within = not broken_budgets(rows) and not any(isinstance(error, GateError) for error in errors)
+    print_json({**results, "within_budget": within})
+    if errors:
+        raise errors[0]
+    check_budgets(rows)
+    return 0
+
+
+def destination(args: Namespace, machine: dict) -> Path | None:
+    """The file that `--write` keeps the figures in.
+
+    Raises:
+        InputError: if that file holds more than is measured now.
+        OSError: if its folder cannot be made.
+    """
+    if args.write is None:
+        return None
+    path = args.write / f"{machine_slug(machine)}.json"
+    if path.exists() and set(args.only) != set(PARTS):
+        raise InputError(f"{path} would lose the rows that --only leaves out; name another folder with --write DIR")
+    args.write.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def model_files(args: Namespace) -> list[Path]:
+    """The files to measure, the one that streams are heard with first."""
+    if args.model is not None:
+        return [args.model]
+    paths = shipped_files(artifacts_dir())
+    if find_spec("torch") is None:
+        print("left out: TorchScript, since torch is not installed")
+        paths = [path for path in paths if path.suffix != ".pt"]
+    return paths
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -1,0 +1,179 @@
+"""Listening for long: what it costs, whether it grows, and what is heard where nothing was said."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from edgedigit.bench.child import start
+from edgedigit.bench.listener import READING_S, Heard, Reading, Task
+from edgedigit.errors import DataError, ModelError
+from edgedigit.runtime import Recognizer
+
+SPEECH = "folder:nondigits/librispeech_tc100"
+SHARE = 10  # the first and the last such part of the readings say how memory has grown
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """Recordings to hear, none of which the model was trained or selected on.
+
+    Attributes:
+        name: of its row.
+        waveform: (T,), recordings with pauses between them.
+        sample_rate: Hz.
+        n_recordings: in it.
+        hours: of the recordings; pauses do not count.
+    """
+
+    name: str
+    waveform: np.ndarray
+    sample_rate: int
+    n_recordings: int
+    hours: float
+
+
+def load_sounds(args: argparse.Namespace, model: Path) -> tuple[list[Sound], list[str]]:
+    """Speech without digits and noise, and what a reader must know of them.
+
+    Args:
+        args: `speech noises data_dir seed`.
+        model: what it was trained or selected on is left out.
+
+    Raises:
+        DataError: if there is nothing to hear.
+    """
+    from edgedigit.detection.listening import stream_of
+    from edgedigit.detection.material import heard_by, load_unheard
+
+    recognizer = Recognizer(model)
+    heard = heard_by(model, args.data_dir)
+    sounds, notes = [], []
+    for name, sources in (("speech without digits", args.speech), ("noise", args.noises)):
+        recordings, _ = load_unheard(sources, recognizer, heard, args.data_dir, digits=False)
+        recordings = [r for r in recordings if r.name not in heard.validation and r.name not in heard.noises]
+        if not recordings:
+            raise DataError(f"the model was trained or selected on all of {', '.join(sources)}; name others")
+        stream = stream_of(recordings, args.seed)
+        sounds.append(Sound(name, stream.sound.waveform, stream.sound.sample_rate, len(recordings), stream.hours))
+        notes.append(f"{name}: {len(recordings)} recordings of {', '.join(sources)}, {60 * stream.hours:.1f} minutes")
+    new = "on none of them was the model trained or selected" if heard.known else "nothing says what the model knows"
+    said = f"Listened to {'; '.join(notes)}; {new}."
+    return sounds, [said, "Sentences come without transcripts: a digit word in one counts as a false accept."]
+
+
+def run_listening(model: Path, sounds: Sequence[Sound], task: Task, progress: bool = False) -> dict:
+    """Hear sounds in a process of its own.
+
+    Args:
+        model: ONNX file.
+        sounds: what to hear, again and again once all has been heard; false accepts count the first time only.
+        task: how long and how; its model and sounds are filled in.
+        progress: show a bar.
+
+    Raises:
+        ModelError: if the process ends early.
+    """
+    from edgedigit.audio import write_wav
+
+    with TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / f"{i}.wav") for i in range(len(sounds))]
+        for path, sound in zip(paths, sounds, strict=True):
+            write_wav(path, sound.waveform, sound.sample_rate)
+        wanted = {**asdict(task), "model": str(model), "sounds": paths}
+        readings, heard = _hear(wanted, progress)
+    if len(heard) != len(sounds):
+        raise ModelError(f"listening with {model.name} ended after {readings[-1].audio_s:.0f} s; run it again")
+    rows = [_row(sound, one) for sound, one in zip(sounds, heard, strict=True) if one.audio_s]
+    return {**figures(readings, task), "sounds": rows}
+
+
+def _hear(wanted: dict, progress: bool) -> tuple[list[Reading], list[Heard]]:
+    readings, heard = [], []
+    with start("edgedigit.bench.listener", json.dumps(wanted)) as process:
+        lines = process.stdout
+        if progress:
+            from tqdm import tqdm
+
+            lines = tqdm(lines, desc="listening", leave=False, disable=None)
+        for line in lines:
+            ((kind, values),) = json.loads(line).items()
+            if kind == "Reading":
+                readings.append(Reading(**values))
+            else:
+                heard.append(Heard(**values))
+        said = process.stderr.read().strip().splitlines()
+    if not readings:
+        raise ModelError(f"listening did not begin: {said[-1] if said else 'the process ended'}")
+    return readings, heard
+
+
+def figures(readings: Sequence[Reading], task: Task) -> dict:
+    """Cost and memory: share of one core, greatest resident set, and its growth from the first tenth to the last."""
+    last, n = readings[-1], max(1, len(readings) // SHARE)
+    first_part, last_part = readings[:n], readings[-n:]
+    known = last.resident_bytes is not None
+    each_minute = [reading for reading in readings if reading.audio_s % 60 < READING_S / 2] if known else []
+    growth = _median(last_part, "resident_bytes") - _median(first_part, "resident_bytes") if known else None
+    return {
+        "minutes": last.audio_s / 60,
+        "block_ms": task.block_ms,
+        "sample_rate": task.sample_rate,
+        "realtime": task.realtime,
+        "cpu_share": last.cpu_s / last.audio_s,
+        "peak_mb": last.peak_bytes / MEGABYTE if known else None,
+        "growth_mb": growth / MEGABYTE if known else None,
+        "growth_over_minutes": (_median(last_part, "audio_s") - _median(first_part, "audio_s")) / 60,
+        "resident_mb": [round(reading.resident_bytes / MEGABYTE, 2) for reading in each_minute],
+    }
+
+
+def _median(readings: Sequence[Reading], name: str) -> float:
+    return float(np.median([getattr(reading, name) for reading in readings]))
+
+
+def _row(sound: Sound, heard: Heard) -> dict:
+    """False accepts of one sound, in the time of its recordings that was heard."""
+    from edgedigit.detection.counting import rate_row
+
+    share = heard.audio_s * sound.sample_rate / sound.waveform.size
+    return {
+        "name": sound.name,
+        "n_recordings": sound.n_recordings,
+        **rate_row(heard.n_digits, sound.hours * min(1.0, share)),
+        "n_rejected": heard.n_rejected,
+    }
+
+
+def listening_text(listened: dict) -> str:
+    """For reading: cost, memory, and a line for each sound."""
+    pace = "in real time" if listened["realtime"] else "accelerated"
+    lines = [
+        f"listened {listened['minutes']:g} minutes {pace}, {listened['sample_rate']} Hz in blocks of "
+        f"{listened['block_ms']:g} ms: {cost_text(listened)}"
+    ]
+    for sound in listened["sounds"]:
+        rate = "{far_per_hour:.1f} an hour [{far_per_hour_low:.1f}, {far_per_hour_high:.1f}]".format(**sound)
+        lines.append(
+            f"  {sound['name']}: {sound['n_false_accepts']} false accepts in {60 * sound['hours']:.1f} minutes of "
+            f"recordings: {rate}; {sound['n_rejected']} rejected"
+        )
+    return "\n".join(lines)
+
+
+def cost_text(listened: dict) -> str:
+    """Share of a core, greatest resident set and its growth."""
+    share = f"{100 * listened['cpu_share']:.2f} % of one core"
+    if listened["peak_mb"] is None:
+        return f"{share}; memory is not known on this system"
+    return (
+        f"{share}, {listened['peak_mb']:.1f} MB resident at most, {listened['growth_mb']:+.2f} MB in "
+        f"{listened['growth_over_minutes']:.0f} minutes"
+    )

@@ -1,0 +1,75 @@
+"""The command line of `python -m edgedigit.bench`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgedigit.bench.conditions import HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS
+from edgedigit.bench.listening import SPEECH
+from edgedigit.cli import ArgumentParser
+from edgedigit.config import BenchConfig
+from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
+
+PARTS = ("inference", "answers", "peers")
+
+
+def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
+    """Command line; see --help."""
+    defaults = BenchConfig()
+    parser = ArgumentParser(prog="python -m edgedigit.bench", description=description)
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="measure this file; default: the shipped ones")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds FSDD (else EDGEDIGIT_DATA)")
+    parser.add_argument(
+        "--held-out", choices=HELD_OUT, help="stream these speakers of the model's own training as well, for 500 words"
+    )
+    parser.add_argument("--snr-db", nargs="+", type=float, default=[], metavar="DB", help="and in noise: 20 10")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=RECORDED_KINDS, default=list(RECORDED_KINDS), help="of noise; all"
+    )
+    parser.add_argument("--noises", nargs="+", default=[NOISES], help=f"recorded noises; {NOISES}")
+    parser.add_argument(
+        "--noise-part",
+        choices=NOISE_PARTS,
+        default=NOISE_PARTS[0],
+        help="evaluation: those that never train; train: those that may; all: for your own noises",
+    )
+    parser.add_argument("--speech", nargs="+", default=[SPEECH], help=f"sentences without digits; {SPEECH}")
+    parser.add_argument("--listen", type=float, metavar="MINUTES", help="hear speech without digits and noise, in turn")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        choices=PARTS,
+        default=list(PARTS),
+        help="measure these; none named: what is asked for",
+    )
+    parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="show two result files side by side")
+    parser.add_argument("--microphone", action="store_true", help="and through a virtual microphone, in real time")
+    parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
+    parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
+    parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
+    parser.add_argument("--processes", type=int, default=defaults.n_processes, metavar="N", help="cold starts; 10")
+    parser.add_argument("--sample-rate", type=int, default=MICROPHONE_RATE, metavar="HZ", help="of the stream; 48000")
+    parser.add_argument("--block-ms", type=float, default=BLOCK_MS, metavar="MS", help="of a device block; 20")
+    parser.add_argument("--seed", type=int, default=0, help="of order, gaps and noise; 0")
+    for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
+        budget_ms = getattr(defaults, f"budget_{name}_ms")
+        parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw how the time to an answer is distributed")
+    parser.add_argument(
+        "--write",
+        nargs="?",
+        type=Path,
+        const=Path("benchmarks/results"),
+        metavar="DIR",
+        help="keep the figures in a file named after the machine; DIR: benchmarks/results",
+    )
+    args = parser.parse_args(argv)
+    if not all(map(math.isfinite, args.snr_db)):
+        parser.error(f"--snr-db is {args.snr_db}, expected finite values in dB")
+    for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
+        if getattr(args, name) is not None and not least <= getattr(args, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
+    return args

@@ -1,0 +1,80 @@
+"""Rows of measured figures: their budgets, and the table for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgedigit.errors import GateError
+
+
+def budgeted_ms(row: dict) -> float:
+    """The figure of a row that its budget is about."""
+    return row[f"latency_ms_{row['budget_quantile']}"]
+
+
+def broken_budgets(rows: Sequence[dict]) -> list[str]:
+    """One sentence for each row whose figure is above its budget."""
+    return [
+        f"{row['name']}: {row['budget_quantile']} is {budgeted_ms(row):.1f} ms, the budget is {row['budget_ms']:g} ms"
+        for row in rows
+        if row.get("budget_ms") is not None and budgeted_ms(row) > row["budget_ms"]
+    ]
+
+
+def check_budgets(rows: Sequence[dict]) -> None:
+    """Raise where a budget is broken.
+
+    Raises:
+        GateError: naming every broken budget.
+    """
+    broken = broken_budgets(rows)
+    if broken:
+        raise GateError("; ".join(broken) + "; close other programs and measure again, or choose a smaller model")
+
+
+def table(rows: Sequence[dict]) -> str:
+    """The rows for reading: one line each."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'measured':<{width}} {'n':>5} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}  ms"]
+    for row in rows:
+        figures = " ".join(f"{row[f'latency_ms_{key}']:8.3f}" for key in ("p50", "p95", "p99", "max"))
+        line = f"{row['name']:<{width}} {row['n']:>5} {figures} "
+        if row.get("budget_ms") is not None:
+            line += f" budget {row['budget_ms']:g} ({row['budget_quantile']})"
+        if row.get("ratio") is not None:
+            line += f" {row['ratio']:.1f} times {row['ratio_to']}"
+        if row.get("n_correct") is not None:
+            line += f" right {row['n_correct']}/{row['n_clips']}"
+        if "n_extra" in row:
+            line += f", missed {row['n_missed']} ({row['n_rejected']} as unsure), extra {row['n_extra']}"
+            line += f", before the end {row['n_before_end']}"
+        lines.append(line)
+        lines += [f"  {remark}" for remark in remarks(row)]
+    return "\n".join(lines)
+
+
+def remarks(row: dict) -> list[str]:
+    """What a row says beyond its line."""
+    said = [f"right in the stream {offline_text(row)}"] if "n_correct_offline" in row else []
+    return said + group_remarks(row) + end_remarks(row)
+
+
+def group_remarks(row: dict) -> list[str]:
+    """What streaming gives up of each kind of words."""
+    return [f"{group['group']}: right in the stream {offline_text(group)}" for group in row.get("groups", ())]
+
+
+def end_remarks(row: dict) -> list[str]:
+    """What the figure would be, did words end elsewhere."""
+    ends = row.get("latency_ms_p95_by_end_drop_db", {}).items()
+    by_drop = ", ".join(f"{drop} dB: {p95:.0f} ms" for drop, p95 in ends)
+    return [f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}"] if by_drop else []
+
+
+def offline_text(row: dict) -> str:
+    """What streaming gives up: right in the stream, right one by one, the difference in points."""
+    points = 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
+    return (
+        f"{row['n_correct']}, one by one {row['n_correct_offline']} of {row['n_clips']}: {points:+.2f} points "
+        f"({row['n_label_offline']} with those that the model rejects)"
+    )
