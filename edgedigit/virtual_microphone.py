@@ -51,7 +51,7 @@ class VirtualMicrophone:
         DeviceError: if PulseAudio is not installed or does not start.
     """
 
-    def __init__(self, sample_rate: int = 44100):
+    def __init__(self, sample_rate: int = 48000):
         check_sample_rate(sample_rate)
         self.sample_rate = sample_rate
         self.environment: dict[str, str] = {}

@@ -10,6 +10,7 @@ from tiny_model import build_tiny_model, silence, speak, tone_word
 from edgedigit.audio import frame_energies, load_waveform
 from edgedigit.errors import AudioError, ConfigError
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
+from edgedigit.runtime.vad import EnergyGate
 
 NEVER_EARLY = VadOptions(early_probability=1.1)
 
@@ -293,6 +294,35 @@ def test_what_is_no_digit_ends_a_word_without_an_answer(knows_no_7):
     (rejected,) = (event for event in events if event.kind == "rejected")
     assert rejected.label == "_unknown_" and rejected.probability > 0.9
     assert rejected.time_s - rejected.end_s == pytest.approx(VadOptions().hangover_ms / 1000, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("height_db", "step_db", "is_open"),
+    [
+        (20, 9, False),  # half of 20 dB are 10
+        (20, 11, True),
+        (24, 11, False),
+        (60, 17, False),  # further below the word than peak_drop_db
+        (40, 13, True),  # the share asks for no more than gate_max_db
+        (40, 11, False),
+    ],
+)
+def test_what_rises_a_little_out_of_the_noise_after_a_word_is_not_the_word(height_db, step_db, is_open):
+    gate = EnergyGate(VadOptions())
+
+    def frame(level_db):
+        return 10 ** (level_db / 20) * np.tile([1, -1], 40).astype(np.float32)
+
+    for _ in range(300):
+        gate.is_open(frame(-60))
+    assert gate.is_open(frame(-60 + 7))  # before the word this was enough
+    for _ in range(30):
+        assert gate.is_open(frame(-60 + height_db))
+    gate.is_open(frame(-60 + step_db))  # begins with a step down
+    assert gate.is_open(frame(-60 + step_db)) == is_open
+    for _ in range(60):
+        gate.is_open(frame(-60))
+    assert gate.is_open(frame(-60 + 7))  # and it is again
 
 
 # Running speech: words follow each other, and the model knows none of them

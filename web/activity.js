@@ -17,6 +17,8 @@ export const DEFAULT_VAD = Object.freeze({
   aggressiveness: 1,
   silero_probability: 0.5,
   gate_db: 6,
+  gate_share: 0.5,
+  gate_max_db: 12,
   peak_drop_db: 30,
   floor_window_ms: 3000,
   floor_min_db: -75,
@@ -102,7 +104,9 @@ class Band {
     const k = Math.floor(FLOOR_QUANTILE * Math.min(this.nAssumed + this.nHeard, nFrames));
     this.floorDb = Math.max(this.pastDb.slice().sort()[k], this.vad.floor_min_db);
     const peakDb = this.peaksDb.reduce((a, b) => Math.max(a, b));
-    return energyDb > Math.max(this.floorDb + this.vad.gate_db, peakDb - this.vad.peak_drop_db);
+    const shareDb = Math.min(this.vad.gate_share * (peakDb - this.floorDb), this.vad.gate_max_db);
+    const aboveDb = Math.max(this.vad.gate_db, shareDb);
+    return energyDb > Math.max(this.floorDb + aboveDb, peakDb - this.vad.peak_drop_db);
   }
 }
 

@@ -29,6 +29,8 @@ class VadOptions:
     aggressiveness: int = 1  # of webrtcvad: 0 takes the most for speech, 3 the least
     silero_probability: float = 0.5  # of speech, from which Silero says so; its authors' value
     gate_db: float = 6.0  # speech stands this far above the noise floor
+    gate_share: float = 0.5  # and by this share of the height of the loudest frame of the last 0.5 s above the floor:
+    gate_max_db: float = 12.0  # noise that rises a little keeps no word open; a share asks for no more than this
     peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
     floor_window_ms: int = 3000  # past from which the noise floor is taken
     floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
@@ -135,9 +137,10 @@ class EnergyGate:
         self._last_sample = frame[-1]
         energy_db = 10 * np.log10(np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)]) + 1e-12)
         self._remember(energy_db)
-        gate_db = np.maximum(
-            self._floor_db + self.options.gate_db, self._peaks_db.max(axis=1) - self.options.peak_drop_db
-        )
+        peak_db = self._peaks_db.max(axis=1)
+        share_db = np.minimum(self.options.gate_share * (peak_db - self._floor_db), self.options.gate_max_db)
+        above_db = np.maximum(self.options.gate_db, share_db)
+        gate_db = np.maximum(self._floor_db + above_db, peak_db - self.options.peak_drop_db)
         return bool((energy_db > gate_db).any())
 
     def _remember(self, energy_db: np.ndarray) -> None:
