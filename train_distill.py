@@ -140,7 +140,7 @@ def main(argv=None) -> int:
         rows += scoring.accuracy_rows(part, recordings, predictions, labels)
         answers += scoring.answer_rows(track, "student", part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
-        save_png(confusion_figure(counts, labels), run_dir / f"confusion_{part.split(',')[0]}.png")
+        save_png(confusion_figure(counts, labels, part), run_dir / f"confusion_{part.split(',')[0]}.png")
         teachers = pipeline.load_teachers(config, run_dir, track)
         if teachers is not None:
             predictions = scoring.predict_logits(teachers, waveforms).argmax(axis=1)

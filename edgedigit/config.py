@@ -588,6 +588,8 @@ def _merge(kind, base, values, where):
         changes[key] = _convert(hints[key], current, value, path)
     try:
         return dataclasses.replace(base, **changes) if base is not None else kind(**changes)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where and where not in str(error) else str(error)) from None
     except TypeError:
         nothing = dataclasses.MISSING
         required = [f.name for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing]

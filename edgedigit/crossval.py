@@ -306,7 +306,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"over {len(folds)} folds: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")
     print(f"standard deviation {100 * by_fold['accuracy_sd']:.2f} points")
     print(confusion_table(confusion, config.data.labels))
-    save_png(confusion_figure(confusion, config.data.labels), run_dir / "confusion.png")
+    title = f"{len(folds)} folds together{_origin(answers)}"
+    save_png(confusion_figure(confusion, config.data.labels, title), run_dir / "confusion.png")
     by = "" if config.data.fold_by == "speaker" else f" by {config.data.fold_by}"
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,

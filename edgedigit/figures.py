@@ -69,12 +69,13 @@ def draw_lines(axes, lines: Sequence[Line], x_label: str, y_label: str) -> None:
         axes.legend(frameon=False, fontsize="small")
 
 
-def confusion_figure(matrix: np.ndarray, labels: Sequence[str]):
+def confusion_figure(matrix: np.ndarray, labels: Sequence[str], title: str = ""):
     """A confusion matrix: counts as text, each row shaded by its share.
 
     Args:
         matrix: counts (n_labels, n_labels), truth in rows (as `metrics.confusion_matrix`).
         labels: names of the rows and columns.
+        title: what it is of, as where recordings are simulated.
 
     Raises:
         InputError: if the matrix is not n_labels square.
@@ -93,6 +94,8 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str]):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
     axes.set(xlabel="answer", ylabel="truth", xticks=range(n), yticks=range(n), xticklabels=labels, yticklabels=labels)
+    if title:
+        axes.set_title(title)
     if max(map(len, labels)) > 3:
         axes.tick_params(axis="x", rotation=90)
     return figure

@@ -34,7 +34,7 @@ from edgedigit.search_space import Dimension, candidates, read_search
 from edgedigit.shared_study import PRUNERS, Watch, n_finished, open_study, signs_of_life, take_place
 from edgedigit.train.checkpoints import build_model
 from edgedigit.train.observers import Validated
-from edgedigit.train.pipeline import Material, check_models, find_teachers, load_material, make_trainer
+from edgedigit.train.pipeline import Material, check_models, find_teachers, load_material, make_trainer, origin
 from edgedigit.train.trainer import Ensemble
 
 OBJECTIVES = {  # key of the trainer's record, whether more is better
@@ -223,6 +223,7 @@ def summarise(study, search: Search, recipe: Config, args: argparse.Namespace) -
         "command": _command(args),
         "commit": source_commit(),
         "n_validation": study.user_attrs.get("n_validation"),
+        "validated_on": "validation" + study.user_attrs.get("origin", ""),
         "trials": _count(rows, states),
         "workers": [
             {"host": host, "pid": pid, **_count([r for r in rows if (r["host"], r["pid"]) == (host, pid)], states)}
@@ -232,7 +233,9 @@ def summarise(study, search: Search, recipe: Config, args: argparse.Namespace) -
         "importances": {name: round(share, 4) for name, share in shares.items()},
         "importances_of": "reaching the best quarter of the complete trials (PED-ANOVA)" if shares else None,
     }
-    heading = f"# Trial {best.number} of {len(rows)}: {search.objective} {best.value:.4f} on validation.\n"
+    heading = (
+        f"# Trial {best.number} of {len(rows)}: {search.objective} {best.value:.4f} on {summary['validated_on']}.\n"
+    )
     heading += f"# {_command(args)}\n"
     run_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run_dir) as scratch:
@@ -352,7 +355,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if n_finished(study) < args.trials:
         with helpers(argv, args.jobs - 1, Path(args.run_dir)):
             search.material = load_material(search.config, args.data_dir, progress=not args.quiet)
-            study.set_user_attr("n_validation", len(_strangers(search.material)))
+            strangers = _strangers(search.material)
+            study.set_user_attr("n_validation", len(strangers))
+            study.set_user_attr("origin", origin(strangers))
             search.take_teachers()
             watch = Watch(args.grace_s)
             while (trial := take_place(study, args.trials, watch, search.config.seed)) is not None:
@@ -364,7 +369,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{counts['complete']} trials complete, {counts['pruned']} stopped early, {counts['fail']} failed")
     for name, share in summary["importances"].items():
         print(f"  {name:<40} {share:.2f} of the importance")
-    print(f"best: trial {best['trial']}, {args.objective} {best['value']:.4f} (n = {summary['n_validation']})")
+    n = f"n = {summary['n_validation']}, {summary['validated_on']}"
+    print(f"best: trial {best['trial']}, {args.objective} {best['value']:.4f} ({n})")
     print(f"train it: python train_distill.py --config {Path(args.run_dir) / 'best.yaml'}")
     print_json({"run_dir": args.run_dir, **summary})
     return 0

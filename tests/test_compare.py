@@ -228,6 +228,19 @@ def test_results_of_an_older_recipe_are_not_those_of_this_one(trained):
             use()
 
 
+def test_rows_are_called_what_train_distill_takes_or_what_the_file_calls_them(tmp_path):
+    entries = ["bc_resnet:tau=2", {"model": "tc_resnet:depth=14", "label": "deep"}]
+    assert [task.name for task in load(tmp_path, models=entries).tasks] == ["bc_resnet:tau=2", "deep"]
+
+
+def test_what_each_seed_gave_is_kept():
+    seeds = [accuracy_row("x", n, 100) for n in (90, 92)]
+    measured = [{"split": "a", "seed": seed, "accuracy": row} for seed, row in enumerate(seeds)]
+    cells = results._seeds_cells(results._over_seeds("x", measured))
+    assert cells == {"each seed": "90.00 92.00", "± between seeds": 1.41}
+    assert results._seeds_cells(seeds[0]) == {}
+
+
 def test_models_of_one_text_are_told_apart_by_their_labels(tmp_path):
     entries = [{"model": "cnn_mini", "label": label} for label in ("alone", "taught")]
     assert [task.label for task in load(tmp_path, models=entries).tasks] == ["alone", "taught"]
@@ -271,7 +284,7 @@ def test_figures_are_kept_where_no_model_fits(tmp_path, monkeypatch):
         command.main([*words, "--results", str(tmp_path / "kept.json")])
     kept = json.loads((tmp_path / "kept.json").read_text())
     assert kept["rows"][0]["group"] == "large"
-    assert kept["note"].endswith("trained on cpu, one thread each, precision bf16.")
+    assert kept["rows"][0]["precision"] == "bf16" and "trained on cpu, one thread each" in kept["note"]
 
 
 EMG = {"kind": "emg", "sample_rate": 1000, "n_samples": 512, "n_channels": 4}
@@ -303,7 +316,7 @@ def test_models_of_different_signals_are_not_compared(tmp_path):
 
 
 def test_the_precision_of_older_results_is_what_was_asked_for(tmp_path):
-    for asked, said in (("auto", "auto (bf16 where it is native)"), ("fp32", "fp32")):
+    for asked, said in (("auto", "auto"), ("fp32", "fp32")):
         (task,) = load(tmp_path, recipe={"student_precision": asked}).tasks
         assert results._precision(task, {}) == said
         assert results._precision(task, {"precision": "bf16"}) == "bf16"

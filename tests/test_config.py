@@ -357,3 +357,10 @@ def test_later_settings_reach_into_earlier_ones():
     config = load_config(None, ["student=ds_cnn:depth=2", "student.kwargs.width=16", "seed=1", "seed=2"])
     assert (config.student.name, config.student.kwargs, config.seed) == ("ds_cnn", {"depth": 2, "width": 16}, 2)
     assert load_config(None, ["student.kwargs.width=16", "student=ds_cnn"]).student.kwargs == {}
+
+
+def test_a_refused_value_is_named_with_where_it_stands():
+    with pytest.raises(ConfigError, match=r"^fit_student: epochs is 0"):
+        from_dict({"fit_student": {"epochs": 0}})
+    with pytest.raises(ConfigError, match=r"^data\.unknown\.cut_keep is"):
+        from_dict({"data": {"unknown": {"cut_keep": [0.5, 0.1]}}})

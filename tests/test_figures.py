@@ -49,6 +49,11 @@ def test_every_count_of_a_confusion_matrix_is_written():
     assert {text.get_text() for text in axes.texts} == {"8", "2", "5"}
 
 
+def test_a_confusion_matrix_says_what_it_is_of():
+    (axes,) = confusion_figure(np.eye(2, dtype=int), ["six", "eight"], "test, simulated").axes
+    assert axes.get_title() == "test, simulated"
+
+
 def test_pixels_are_what_tensorboard_takes():
     image = pixels(curve())
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3

@@ -38,7 +38,8 @@ class Protocol:
 class Task:
     """One training: a model on one split of a protocol, with one seed."""
 
-    label: str
+    label: str  # of its folder
+    name: str  # of its row: what `train_distill.py --model` takes, unless the file labels it
     protocol: str
     split: str
     seed: int
@@ -120,7 +121,7 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
     tasks = []
     for entry in entries:
         model = ModelConfig.from_text(entry["model"])
-        label = _label_of(entry)
+        label, name = _label_of(entry), entry.get("label", entry["model"])
         for protocol in protocols:
             if protocol.name not in entry.get("protocols", [p.name for p in protocols]):
                 continue
@@ -132,7 +133,7 @@ def load_plan(path: Path, run_dir: Path, data_dir: str | None, models: Sequence[
                 for seed in seeds if split in entry.get("splits", [split]) else ():
                     folder = run_dir / label / f"{protocol.name}-{split.replace(':', '-')}{f'-seed{seed}' * bool(seed)}"
                     whole = merged(settings, {"data": {"split": split}, "seed": seed})
-                    tasks.append(Task(label, protocol.name, split, seed, whole, folder))
+                    tasks.append(Task(label, name, protocol.name, split, seed, whole, folder))
         if label not in {task.label for task in tasks}:
             raise ConfigError(f"{path}: {label} has no split of {', '.join(entry.get('splits', ()))} in its protocols")
     signals = {configuration.from_dict(task.settings).data.signal for task in tasks}

@@ -43,7 +43,7 @@ def read_results(tasks: Sequence[Task], protocols: Sequence[Protocol]) -> list[d
         if not found:
             continue
         first = found[0][1]
-        row = {"model": label, "n_params": first["n_params"], "macs": first["macs"], "accuracy": {}}
+        row = {"model": own[0].name, "n_params": first["n_params"], "macs": first["macs"], "accuracy": {}}
         for protocol in protocols:
             results = [result for task, result in found if task.protocol == protocol.name]
             if not results:
@@ -85,7 +85,7 @@ def _read_result(task: Task) -> dict:
 def _precision(task: Task, result: dict) -> str:
     """In which precision a model was trained; results of before it was kept say what was asked for."""
     asked = configuration.from_dict(task.settings).student_precision
-    return result.get("precision") or (f"{asked} (bf16 where it is native)" if asked == "auto" else asked)
+    return result.get("precision") or asked
 
 
 def _over_seeds(title: str, results: Sequence[dict]) -> dict:
@@ -199,7 +199,7 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict
             {
                 "group": row["model"] + head.get("origin", ""),
                 **{key: head[key] for key in ("n", "n_correct")},
-                **({"± between seeds": round(100 * head["deviation"], 2)} if "deviation" in head else {}),
+                **_seeds_cells(head),
                 **others,
                 "parameters": row["n_params"],
                 "M MACs": round(row["macs"] / 1e6, 2),
@@ -207,6 +207,7 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict
                 "p50 ms": round(row["latency"]["latency_ms_p50"], 3),
                 "p99 ms": round(row["latency"]["latency_ms_p99"], 3),
                 "epochs": " or ".join(map(str, row["epochs"])),
+                "precision": row["precision"],
                 "minutes per training": round(row["minutes_per_training"], 1),
             }
         )
@@ -220,6 +221,14 @@ def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict
         "seeds": sorted({task.seed for task in plan.tasks}),
         "rows": table,
         "note": f"Accuracy % is that of {plan.headline.title}. fp32 ONNX, one thread, {machine['cpu']}, onnxruntime "
-        f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each, "
-        f"precision {', '.join(sorted({row['precision'] for row in rows}))}.",
+        f"{machine['onnxruntime']}; trained on {', '.join(sorted({row['device'] for row in rows}))}, one thread each; "
+        "auto: bf16 where it is native.",
     }
+
+
+def _seeds_cells(accuracy: dict) -> dict:
+    """What the seeds gave one by one, and how far they lie apart."""
+    if "deviation" not in accuracy:
+        return {}
+    by_seed = " ".join(f"{100 * share:.2f}" for share in accuracy["by_seed"])
+    return {"each seed": by_seed, "± between seeds": round(100 * accuracy["deviation"], 2)}

@@ -217,7 +217,7 @@ def _part(run: Run, name: str, answers: Sequence[dict], clips: Sequence[Clip], f
     index = {label: i for i, label in enumerate(labels)}
     pairs = np.array([(index[row["label"]], index[row["answer"]]) for row in rows])
     counts = confusion_matrix(pairs[:, 0], pairs[:, 1], len(labels))
-    save_png(confusion_figure(counts, labels), folder / f"confusion_{name.partition(',')[0]}.png")
+    save_png(confusion_figure(counts, labels, run.title(name)), folder / f"confusion_{name.partition(',')[0]}.png")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     digits = [row for row in rows if row["label"] != NON_DIGIT] or rows  # which stands by itself, among the labels
     speakers = sorted(accuracy_by(digits, "speaker"), key=lambda row: (row["accuracy"], -row["n"]))

@@ -544,6 +544,6 @@ def _train_one(
     else:
         say(
             f"  {phase}: {trainer.epoch} epochs, kept the one after {best['epoch']}: "
-            f"{100 * best['accuracy']:.2f} % on {len(track.validation)} validation clips"
+            f"{100 * best['accuracy']:.2f} % on {len(track.validation)} validation clips{origin(track.validation)}"
         )
     return trained, trainer.epoch
