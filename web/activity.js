@@ -34,6 +34,7 @@ export const DEFAULT_VAD = Object.freeze({
   running_pause_ms: 500,
   running_speech_ms: 600,
   running_probability: 0.99,
+  running_above_db: 4,
   partial_ms: 40,
 });
 

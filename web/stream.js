@@ -48,6 +48,7 @@ export class StreamingRecognizer {
     this.wordStart = 0; // first speech frame of the word
     this.silence = 0; // frames since the word's last speech
     this.running = 0; // frames of rejected words less those of digits, since the last pause
+    this.runningDb = -Infinity; // the loudest frame of the rejected words
     this.lastEnd = 0; // of the last word's speech
   }
 
@@ -105,7 +106,10 @@ export class StreamingRecognizer {
     this.word = [...this.past];
     this.silence = 0;
     this.wordStart = this.position - this.onset;
-    if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) this.running = 0;
+    if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) {
+      this.running = 0;
+      this.runningDb = -Infinity;
+    }
     return [this.event("speech_start")];
   }
 
@@ -154,8 +158,17 @@ export class StreamingRecognizer {
   }
 
   isRunningSpeech() {
-    const cut = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
-    return cut || this.running >= framesIn(this.vad.running_speech_ms, this.vad);
+    const isRunning = this.running >= framesIn(this.vad.running_speech_ms, this.vad);
+    return isRunning && this.levelDb() < this.runningDb + this.vad.running_above_db;
+  }
+
+  /** The loudest frame of the word. */
+  levelDb() {
+    let loudest = 0;
+    for (const { samples, active } of this.word) {
+      if (active) loudest = Math.max(loudest, samples.reduce((sum, sample) => sum + sample * sample, 0));
+    }
+    return 10 * Math.log10(loudest / this.frameLength + 1e-12);
   }
 
   /**
@@ -181,6 +194,7 @@ export class StreamingRecognizer {
     this.lastEnd = this.position - this.silence;
     const isDigit = answer.some((event) => event.kind === "digit");
     this.running = Math.max(0, this.running + (isDigit ? -1 : 1) * (this.lastEnd - this.wordStart));
+    if (!isDigit) this.runningDb = Math.max(this.runningDb, this.levelDb());
     this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
     this.word = [];
     return events;

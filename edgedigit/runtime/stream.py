@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -67,9 +68,9 @@ class StreamingRecognizer:
     resumes before the answer belongs to the same word. What resumes after an answer is a new word only if it holds
     `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. After
     `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is talking,
-    and a digit is answered only from `running_probability` on; the same holds for a word cut at `max_speech_ms`.
-    Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks. Instances
-    are independent and need constant memory.
+    and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than all of
+    these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks.
+    Instances are independent and need constant memory.
 
     Args:
         recognizer: the model.
@@ -129,6 +130,7 @@ class StreamingRecognizer:
         self._word_start = 0  # first speech frame of the word
         self._silence = 0  # frames since the word's last speech
         self._running = 0  # frames of rejected words less those of digits, since the last pause
+        self._running_db = -np.inf  # the loudest frame of the rejected words
         self._last_end = 0  # of the last word's speech
 
     def accept(self, samples: np.ndarray | Sequence[float]) -> list[Event]:
@@ -175,7 +177,7 @@ class StreamingRecognizer:
         self._word, self._silence = list(self._past), 0
         self._word_start = self._position - self._onset
         if self._word_start - self._last_end >= self.options.frames(self.options.running_pause_ms):
-            self._running = 0
+            self._running, self._running_db = 0, -np.inf
         return [Event("speech_start", self._seconds(self._position), self._seconds(self._word_start))]
 
     def _end_of_word(self) -> list[Event]:
@@ -228,8 +230,13 @@ class StreamingRecognizer:
         return not prediction.rejected and prediction.probability >= probability
 
     def _is_running_speech(self) -> bool:
-        cut = self._position - self._word_start >= self.options.frames(self.options.max_speech_ms)
-        return cut or self._running >= self.options.frames(self.options.running_speech_ms)
+        is_running = self._running >= self.options.frames(self.options.running_speech_ms)
+        return is_running and self._level_db() < self._running_db + self.options.running_above_db
+
+    def _level_db(self) -> float:
+        """The loudest frame of the word."""
+        power = max((float(frame.samples @ frame.samples) for frame in self._word if frame.active), default=0.0)
+        return 10 * math.log10(power / self._frame_length + 1e-12)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
         """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
@@ -259,6 +266,8 @@ class StreamingRecognizer:
         n_frames = self._last_end - self._word_start
         is_digit = any(event.kind == "digit" for event in answer)
         self._running = max(0, self._running + (-n_frames if is_digit else n_frames))
+        if not is_digit:
+            self._running_db = max(self._running_db, self._level_db())
         self._past.clear()
         self._past.extend(self._word[len(self._word) - self._silence :])
         self._word = []

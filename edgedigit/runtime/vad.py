@@ -46,6 +46,7 @@ class VadOptions:
     running_pause_ms: int = 500  # silence that ends running speech, such as a sentence
     running_speech_ms: int = 600  # more of rejected words than of digits, without such a pause: the speech is running
     running_probability: float = 0.99  # of a digit amid running speech; above 1: none is answered there
+    running_above_db: float = 4.0  # a word this far above all of it is no part of it, but nearer, or the rest is noise
     partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
 
     def __post_init__(self):
