@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +75,11 @@ class VirtualMicrophone:
         self._log = Path(self._folder.name, "log")
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(command, env={**os.environ, **homes}, stdout=log, stderr=log)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.__exit__)
             self._wait_for_server(socket)
             self.replug()
-        except BaseException:
-            self.__exit__()
-            raise
+            undo.pop_all()  # it works, and stays
         os.environ.update(variables)
         return self
 
