@@ -27,6 +27,12 @@ def _at_least(limit, **values):
             )
 
 
+def _above_zero(**values):
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value}, expected more than 0" + (", finite" if value == math.inf else ""))
+
+
 def _ordered(**values):
     for name, (low, high) in values.items():
         if not -math.inf < low <= high < math.inf:
@@ -266,7 +272,8 @@ class FitConfig:
         _at_least(1, epochs=self.epochs, patience=self.patience)
         _at_least(2, batch_size=self.batch_size)  # batch norm has no variance over one clip
         _at_least(1, decay_epochs=self.decay_epochs)
-        _at_least(0, lr=self.lr, samples_per_epoch=self.samples_per_epoch, weight_decay=self.weight_decay)
+        _above_zero(lr=self.lr)
+        _at_least(0, samples_per_epoch=self.samples_per_epoch, weight_decay=self.weight_decay)
         _at_least(0, checkpoint_epochs=self.checkpoint_epochs, focal_gamma=self.focal_gamma)
         _one_of(OPTIMIZERS, optimizer=self.optimizer)
         _one_of(SCHEDULES, schedule=self.schedule)
@@ -295,11 +302,7 @@ class DistillConfig:
     teacher_weights: tuple[float, ...] = ()  # of each teacher's log-probabilities in their mean; empty weighs all alike
 
     def __post_init__(self):
-        if not 0 < self.temperature < math.inf:
-            raise ConfigError(
-                f"temperature is {self.temperature}, expected more than 0"
-                + (", finite" if self.temperature > 0 else "")
-            )
+        _above_zero(temperature=self.temperature)
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
         _at_least(0, feature_weight=self.feature_weight)
@@ -325,7 +328,8 @@ class CompressConfig:
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
         _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
-        _at_least(0, lr=self.lr, qat_epochs=self.qat_epochs, qat_lr=self.qat_lr)
+        _above_zero(lr=self.lr, qat_lr=self.qat_lr)
+        _at_least(0, qat_epochs=self.qat_epochs)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 

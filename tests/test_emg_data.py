@@ -179,6 +179,9 @@ def test_missing_columns_and_missing_folders_are_named(tmp_path):
     write_manifest(tmp_path / "d", [("1.npy",)], ("file",))
     with pytest.raises(DataError, match="lacks the columns label"):
         load(tmp_path / "d")
+    (tmp_path / "d" / "manifest.csv").write_text("file;label\n1.npy;yes\n")
+    with pytest.raises(DataError, match="it has file;label in one column: separate them by commas"):
+        load(tmp_path / "d")
     with pytest.raises(DataError, match="none does not exist"):
         load(tmp_path / "none")
     (tmp_path / "empty").mkdir()

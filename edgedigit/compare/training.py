@@ -145,7 +145,9 @@ def _work(task: Task, data_dir: str | None) -> str:
 def train(tasks: Sequence[Task], data_dir: str | None, n_jobs: int) -> None:
     """Train what is not finished yet, several models at a time; each takes one thread."""
     waiting = [task for task in tasks if not is_finished(task)]
-    print(f"{len(tasks)} trainings, {len(tasks) - len(waiting)} of them finished", flush=True)
+    finished = f"{len(tasks)} trainings, {len(tasks) - len(waiting)} of them finished"
+    others = f"; training {len(waiting)}, --read-only would compare what is finished" if waiting else ""
+    print(finished + others, flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started below
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_jobs, mp_context=context, initializer=_end_with_parent) as pool:

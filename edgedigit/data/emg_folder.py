@@ -116,7 +116,10 @@ def _from_manifest(manifest: Path, below: Path) -> list[EmgEntry]:
         columns = reader.fieldnames or ()
         missing = [column for column in ("file", "label") if column not in columns]
         if missing:
-            raise DataError(f"{manifest} lacks the columns {', '.join(missing)}; it has {', '.join(columns)}")
+            raise DataError(
+                f"{manifest} lacks the columns {', '.join(missing)}; it has {', '.join(columns)}"
+                + (" in one column: separate them by commas" if len(columns) == 1 and ";" in columns[0] else "")
+            )
         known = {name: next((c for c in choices if c in columns), "") for name, choices in ALIASES.items()}
         rows = [
             (reader.line_num, row)

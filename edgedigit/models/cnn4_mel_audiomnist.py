@@ -2,6 +2,7 @@
 
 Recordings of AudioMNIST last 0.3 to 1 s. Frames in which every band lies at the floor hold digital silence only,
 so they are left out of every layer and of the pooling: the answer does not depend on how much silence there is.
+Any background, recorded or added in training, lies above that floor; then the mask keeps every frame.
 
 Source: classic layout; initialisation, He et al. 2015; AudioMNIST, Becker et al. 2018.
 """
