@@ -157,6 +157,16 @@ def test_another_architecture_is_refused(trained, tmp_path):
         run(tmp_path / "other", settings(teachers_from=str(trained), teachers=teachers))
 
 
+def test_a_teacher_of_before_a_setting_existed_is_taken(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "older")
+    path = tmp_path / "older" / "final-ds_cnn.best.pt"
+    saved = load_checkpoint(path)
+    del saved["model"]["kwargs"]["frontend"]["mains_hz"]
+    save_checkpoint(path, saved)
+    run(tmp_path / "run", settings(teachers_from=str(tmp_path / "older")))
+    assert same(weights(tmp_path / "run", "student_dscnn"), weights(trained, "student_dscnn"))
+
+
 def test_missing_teachers_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"nowhere.*final-ds_cnn\.best\.pt is missing"):
         run(tmp_path / "run", settings(teachers_from=str(tmp_path / "nowhere")))

@@ -269,7 +269,8 @@ def find_teachers(config: Config, tracks: Sequence[Track]) -> dict[str, dict]:
             saved = load_checkpoint(folder / f"{phase}.best.pt")
             if not (saved.get("done") or load_checkpoint(folder / f"{phase}.last.pt")["done"]):
                 raise ModelError(f"{folder}: training of {phase} has not finished; run train_distill.py --resume on it")
-            if saved["model"] != describe(make_model(config, teacher)):
+            # Built, and not as it was stored: settings that came later are in it with their defaults.
+            if describe(build_model(saved)) != describe(make_model(config, teacher)):
                 raise ConfigError(f"{folder}: {phase} is another {saved['model']['name']} than teachers describe")
             theirs, ours = (
                 configuration.to_dict(one.data) for one in (configuration.from_stored(saved["config"]), config)
