@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, print_json, refuse_torchrun, run_main
 
 PARITY_CLIPS = 1500  # real clips that exported files and trained model are compared on
 MIN_REAL_CLIPS = 1000
@@ -38,6 +38,7 @@ def parse_args(argv):
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    refuse_torchrun()
 
     # 1. The run: its configuration, recordings and pruned student.
     from edgedigit.bench.inference import CHECKPOINT, time_artifacts

@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, print_json, refuse_torchrun, run_main
 
 
 def parse_args(argv):
@@ -33,6 +33,7 @@ def parse_args(argv):
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    refuse_torchrun()
     started = time.perf_counter()
 
     # 1. The run's own configuration; only compression and gates may differ from training.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from edgedigit.errors import EdgedigitError
+from edgedigit.errors import ConfigError, EdgedigitError
 
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C: 128 + SIGINT
 
@@ -75,6 +75,12 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
     except OSError as error:  # a folder that cannot be written, a full disk
         print_error(f"{error.filename}: {error.strerror}" if error.filename else error)
         return EdgedigitError.exit_code
+
+
+def refuse_torchrun() -> None:
+    """Raise `ConfigError` in one of several processes that torchrun started: they would write the same files."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("torchrun is for train_distill.py; start this script alone, on the run that was trained")
 
 
 def leave(code: int) -> NoReturn:

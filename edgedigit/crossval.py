@@ -83,6 +83,8 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
         EdgedigitError: if a script fails; its output is in `<run_dir>/output.txt`.
     """
     finished, answers = (run_dir / name for name in STAGES[args.stage])
+    if (run_dir / "config.json").exists() and not args.resume:
+        raise ConfigError(f"{run_dir} already holds a fold; go on with --resume or choose another --run-dir")
     if not (args.resume and _is_finished(split, run_dir, args)):
         run_dir.mkdir(parents=True, exist_ok=True)
         finished.unlink(missing_ok=True)

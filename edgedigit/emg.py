@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def read_emg(path: str | os.PathLike) -> np.ndarray:
         raise EmgError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise EmgError(f"{path} is a folder, expected a recording") from None
-    except (ValueError, EOFError, OSError) as error:  # of numpy, for whatever is wrong with the bytes
+    except (ValueError, EOFError, OSError, BadZipFile, csv.Error) as error:  # whatever is wrong with the bytes
         raise EmgError(f"{path} cannot be read as numbers ({str(error).splitlines()[0]}); save it again") from None
     return check_emg(samples, str(path))
 
@@ -53,7 +54,9 @@ def _read_csv(path: Path) -> np.ndarray:
         return np.zeros((0, 1))
     width = len(rows[0])
     kept = range(width)
-    if not _is_number(rows[0][0]):
+    # Where columns have no names they are counted, 0, 1, 2. As a sample that would be a step, from which filters ring.
+    counted = width > 1 and rows[0] == [str(column) for column in range(width)]
+    if counted or not _is_number(rows[0][0]):
         kept = [column for column, name in enumerate(rows.pop(0)) if not TIME_COLUMN.fullmatch(name.strip())]
     return np.array([[float(row[column]) for column in kept] for row in _of_length(rows, width)]).reshape(-1, len(kept))
 

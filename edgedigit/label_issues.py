@@ -1,8 +1,10 @@
 """Find recordings whose labels are in doubt: nets that never heard the speaker agree on another label.
 
-python -m edgedigit.crossval --folds 5 --stage student --model student_dscnn --run-dir runs/small
-python -m edgedigit.crossval --folds 5 --stage student --model resnet_se --run-dir runs/large
-python -m edgedigit.label_issues runs/small runs/large --sources speechcmd an4 --write configs/label_issues.json
+    python -m edgedigit.crossval --folds 5 --stage student --config RECIPE --model student_dscnn --run-dir runs/small
+    python -m edgedigit.crossval --folds 5 --stage student --config RECIPE --model resnet_se --run-dir runs/large
+    python -m edgedigit.label_issues runs/small runs/large --sources speechcmd an4 --write configs/label_issues.json
+
+RECIPE is one that trains on the sources, such as configs/distillation_folds.yaml.
 
 A recipe names the file as `data.label_issues`: what it lists is drawn `data.label_issue_share` as often as it would be,
 and `edgedigit.crossval` shows the accuracy without it beside that on all clips. Only corpora that nobody has listened

@@ -1,7 +1,7 @@
 """Search settings of a recipe: every trial is a short training, measured on speakers that it did not hear.
 
     python -m edgedigit.tune configs/search.yaml --trials 30 --run-dir runs/search
-    python -m edgedigit.tune configs/search.yaml --trials 100 --jobs 4 --config configs/shipped.yaml
+    python -m edgedigit.tune configs/search.yaml --trials 100 --jobs 4 --config configs/fsdd_loso.yaml
     python -m edgedigit.tune configs/search.yaml --storage postgresql://host/studies --study dscnn
 
 The same command started again, on this machine or another that sees the storage, takes part in the search; --trials

@@ -110,6 +110,14 @@ def test_a_fold_that_compresses_nothing_is_an_error(tmp_path, monkeypatch):
         crossval.run_fold("kfold:2:0", tmp_path, args)
 
 
+def test_a_fold_that_is_there_stays_as_it_is_unless_it_is_resumed(tmp_path):
+    for name in ("config.json", "compressed.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(crossval.ConfigError, match="already holds a fold; go on with --resume"):
+        crossval.run_fold("kfold:2:0", tmp_path, crossval.parse_args(["kfold:2"]))
+    assert (tmp_path / "compressed.json").exists()
+
+
 def test_each_fold_takes_the_teachers_of_the_same_fold_elsewhere(tmp_path):
     args = crossval.parse_args(["kfold:2", "--teachers-from", str(tmp_path), "--set", "seed=1"])
     settings = crossval._settings("kfold:2:1", tmp_path / "here" / "kfold-2-1", args)

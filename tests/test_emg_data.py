@@ -67,6 +67,13 @@ def test_neither_time_with_a_unit_nor_an_index_without_a_name_is_a_channel(tmp_p
     np.testing.assert_array_equal(read_emg(tmp_path / "a.csv"), [[1, 3, 5.5], [2, 4, 6]])
 
 
+def test_columns_that_are_counted_are_no_sample(tmp_path):
+    (tmp_path / "a.csv").write_text("0,1\n5.5,6.5\n7,8\n9,1\n")
+    np.testing.assert_array_equal(read_emg(tmp_path / "a.csv"), [[5.5, 7, 9], [6.5, 8, 1]])
+    (tmp_path / "b.csv").write_text("0\n5\n6\n")
+    np.testing.assert_array_equal(read_emg(tmp_path / "b.csv"), [[0, 5, 6]])
+
+
 @pytest.mark.parametrize("name", ["tongue", "times", "t1", "index finger"])
 def test_a_column_that_only_begins_like_time_is_a_channel(tmp_path, name):
     (tmp_path / "a.csv").write_text(f"{name},throat\n0,1\n4,3\n")
@@ -83,6 +90,8 @@ def test_a_column_that_only_begins_like_time_is_a_channel(tmp_path, name):
         ("a.csv", "1,2\n3,nan\n5,6\n", "NaN or infinite"),
         ("a.csv", "1,2,3\n4,5,6\n", "more channels than samples"),
         ("a.npy", "not an array", "cannot be read"),
+        ("a.npy", "PK\x03\x04 and no archive", "cannot be read"),
+        ("a.csv", "1," + "2" * 200_000 + "\n", "cannot be read as numbers"),
         ("a.wav", "RIFF", "expected .npy or .csv"),
     ],
 )
@@ -178,6 +187,9 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path, rows, words):
 def test_missing_columns_and_missing_folders_are_named(tmp_path):
     write_manifest(tmp_path / "d", [("1.npy",)], ("file",))
     with pytest.raises(DataError, match="lacks the columns label"):
+        load(tmp_path / "d")
+    (tmp_path / "d" / "manifest.csv").write_bytes("file,label\n1.npy,grün\n".encode("latin-1"))
+    with pytest.raises(DataError, match="is not UTF-8 text"):
         load(tmp_path / "d")
     (tmp_path / "d" / "manifest.csv").write_text("file;label\n1.npy;yes\n")
     with pytest.raises(DataError, match="it has file;label in one column: separate them by commas"):

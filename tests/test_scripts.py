@@ -228,6 +228,13 @@ def test_what_training_fixed_cannot_change_later(with_tones, capsys, name, setti
     assert "was fixed when the run was trained" in one_line(capsys)
 
 
+@pytest.mark.parametrize("name", ["prune_and_quantize", "export_models"])
+def test_what_goes_on_with_a_run_is_not_for_several_processes(monkeypatch, capsys, name):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_main(script(name).main, ["--run-dir", "runs/any"]) == 2
+    assert capsys.readouterr().err.startswith("error: torchrun is for train_distill.py")
+
+
 def test_pruning_before_training_has_finished_says_so(with_tones, capsys):
     run_dir = existing_run(with_tones / "run")
     assert call("prune_and_quantize", "--quiet", "--run-dir", run_dir) == 2

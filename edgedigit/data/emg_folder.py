@@ -111,6 +111,13 @@ def _from_subfolders(folder: Path) -> list[EmgEntry]:
 
 
 def _from_manifest(manifest: Path, below: Path) -> list[EmgEntry]:
+    try:
+        return _rows_below(manifest, below)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{manifest} is not UTF-8 text ({error}); save it as CSV in UTF-8") from None
+
+
+def _rows_below(manifest: Path, below: Path) -> list[EmgEntry]:
     with manifest.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         columns = reader.fieldnames or ()

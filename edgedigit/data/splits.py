@@ -49,7 +49,10 @@ def fsdd_official(recordings: Sequence[Recording]) -> Split:
     """
     test = _where(recordings, _in_fsdd_test)
     if not test:
-        raise DataError("fsdd_official needs the source fsdd, got none of its test recordings; add it to the sources")
+        raise DataError(
+            "fsdd_official needs the source fsdd, got none of its test recordings; add it to the sources, or divide "
+            "others by --set data.split=auto or kfold:N:FOLD"
+        )
     return _split(_where(recordings, lambda recording: not _in_fsdd_test(recording)), test=test)
 
 
