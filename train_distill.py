@@ -91,6 +91,7 @@ def main(argv=None) -> int:
     started = time.perf_counter()
 
     # 1. What to do: defaults, changed by the file, changed by the flags.
+    from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.config import load_config, to_dict
     from edgedigit.data.dataset import as_arrays
     from edgedigit.errors import GateError
@@ -155,7 +156,8 @@ def main(argv=None) -> int:
     print(scoring.accuracy_table(rows) if rows else "  neither validation nor test recordings")
 
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
-    summary["teachers"] = teacher_rows
+    final = students[material.tracks[-1].name]  # the one that is exported
+    summary |= {"teachers": teacher_rows, "n_params": folded_parameters(final), "macs": count_macs(final)}
     write_json(run_dir / pipeline.STUDENT_FILE, summary)
     print_json(summary)
     limit = config.gates.min_validation_accuracy

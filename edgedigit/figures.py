@@ -62,6 +62,8 @@ def draw_lines(axes, lines: Sequence[Line], x_label: str, y_label: str) -> None:
             axes.errorbar(x, y, yerr=[np.subtract(y, low), np.subtract(high, y)], capsize=2, elinewidth=0.8, **style)
         else:
             axes.plot(x, y, **style)
+    if all(float(x).is_integer() for line in lines for x, _ in line.points):  # there is no epoch 2.5
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

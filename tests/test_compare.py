@@ -15,6 +15,7 @@ from edgedigit.compare import results, training
 from edgedigit.compare.recommend import recommend
 from edgedigit.errors import ConfigError
 from edgedigit.metrics import accuracy_row
+from edgedigit.train.pipeline import RESULT_FILE
 
 TINY = {"widths": [8, 12], "depths": [1, 1], "kernels": [5, 5]}
 
@@ -210,12 +211,12 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tmp_path, finish
     plan = planning.load_plan(folder / "plan.yaml", folder / "runs", None)
     task = plan.tasks[0]
     if not finished:
-        (task.folder / planning.RESULT_FILE).rename(tmp_path / "kept.json")
+        (task.folder / RESULT_FILE).rename(tmp_path / "kept.json")
     other = replace(task, settings=configuration.merged(task.settings, {"fit_student": {"epochs": 3}}))
     with pytest.raises(ConfigError, match="other settings"):
         training.run_task(other, None)
     if not finished:
-        (tmp_path / "kept.json").rename(task.folder / planning.RESULT_FILE)
+        (tmp_path / "kept.json").rename(task.folder / RESULT_FILE)
 
 
 @pytest.mark.slow
@@ -267,7 +268,7 @@ def test_a_result_that_is_damaged_or_of_another_kind_is_named(tmp_path, monkeypa
     plan = load(tmp_path)
     monkeypatch.setattr(results, "is_finished", lambda task: True)
     plan.tasks[0].folder.mkdir(parents=True)
-    (plan.tasks[0].folder / planning.RESULT_FILE).write_text(text)
+    (plan.tasks[0].folder / RESULT_FILE).write_text(text)
     with pytest.raises(ConfigError, match=message):
         results.read_results(plan.tasks, plan.protocols)
 

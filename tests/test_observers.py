@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from tiny_training import LABELS, N_SAMPLES, make_trainer, small_model, tones
 
+from edgedigit import emg_features
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import InputError, MissingDependencyError
-from edgedigit.train.observers import TensorBoard, WeightsAndBiases, open_observers
+from edgedigit.spec import EMG_8X1000
+from edgedigit.train import observers
+from edgedigit.train.observers import TensorBoard, Validated, WeightsAndBiases, open_observers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -130,6 +133,26 @@ def test_pictures_show_the_features_that_the_model_takes(tmp_path, name, kind):
     make_trainer(epochs=1, validation=held(), model=model, observers=[board]).run()
     board.close()
     assert pictures(tmp_path / "tiny")["validation/clips"] == [1]
+
+
+def test_pictures_of_emg_show_all_its_channels_one_above_the_other(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    rng = np.random.default_rng(0)
+    emg = rng.normal(0, 50, (4, *EMG_8X1000.signal.shape)).astype(np.float32)
+    shown = []
+    draw = observers.features_figure
+    monkeypatch.setattr(
+        observers, "features_figure", lambda planes, titles: shown.extend(planes) or draw(planes, titles)
+    )
+    board = TensorBoard(tmp_path, LABELS)
+    seen = Validated(emg, np.array([0, 1, 0, 1]), rng.normal(size=(4, 2)), EMG_8X1000)
+    board.epoch_ended({"phase": "tiny", "epoch": 1, "loss": 1.0}, seen)
+    board.close()
+    assert pictures(tmp_path / "tiny") == {"validation/confusion": [1], "validation/clips": [1]}
+    _, rows, _ = EMG_8X1000.shape
+    third = emg_features.compute(emg, EMG_8X1000)[2]
+    for channel, plane in enumerate(third):
+        assert np.array_equal(shown[2][channel * rows : (channel + 1) * rows], plane)
 
 
 def test_the_first_of_several_processes_alone_is_told(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folder import SETTINGS, begun, finished, log_of, tones_of_digits, write_log
+from run_folder import SETTINGS, begun, compared, finished, log_of, tones_of_digits, write_log
 
 from edgedigit.audio import read_audio
 from edgedigit.cli import run_main
@@ -25,7 +25,7 @@ from edgedigit.report import evaluation
 from edgedigit.report.__main__ import main
 from edgedigit.report.evaluation import Clip, hardest
 from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
-from edgedigit.report.runs import Run, accuracy_by, read_log, read_run
+from edgedigit.report.runs import Run, accuracy_by, read_log, read_run, read_runs
 from edgedigit.train.pipeline import Material, Track
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ LOG = [
     {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
     {"phase": "student", "epoch": 1, "loss": 1.0, "validation_accuracy": 0.8, "lr": 1e-3},
 ]
-VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
+VOID = {"wbr", "meta", "link", "img", "br", "path", "use", "rect"}
 
 
 class Page(HTMLParser):
@@ -232,6 +232,51 @@ def test_several_runs_stand_in_one_table(tmp_path):
     assert pictures == {"1-a", "2-b", "3-c"}
 
 
+def test_a_training_of_a_comparison_is_finished(tmp_path):
+    text = page_of(tmp_path, compared(tmp_path / "run"))
+    assert "trained, not pruned yet" in text and "Training has not finished" not in text
+    assert "2,000 parameters, 1.23 M multiply-accumulates" in text
+    assert "No players: fsdd is not in" in text  # and not a word of pruning steps
+    assert "soft targets" not in text  # it had no teacher
+    assert "39 of 40\nclips right" in text
+    (tmp_path / "run" / "answers.csv").unlink()
+    assert "Test, unseen speakers" in page_of(tmp_path, tmp_path / "run")  # from result.json then
+
+
+def test_runs_whose_folders_have_one_name_are_told_apart(tmp_path):
+    runs = [compared(tmp_path / name) for name in ("a/x/fold-0", "a/y/fold-0", "b/x/fold-0", "other")]
+    assert [run.name for run in read_runs(runs)] == ["a/x/fold-0", "y/fold-0", "b/x/fold-0", "other"]
+    assert [run.name for run in read_runs([runs[1], runs[1]])] == ["fold-0", "fold-0"]  # one folder named twice
+    page = Page(page_of(tmp_path, *runs[:2], runs[3]))
+    assert [row[0] for row in cells(page, "The products")[1:]] == ["x/fold-0", "y/fold-0", "other"]
+    assert {path.parent.name for path in tmp_path.glob("page/*/final-loss.png")} == {
+        "1-x-fold-0",
+        "2-y-fold-0",
+        "3-other",
+    }
+
+
+def test_what_was_only_trained_is_compared_by_its_size(tmp_path):
+    trained = [compared(tmp_path / "a"), finished(tmp_path / "b")]
+    (tmp_path / "b" / "compressed.json").unlink()
+    sizes = {"n_params": 3000, "macs": 4560000, "accuracy": [], "seconds": 48}
+    (tmp_path / "b" / "student.json").write_text(json.dumps(sizes))
+    head, *rows = cells(Page(page_of(tmp_path, *trained)), "The products")
+    assert rows[0][1:] == ["student,", "fp32", "2,000", "1.23", "5", "0"]
+    assert rows[1][1:5] == ["student,", "fp32", "3,000", "4.56"]
+    assert "kB" not in head and "p50" not in head  # nothing was exported and timed
+    head, *rows = cells(Page(page_of(tmp_path, *trained, finished(tmp_path / "c"))), "The products")
+    assert "kB" in head and "p50" in head
+    assert rows[0][1:] == ["student,", "fp32", "2,000", "1.23", "–", "–", "5", "0"]
+
+
+def test_epochs_are_counted_in_whole_numbers(tmp_path):
+    run = read_run(finished(tmp_path / "run"))
+    for _, _, figure in training_figures(run, "final"):
+        figure.canvas.draw()
+        assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
+
+
 def test_runs_on_the_same_recordings_are_said_to_compare(tmp_path):
     text = page_of(tmp_path, finished(tmp_path / "a"), finished(tmp_path / "b"))
     assert "All runs were measured on the same recordings" in text
@@ -297,6 +342,8 @@ def test_what_both_scripts_leave_is_shown_whole(tmp_path):
     assert sizes[0] > sizes[1] >= sizes[2] == sizes[3]
     stages = json.loads((run_dir / "compressed.json").read_text())["stages"]
     by_stage = {stage["stage"]: stage["accuracy"][0]["accuracy"] for stage in stages}
+    trained = json.loads((run_dir / "student.json").read_text())
+    assert {key: trained[key] for key in ("n_params", "macs")} == {key: stages[0][key] for key in ("n_params", "macs")}
     assert float(rows[0][1]) == pytest.approx(100 * by_stage["student"], abs=0.01)
     assert float(rows[3][1]) == pytest.approx(100 * by_stage["pruned"], abs=0.01)
     assert len(page.all("audio")) == 2 * 12
@@ -381,6 +428,19 @@ def test_settings_that_this_version_does_not_take_are_not_called_damaged(tmp_pat
     with pytest.raises(ConfigError, match=rf"config\.json does not fit this version \(.*{name}") as raised:
         read_run(run_dir)
     assert "JSON" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "result.json cannot be read as JSON"),
+        ('{"split": "kfold:5:0"}', "result.json has no accuracy"),
+        ('{"accuracy": {}}', "result.json has no split"),
+    ],
+)
+def test_a_damaged_result_of_a_comparison_is_named(tmp_path, refusal, text, words):
+    (compared(tmp_path / "run") / "result.json").write_text(text)
+    assert words in refusal(main, [str(tmp_path / "run")])
 
 
 def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):

@@ -14,7 +14,7 @@ from edgedigit.errors import ConfigError
 from edgedigit.spec import Signal
 from edgedigit.train.pipeline import check_models
 
-RESULT_FILE, MODEL_FILE = "result.json", "model.onnx"  # of each training
+MODEL_FILE = "model.onnx"  # of each training
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from edgedigit import config as configuration
 from edgedigit.bench.machine import machine_facts
-from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Plan, Protocol, Task
+from edgedigit.compare.plan import MODEL_FILE, Plan, Protocol, Task
 from edgedigit.compare.training import is_finished
 from edgedigit.errors import ConfigError
 from edgedigit.figures import new_figure, save_png
 from edgedigit.metrics import accuracy_row
+from edgedigit.train.pipeline import RESULT_FILE
 
 RESULT_KEYS = {
     "split",

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from edgedigit import config as configuration
-from edgedigit.compare.plan import MODEL_FILE, RESULT_FILE, Task
+from edgedigit.compare.plan import MODEL_FILE, Task
 from edgedigit.compress.prune import count_macs, folded_parameters
 from edgedigit.config import Config, DataConfig
 from edgedigit.data.dataset import as_arrays
@@ -23,6 +23,7 @@ from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.train import pipeline, scoring
 from edgedigit.train.devices import resolved
+from edgedigit.train.pipeline import RESULT_FILE
 
 
 def is_finished(task: Task) -> bool:

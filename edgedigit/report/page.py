@@ -18,7 +18,7 @@ from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.metrics import confusion_matrix
 from edgedigit.report import plots
 from edgedigit.report.evaluation import Clip, answer_clips, hardest, load_evaluations, pruning_points
-from edgedigit.report.runs import STAGES, Run, accuracy_by, read_run
+from edgedigit.report.runs import STAGES, Run, accuracy_by, read_runs
 from edgedigit.spec import FrontendSpec
 from edgedigit.train.pipeline import SIMULATED_PART, SYNTHETIC_PART
 
@@ -100,12 +100,13 @@ def write_page(folders: Sequence[str | Path], out: Path, data_dir: str | None = 
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
         raise MissingDependencyError.of("Jinja2", "train") from None
-    runs = [read_run(folder) for folder in folders]
+    runs = read_runs(folders)
     if not any(run.phases for run in runs):
         raise InputError(f"{', '.join(map(str, folders))}: no epoch has been logged yet; wait for the first")
     sections = []
     for i, run in enumerate(runs, start=1):
-        folder = out.with_suffix("") if len(runs) == 1 else out.with_suffix("") / f"{i}-{run.name}"
+        name = f"{i}-{run.name.replace('/', '-')}"
+        folder = out.with_suffix("") if len(runs) == 1 else out.with_suffix("") / name
         sections.append(_section(run, f"run{i}", folder, data_dir, n_clips))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -134,7 +135,8 @@ def comparison(sections: Sequence[Section]) -> list[dict]:
     rows = []
     for section in sections:
         run = section.run
-        product = next((stage for stage in reversed(section.stages) if stage["stage"] == run.stage), {})
+        unpruned = {} if run.compressed else run.student
+        product = next((stage for stage in reversed(section.stages) if stage["stage"] == run.stage), unpruned)
         student = f"-{run.config.student.label}"
         rows.append(
             {
@@ -182,7 +184,8 @@ def _section(run: Run, anchor: str, folder: Path, data_dir: str | None, n_clips:
             section.pruning_rows = pruning_points(run, material)
         except EdgedigitError as error:  # a page without players is better than none
             reason = str(error).partition(";")[0]  # what to do would be about training
-            section.notes.append(f"no players and no accuracy between pruning steps: {reason}")
+            steps = " and no accuracy between pruning steps" if run.compressed else ""
+            section.notes.append(f"no players{steps}: {reason}")
     if clips and answers and {clip.recording.name for clip in clips} != {row["name"] for row in answers}:
         section.notes.append("no players: the recordings are no longer those that the run was measured on")
         clips = []
@@ -270,15 +273,21 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         if run.phases:
             phase, records = list(run.phases.items())[-1]
             state += f": {phase} after epoch {records[-1]['epoch']}"
-    return [
+    if run.student.get("macs") and not run.compressed:  # then the table of stages says it
+        sizes = f"{run.student['n_params']:,} parameters, {run.student['macs'] / 1e6:.2f} M multiply-accumulates"
+    else:
+        sizes = ""
+    facts = [
         ("state", state),
         ("recordings", f"{', '.join(config.data.sources)}; split {config.data.split}"),
         ("test part", run.test_speakers()),
         ("teachers", ", ".join(model.label for model in config.teachers) or "none"),
         ("student", config.student.label),
+        ("size", sizes),
         ("seed", str(config.seed)),
         ("epochs and time", f"{sum(map(len, run.phases.values()))} epochs of all phases, {_minutes(run):.0f} min"),
     ]
+    return [(name, text) for name, text in facts if text]
 
 
 def _minutes(run: Run) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedigit import config as configuration
@@ -14,7 +14,7 @@ from edgedigit.config import CompressConfig, Config
 from edgedigit.data.splits import is_speaker_disjoint
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.pipeline import FINAL, SELECTION, STUDENT_FILE, load_run_config
+from edgedigit.train.pipeline import FINAL, RESULT_FILE, SELECTION, STUDENT_FILE, load_run_config
 from edgedigit.train.scoring import read_answers
 
 LOG_FILE, ANSWERS_FILE = "log.jsonl", "answers.csv"
@@ -27,10 +27,10 @@ class Run:
 
     Attributes:
         folder: where it is.
-        name: of the folder, what the page calls the run.
+        name: what the page calls the run: of the folder, with those above it where runs share one.
         config: that it was started with.
         phases: records of the log by phase, one per epoch, in order.
-        student: what train_distill.py found at its end; empty before.
+        student: what train_distill.py or a training of edgedigit.compare found at its end; empty before.
         compressed: what prune_and_quantize.py found at its end; empty before.
         answers: one row for each clip and stage, once it is compressed.
     """
@@ -86,6 +86,24 @@ class Run:
         return f"test, {self.test_speakers()}{comma}{origin}" if name == "test" else part
 
 
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Read run folders; where several have one name, each is named with as many folders above it as tell them apart.
+
+    Raises:
+        ConfigError: if a folder holds no run.
+        InputError: if a file in one is damaged.
+    """
+    runs = [read_run(folder) for folder in folders]
+    paths = [run.folder.resolve().parts for run in runs]
+
+    def name(path: tuple[str, ...]) -> str:
+        others = set(paths) - {path}
+        n = next(n for n in range(1, len(path) + 1) if all(other[-n:] != path[-n:] for other in others))
+        return "/".join(path[-n:])
+
+    return [replace(run, name=name(path)) for run, path in zip(runs, paths, strict=True)]
+
+
 def read_run(folder: str | Path) -> Run:
     """Read a run folder; what has not been written yet is empty.
 
@@ -106,22 +124,33 @@ def read_run(folder: str | Path) -> Run:
         folder.resolve().name,
         config,
         read_log(log) if log.exists() else {},
-        _read_if_there(folder / STUDENT_FILE, "accuracy"),
-        _read_if_there(folder / SUMMARY_FILE, "stages"),
+        _read_if_there(folder / STUDENT_FILE, {"accuracy": list}) or _read_compared(folder / RESULT_FILE),
+        _read_if_there(folder / SUMMARY_FILE, {"stages": list}),
         answers,
     )
 
 
-def _read_if_there(path: Path, rows: str) -> dict:
-    """What a script found at its end, with a list `rows`; empty before."""
+def _read_compared(path: Path) -> dict:
+    """What a training of edgedigit.compare found, its accuracy as train_distill.py names it; empty before."""
+    result = _read_if_there(path, {"accuracy": dict, "split": str})
+    if not result:
+        return {}
+    row = result["accuracy"]
+    return {**result, "accuracy": [{**row, "group": "test" + row["group"].removeprefix(result["split"])}]}
+
+
+def _read_if_there(path: Path, kinds: Mapping[str, type]) -> dict:
+    """What a script found at its end, with these keys of these types; empty before."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); run the script that writes it again") from None
-    if not (isinstance(values, dict) and isinstance(values.get(rows), list)):
-        raise InputError(f"{path} has no list of {rows}, expected what the scripts write; run the script again")
+    for key, kind in kinds.items():
+        if not (isinstance(values, dict) and isinstance(values.get(key), kind)):
+            what = f"list of {key}" if kind is list else key
+            raise InputError(f"{path} has no {what}, expected what the scripts write; run the script again")
     return values
 
 

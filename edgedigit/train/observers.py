@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import softmax
 
-from edgedigit import features
+from edgedigit import emg_features, features
 from edgedigit.errors import InputError, MissingDependencyError
 from edgedigit.figures import confusion_figure, features_figure, pixels
 from edgedigit.manifest import write_json
@@ -36,7 +36,7 @@ class Validated:
     """What a model answers to the validation clips after an epoch.
 
     Attributes:
-        waveforms: (n, n_samples).
+        waveforms: (n, *spec.signal.shape).
         targets: (n,) label indices.
         logits: (n, n_labels).
         spec: of the features that the model takes.
@@ -198,7 +198,7 @@ def _pictures(validated: Validated, labels: Sequence[str]) -> dict[str, np.ndarr
     answers = logits.argmax(axis=1)
     matrix = confusion_matrix(targets, answers, len(labels))
     rows = np.unique(np.linspace(0, len(targets) - 1, N_CLIPS).round().astype(int))  # the same in every epoch
-    planes = features.compute(validated.waveforms[rows], validated.spec)[:, 0]  # (n_clips, F, N), without deltas
+    planes = _planes(validated.waveforms[rows], validated.spec)
     shares = softmax(logits, axis=1)
     titles = [
         f"{labels[targets[row]]} {'=' if answers[row] == targets[row] else '≠'} {labels[answers[row]]} "
@@ -209,6 +209,14 @@ def _pictures(validated: Validated, labels: Sequence[str]) -> dict[str, np.ndarr
         "validation/confusion": pixels(confusion_figure(matrix, labels)),
         "validation/clips": pixels(features_figure(list(planes), titles)),
     }
+
+
+def _planes(waveforms: np.ndarray, spec: FrontendSpec) -> np.ndarray:
+    """What is drawn of each window's features: audio without deltas (n, F, N), EMG's channels stacked (n, C * F, N)."""
+    if spec.kind == "emg":
+        stacked = emg_features.compute(waveforms, spec)  # (n, C, F, N)
+        return stacked.reshape(len(stacked), -1, spec.n_frames)
+    return features.compute(waveforms, spec)[:, 0]
 
 
 def _wandb_state(path: Path) -> dict:

@@ -41,6 +41,7 @@ SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
 SYNTHETIC_PART = ", synthetic voices"  # likewise
 CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
+RESULT_FILE = "result.json"  # of a finished training of edgedigit.compare
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
 TEACHERS = "teachers"  # stage, in that file, of what all teachers answer together
 
