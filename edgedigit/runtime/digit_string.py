@@ -79,8 +79,8 @@ class DigitString:
 class DigitStringCollector:
     """Gathers the words of a stream into strings.
 
-    Words that the recogniser rejects are left out. A length or a checksum may bring them back, as long as they are fewer
-    than the words that were answered as digits; otherwise strings would be invented from what was mostly no digit.
+    Words that the recogniser rejects are left out. A length or a checksum may bring them back, as long as they are
+    fewer than the words that were answered as digits; else strings would be invented from what was mostly no digit.
     Where no word was answered as a digit there is no string. Feed it all events of one stream, in order; what it
     returns does not depend on how the stream was cut into blocks.
 
