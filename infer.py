@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedigit.answers import Report
+from edgedigit.answers import N_LAST, Report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.errors import AudioError, EmgError, InputError
 
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
     # 2. Words or strings, from the microphone or from recordings.
-    report = Report(args, recognizer.info.labels)
+    report = Report(args, recognizer.info.labels, N_LAST if args.mic else None)
     listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
         listen(listener, args, report)
