@@ -205,14 +205,14 @@ def listen(listener: Listener, args, report: Report) -> None:
         report.notice(line)
 
     start = time.monotonic()
-    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone, ExitStack() as stack:
+    with own_stderr(), LastingMicrophone(args.device, gone, back, report.notice) as microphone, ExitStack() as stack:
         session = Session(listener, stack.enter_context(shown(args, report, lambda: microphone.overruns)))
         if args.record is not None:
             session.recording = Recording(args.record, microphone.sample_rate, args.overwrite, report.failure)
             stack.callback(session.recording.close)
         session.begin("microphone", microphone.sample_rate, title())
         report.notice(f"listening to {title()}; Ctrl-C ends")
-        session.follow(microphone)
+        session.follow(microphone, lambda: microphone.captured_s)
         session.end()
         report.n_inputs = 1
         report.extra = {
