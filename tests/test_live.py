@@ -146,5 +146,6 @@ print(run_main(lambda _: os.fstat(2).st_rdev == os.stat(os.devnull).st_rdev))
 
 def test_a_program_without_standard_error_may_keep_it_so(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "__stderr__", None)
     with live.own_stderr():
         assert sys.stderr is None
