@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedigit.answers import Report
+from edgedigit.answers import N_LAST, Report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.errors import AudioError, EmgError, InputError
 
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
     # 2. Words or strings, from the microphone or from recordings.
-    report = Report(args, recognizer.info.labels)
+    report = Report(args, recognizer.info.labels, N_LAST if args.mic else None)
     listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
     if args.mic:
         listen(listener, args, report)
@@ -205,14 +205,14 @@ def listen(listener: Listener, args, report: Report) -> None:
         report.notice(line)
 
     start = time.monotonic()
-    with own_stderr(), LastingMicrophone(args.device, gone, back) as microphone, ExitStack() as stack:
+    with own_stderr(), LastingMicrophone(args.device, gone, back, report.notice) as microphone, ExitStack() as stack:
         session = Session(listener, stack.enter_context(shown(args, report, lambda: microphone.overruns)))
         if args.record is not None:
             session.recording = Recording(args.record, microphone.sample_rate, args.overwrite, report.failure)
             stack.callback(session.recording.close)
         session.begin("microphone", microphone.sample_rate, title())
         report.notice(f"listening to {title()}; Ctrl-C ends")
-        session.follow(microphone)
+        session.follow(microphone, lambda: microphone.captured_s)
         session.end()
         report.n_inputs = 1
         report.extra = {

@@ -54,8 +54,20 @@ def print_json(values: object) -> None:
     print(json.dumps(values, ensure_ascii=False), flush=True)
 
 
+def _open_missing_streams() -> None:
+    """Lead the standard streams nowhere that the program was started without, as by `2>&-`.
+
+    Else the next file that is opened takes the number, and with it what C libraries write to standard error; and
+    `print` to a standard error that is None writes to standard output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, as long as the program
+
+
 def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run a script's `main` and return its exit code; what it raises on purpose becomes one line on stderr."""
+    _open_missing_streams()
     try:
         return main(argv)
     except EdgedigitError as error:

@@ -46,23 +46,24 @@ class Listener:
         if self.strings:
             self.strings.reset()
 
-    def accept(self, samples) -> int:
-        """Take samples; how many answers there were."""
+    def accept(self, samples, waited_s: float = 0.0) -> int:
+        """Take samples, which have waited since they were captured; how many answers there were."""
         events = self._stream.accept(samples)
-        return self._report_on(events, self.strings and self.strings.accept(events, self._stream.time_s))
+        return self._report_on(events, self.strings and self.strings.accept(events, self._stream.time_s), waited_s)
 
     def flush(self) -> int:
         """End the stream, with the word that is being said; how many answers there were."""
         events = self._stream.flush()
         return self._report_on(events, self.strings and self.strings.flush(events))
 
-    def _report_on(self, events: Sequence[Event], strings: Sequence[DigitString] | None) -> int:
+    def _report_on(self, events: Sequence[Event], strings: Sequence[DigitString] | None, waited_s: float = 0.0) -> int:
         answers = strings if self.strings else [event for event in events if event.kind in ("digit", "rejected")]
         for answer in answers:
             if self.strings:
                 self._report.string(self._source, answer)
             else:
-                self._report.word(self._source, answer.prediction, answer.start_s, answer.end_s, answer.latency_ms)
+                latency_ms = answer.latency_ms + 1000 * waited_s
+                self._report.word(self._source, answer.prediction, answer.start_s, answer.end_s, latency_ms)
         if self.watcher:
             self.watcher(events)
         return len(answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -70,8 +70,14 @@ class Session:
         if self._clips:
             self._clips.end()
 
-    def follow(self, blocks: Iterable[np.ndarray]) -> None:
-        """Take blocks (T,) until they end or until Ctrl-C; an empty one means that there is no sound yet."""
+    def follow(self, blocks: Iterable[np.ndarray], captured_s: Callable[[], float] | None = None) -> None:
+        """Take blocks (T,) until they end or until Ctrl-C; an empty one means that there is no sound yet.
+
+        Args:
+            blocks: mono float32.
+            captured_s: when the last sample of the last block had come, of `time.monotonic`: how long that has waited
+                is part of the latencies that are reported. None: it has not waited.
+        """
         try:
             for block in blocks:
                 if block.size:
@@ -81,7 +87,8 @@ class Session:
                         self._clips.hear(block)
                     if self._display:
                         self._display.hear(block)
-                    self.n_answers += self._listener.accept(block)
+                    waited_s = time.monotonic() - captured_s() if captured_s else 0.0
+                    self.n_answers += self._listener.accept(block, waited_s)
                 if self._display and self._display.stopped:
                     self.stopped = True
                     return
@@ -97,7 +104,8 @@ def own_stderr() -> Iterator[None]:
 
     Python's writes go where they went; the file descriptor that C libraries write to leads nowhere meanwhile.
     """
-    if sys.stderr is not sys.__stderr__:  # replaced by a program that embeds this one, which must not lose it
+    # There is none, or it was replaced by a program that embeds this one, which must not lose it.
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:
         yield
         return
     kept = os.dup(2)

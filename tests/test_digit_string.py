@@ -102,8 +102,8 @@ def test_the_probability_of_a_string_is_among_those_that_keep_the_checksum():
 
 
 @pytest.mark.parametrize("scheme", CHECKSUMS)
-@pytest.mark.parametrize("length", [None, 3])
-def test_the_beam_finds_what_trying_all_strings_finds(scheme, length):
+@pytest.mark.parametrize(("length", "max_length"), [(None, None), (3, None), (None, 2), (3, 2)])
+def test_the_beam_finds_what_trying_all_strings_finds(scheme, length, max_length):
     rng = np.random.default_rng(0)
     words = [dict(zip(["", *"0123456789"], rng.dirichlet(np.full(11, 0.3)), strict=True)) for _ in range(4)]
     kept, mass = {}, 0.0
@@ -111,13 +111,14 @@ def test_the_beam_finds_what_trying_all_strings_finds(scheme, length):
     for choice in itertools.product(*(one.items() for one in words)):
         digits = "".join(digit for digit, _ in choice)
         probability = np.prod([p for _, p in choice])
-        if checksum.holds(digits) and length in (None, len(digits)):
+        if checksum.holds(digits) and length in (None, len(digits)) and len(digits) <= (max_length or 4):
             kept[digits] = max(kept.get(digits, 0.0), probability)
             mass += probability
-    strings, found_mass = best_strings(words, length, checksum, n_best=100)
+    strings, found_mass = best_strings(words, length, checksum, n_best=100, max_length=max_length)
     assert found_mass == pytest.approx(mass)
-    assert strings[0][0] == max(kept, key=kept.get)
-    assert strings[0][1] == pytest.approx(max(kept.values()))
+    best = sorted(kept.items(), key=lambda item: -item[1])[:100]
+    assert [text for text, _ in strings] == [text for text, _ in best]
+    assert [p for _, p in strings] == pytest.approx([p for _, p in best])
 
 
 def test_a_length_takes_in_a_rejected_word_that_is_left_out_otherwise(recognizer):
@@ -136,9 +137,32 @@ def test_what_cannot_be_kept_is_answered_as_heard_and_says_so(recognizer):
         assert (string.digits, string.satisfied, string.corrected) == ("48", False, False)
 
 
-def test_rejected_words_alone_are_no_string(recognizer):
-    noises = [word({"6": 0.4, "8": 0.3, "2": 0.3}, 0.5 * i, kind="rejected") for i in range(5)]
-    assert DigitStringCollector(recognizer).flush(noises) == []
+def noises(n):
+    """Rejected words, between and after those of `row`."""
+    return [word({"6": 0.4, "8": 0.3, "2": 0.3}, 0.5 * i + 0.25, kind="rejected") for i in range(n)]
+
+
+@pytest.mark.parametrize("length", [None, 1, 3, 5])
+@pytest.mark.parametrize("checksum", [None, *CHECKSUMS])
+def test_rejected_words_alone_are_no_string(recognizer, length, checksum):
+    assert DigitStringCollector(recognizer, StringOptions(length=length, checksum=checksum)).flush(noises(5)) == []
+
+
+@pytest.mark.parametrize("n_answered", [1, 2, 3])
+def test_a_length_brings_back_fewer_rejected_words_than_were_answered(recognizer, n_answered):
+    words = [*row(*[{"4": 1.0}] * n_answered), *noises(n_answered)]
+    few, many = (StringOptions(length=length) for length in (2 * n_answered - 1, 2 * n_answered))
+    kept = only(DigitStringCollector(recognizer, few).flush(words))
+    assert (kept.satisfied, len(kept.digits)) == (True, 2 * n_answered - 1)
+    beyond = only(DigitStringCollector(recognizer, many).flush(words))
+    assert (beyond.satisfied, beyond.digits) == (False, "4" * n_answered)
+
+
+@pytest.mark.parametrize("scheme", CHECKSUMS)
+def test_a_checksum_is_not_kept_by_rejected_words_that_outnumber_the_answered(recognizer, scheme):
+    words = [word({"4": 1.0}, 0.0), *noises(4)]
+    string = only(DigitStringCollector(recognizer, StringOptions(checksum=scheme)).flush(words))
+    assert (string.digits, string.satisfied) == ("4", False)
 
 
 def test_n_best_are_in_order_and_the_first_is_the_answer(recognizer):

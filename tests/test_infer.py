@@ -152,6 +152,7 @@ class FakeMicrophone:
     """
 
     overruns, script = 1, []
+    captured_s = property(lambda _self: time.monotonic())  # nothing ever waits
 
     def __init__(self, device):
         self.digits, self.ending, self.sample_rate = self.script.pop(0)
@@ -202,6 +203,7 @@ def test_microphone_until_ctrl_c(run, fake_microphone):
     assert [result["label"] for result in summary["results"]] == ["6", "1"]
     assert all(result["latency_ms"] < 150 for result in summary["results"])
     assert summary["overruns"] == 1 and err[-1] == "overruns: 1; the machine did not keep up, and sound was lost"
+    assert sum("is being lost" in line for line in err) == 1
 
 
 def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_microphone):
@@ -213,6 +215,14 @@ def test_a_microphone_that_goes_is_waited_for_and_begins_a_new_stream(run, fake_
     assert (summary["interruptions"], summary["overruns"]) == (1, 2)
     gone, back = [line for line in err if line.startswith("microphone 0")]
     assert gone.endswith("has gone; waiting for it") and back.endswith("is back, at 48000 Hz")
+
+
+def test_without_a_standard_error_it_is_listened_all_the_same(run, fake_microphone, monkeypatch):
+    fake_microphone(("61", KeyboardInterrupt()))
+    monkeypatch.setattr(sys, "stderr", None)
+    code, out, _ = run("--mic", "--json")
+    sys.stderr.close()
+    assert code == 0 and [json.loads(line).get("label") for line in out] == ["6", "1", None]
 
 
 def test_what_was_heard_is_recorded_at_the_rate_of_the_device(run, fake_microphone, tmp_path):

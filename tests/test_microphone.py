@@ -109,8 +109,7 @@ def test_spoken_digits_come_out_at_any_rate_of_the_device(any_rate):
         assert listening.labels(10) == "0123456789"
         summary, errors = listening.end()
     assert (summary["n_words"], summary["interruptions"]) == (10, 0)
-    lost = [line for line in errors if line]
-    assert len(lost) == (summary["overruns"] > 0)
+    assert [line for line in errors if "sound was lost" in line] == errors[-1:] * (summary["overruns"] > 0)
 
 
 def test_an_unplugged_microphone_is_said_waited_for_and_listened_to_again(virtual):
@@ -136,18 +135,18 @@ def test_a_recording_holds_what_was_said_whether_ctrl_c_or_kill_ends_it(virtual,
             listening.line("stderr")
             virtual.play(waveform, RATE)
             assert listening.labels(2) == "52"
+            virtual.wait()
+            time.sleep(1)  # until all that was played has been written, too
             listening.process.kill() if end == "kill" else listening.end()
             listening.process.wait(ANSWER_S)
         heard, rate = soundfile.read(tmp_path / f"{end}.wav", dtype="int16")
         assert rate == RATE
-        heard = heard[np.flatnonzero(heard)[0] :]  # before it the sink is silent, and what is played never is
-        assert heard.size > waveform.size - RATE  # the last word ends and is answered within the last second
-        # Sample for sample, but for the blocks that a busy machine may lose; another rate or gain would leave none.
-        said = np.rint(waveform * 32768).astype(np.int16)
-        blocks = [
-            heard[i : i + 441].tobytes() in said.tobytes() for i in range(0, min(heard.size, said.size) - 441, 441)
-        ]
-        assert np.mean(blocks) > 0.7
+        said = np.trim_zeros(np.rint(waveform * 32768).astype(np.int16))
+        heard = np.trim_zeros(heard)  # before and after it the sink is silent
+        assert heard.size == said.size
+        # Sample for sample, but for silence where a busy machine has lost blocks.
+        same = heard == said
+        assert (heard[~same] == 0).all() and np.mean(same) > 0.7
 
 
 def test_ctrl_c_ends_the_waiting_too(virtual):

@@ -322,20 +322,62 @@ def test_no_device_or_none_that_may_be_used(port_audio, monkeypatch, tmp_path):
         microphone.Microphone()
 
 
-def test_slow_reader_loses_blocks_and_they_are_counted(port_audio, monkeypatch):
-    class Status:
-        input_overflow = False
+class Status:
+    input_overflow = False
 
+
+def deliver(mic, *values, size=441):
+    """Blocks of 10 ms as PortAudio hands them over, each of one value."""
+    for value in values:
+        mic._callback(np.full((size, 1), value, np.float32), size, None, Status())
+
+
+def test_slow_reader_loses_blocks_and_they_are_counted(port_audio, monkeypatch):
     mic = microphone.Microphone()
     capacity = mic._blocks.maxsize
-    for i in range(capacity + 3):
-        mic._callback(np.full((4, 1), i, np.float32), 4, None, Status())
+    deliver(mic, *range(capacity + 3))
     assert mic.overruns == 3
     monkeypatch.setattr(microphone, "SILENT_S", 0.01)
     blocks = iter(mic)
     assert [next(blocks)[0] for _ in range(capacity)] == list(range(capacity))
     with pytest.raises(DeviceError, match="delivered nothing"):
         next(blocks)
+
+
+def test_silence_as_long_as_what_was_lost_stands_in_its_place(port_audio, monkeypatch):
+    monkeypatch.setattr(microphone, "QUEUE_S", 0.02)  # two blocks
+    mic = microphone.Microphone()
+    deliver(mic, 1, 2)
+    deliver(mic, *[3] * 120)  # 1.2 s that find no room
+    blocks = iter(mic)
+    heard = [next(blocks), next(blocks)]
+    deliver(mic, 4, 5)
+    deliver(mic, 6, size=100)  # lost; the next block has its own gap
+    heard += [next(blocks) for _ in range(5)]  # three of silence, none of which is long, and two of sound
+    deliver(mic, 7)
+    heard += [next(blocks), next(blocks)]
+    assert max(block.size for block in heard) <= microphone.GAP_S * 44100
+    heard = np.concatenate(heard)
+    values = np.repeat([1, 2, 0, 4, 5, 0, 7], [441, 441, 120 * 441, 441, 441, 100, 441])
+    np.testing.assert_array_equal(heard, values)
+
+
+def test_each_block_says_when_it_was_captured_and_so_does_the_silence_for_what_was_lost(port_audio, monkeypatch):
+    clock = iter([10.0, 10.01, 11.0])  # of the blocks that find room
+    monkeypatch.setattr(microphone, "QUEUE_S", 0.02)
+    mic = microphone.Microphone()
+    monkeypatch.setattr(microphone.time, "monotonic", lambda: next(clock))
+    deliver(mic, 1, 2)
+    clock, accepted = iter([0.0] * 98), clock
+    deliver(mic, *[3] * 98)
+    clock = accepted
+    captured_s, blocks = [], iter(mic)
+    for i in range(5):
+        if i == 2:
+            deliver(mic, 4)
+        next(blocks)
+        captured_s.append(mic.captured_s)
+    assert captured_s == pytest.approx([10.0, 10.01, 10.51, 10.99, 11.0])
 
 
 def test_missing_port_audio_names_the_package(tmp_path):

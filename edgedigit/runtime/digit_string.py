@@ -52,7 +52,8 @@ class DigitString:
     """Digits that were spoken between two pauses. Times are seconds since the stream's beginning."""
 
     digits: str
-    """The likeliest string that keeps the length and the checksum asked for; `heard` where none plausibly does."""
+    """The likeliest string that keeps the length and the checksum asked for, with fewer rejected words than answered
+    ones; `heard` where none plausibly does."""
     probability: float
     """Of `digits`, calibrated as far as words err independently; where a length or a checksum is kept, among the
     strings that keep it."""
@@ -78,8 +79,10 @@ class DigitString:
 class DigitStringCollector:
     """Gathers the words of a stream into strings.
 
-    Words that the recogniser rejects are left out, unless the length or the checksum is kept only with one of them.
-    Feed it all events of one stream, in order; what it returns does not depend on how the stream was cut into blocks.
+    Words that the recogniser rejects are left out. A length or a checksum may bring them back, as long as they are
+    fewer than the words that were answered as digits; else strings would be invented from what was mostly no digit.
+    Where no word was answered as a digit there is no string. Feed it all events of one stream, in order; what it
+    returns does not depend on how the stream was cut into blocks.
 
     Args:
         recognizer: the stream's model, whose labels are digits.
@@ -140,21 +143,22 @@ class DigitStringCollector:
 
     def _close(self, time_s: float) -> list[DigitString]:
         words, self._words = self._words, []
-        string = self._decide(words, time_s)
-        return [string] if string.digits else []
+        return [self._decide(words, time_s)] if any(word.kind == "digit" for word in words) else []
 
     def _decide(self, words: Sequence[Event], time_s: float) -> DigitString:
         options = self.options
         alternatives = [self._alternatives(word) for word in words]
+        answered = [word for word in words if word.kind == "digit"]
         best, mass = best_strings(alternatives, n_best=options.n_best)
         heard, satisfied = best[0][0], None
         if options.length or options.checksum:
-            kept = best_strings(alternatives, options.length, CHECKSUMS.get(options.checksum or ""), options.n_best)
+            checksum = CHECKSUMS.get(options.checksum or "")
+            most = 2 * len(answered) - 1  # digits: every answered word is one, and fewer rejected words
+            kept = best_strings(alternatives, options.length, checksum, options.n_best, most)
             satisfied = kept[1] > options.plausible * mass
             best, mass = kept if satisfied else (best, mass)
-        digits = [word for word in words if word.kind == "digit"] or words
         n_best = tuple((string, probability / mass) for string, probability in best)
-        return DigitString(*n_best[0], heard, satisfied, n_best, digits[0].start_s, digits[-1].end_s, time_s)
+        return DigitString(*n_best[0], heard, satisfied, n_best, answered[0].start_s, answered[-1].end_s, time_s)
 
     def _alternatives(self, word: Event) -> dict[str, float]:
         """What a word may have been. Of a rejected one, that it was no digit outweighs every digit."""
@@ -172,6 +176,7 @@ def best_strings(
     length: int | None = None,
     checksum: Checksum | None = None,
     n_best: int = 1,
+    max_length: int | None = None,
 ) -> tuple[list[tuple[str, float]], float]:
     """The likeliest strings of words that were heard independently.
 
@@ -183,12 +188,13 @@ def best_strings(
         length: number of digits that strings must have.
         checksum: that strings must keep.
         n_best: strings wanted.
+        max_length: number of digits that strings may have at most.
 
     Returns:
         Strings with the probabilities of the likeliest words that make them, best first, perhaps none; and the
-        probability of all words that keep length and checksum.
+        probability of all words that keep lengths and checksum.
     """
-    counts = length is not None or checksum is not None
+    counts = any(constraint is not None for constraint in (length, checksum, max_length))
     beams: dict[tuple[int, int], dict[str, float]] = {(0, 0): {"": 1.0}}  # (digits, remainder): strings
     masses = {(0, 0): 1.0}
     for word in reversed(words):
@@ -212,7 +218,9 @@ def best_strings(
     kept = [
         key
         for key in beams
-        if (length is None or key[0] == length) and (checksum is None or (key[0] and key[1] == checksum.remainder))
+        if (length is None or key[0] == length)
+        and (max_length is None or key[0] <= max_length)
+        and (checksum is None or (key[0] and key[1] == checksum.remainder))
     ]
     strings = [item for key in kept for item in beams[key].items()]
     return nlargest(n_best, strings, key=lambda item: item[1]), sum(masses[key] for key in kept)

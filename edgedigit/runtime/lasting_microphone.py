@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,7 @@ from edgedigit.errors import DeviceError
 from edgedigit.runtime import microphone
 
 RETRY_S = 1.0  # between two looks for a device that has gone
+LOSSES_S = 5.0  # without a loss between two that are told of; closer ones are one trouble
 TICK_S = 0.1  # while waiting: how often the program that listens has its turn
 
 
@@ -25,6 +27,7 @@ class LastingMicrophone:
         device: number or name, as for `find_device`.
         on_gone: called with one line when the device has gone.
         on_back: called with one line when sound comes again; the stream before it has ended.
+        on_lost: called with one line when sound was lost, once for all losses that follow each other closely.
 
     Attributes:
         sample_rate: Hz, of the blocks that come now.
@@ -40,11 +43,13 @@ class LastingMicrophone:
         device: int | str | None = None,
         on_gone: Callable[[str], None] = lambda _line: None,
         on_back: Callable[[str], None] = lambda _line: None,
+        on_lost: Callable[[str], None] = lambda _line: None,
     ):
-        self._on_gone, self._on_back = on_gone, on_back
+        self._on_gone, self._on_back, self._on_lost = on_gone, on_back, on_lost
         self._microphone = microphone.Microphone(device)
         self._wanted = None if device is None else self.name
-        self._overruns_before = self.n_gone = 0
+        self._overruns_before = self._overruns_seen = self.n_gone = 0
+        self._lost_s = -math.inf  # when the last loss was seen, of `time.monotonic`
 
     def __enter__(self) -> LastingMicrophone:
         self._microphone.__enter__()
@@ -66,10 +71,17 @@ class LastingMicrophone:
         """Blocks lost so far."""
         return self._overruns_before + self._microphone.overruns
 
+    @property
+    def captured_s(self) -> float:
+        """When the last sample of the block that came last had been captured, of `time.monotonic`."""
+        return self._microphone.captured_s
+
     def __iter__(self) -> Iterator[np.ndarray]:
         while True:
             try:
-                yield from self._microphone
+                for block in self._microphone:
+                    self._watch_losses()
+                    yield block
             except DeviceError:
                 self.n_gone += 1
                 self._microphone.__exit__()
@@ -80,6 +92,13 @@ class LastingMicrophone:
                     time.sleep(TICK_S)
             self._on_back(f"{self._microphone} is back, at {self.sample_rate} Hz")
             yield first
+
+    def _watch_losses(self) -> None:
+        if self.overruns > self._overruns_seen:
+            now = time.monotonic()
+            if now - self._lost_s > LOSSES_S:
+                self._on_lost("sound is being lost, since the machine does not keep up; silence takes its place")
+            self._overruns_seen, self._lost_s = self.overruns, now
 
     def _try_again(self) -> np.ndarray | None:
         """The first block of a device that works again; None if there is none yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgedigit.errors import DeviceError, MissingDependencyError
 
 BLOCK_MS = 10  # asked of the device; what it hands over at once is part of the budget of 150 ms
 QUEUE_S = 5.0  # audio that may wait for the program before blocks are dropped and counted
+GAP_S = 0.5  # of silence at most is handed over at once in place of blocks that were lost
 SILENT_S = 2.0  # no block for this long: the device is gone
 DEVICE_UNAVAILABLE = -9985  # PortAudio's paDeviceUnavailable: another program has it
 CARDS = Path("/dev/snd")  # where Linux keeps sound cards, each recording device as pcm*c
@@ -101,11 +103,19 @@ def refresh_devices() -> None:
         raise DeviceError(f"the audio system does not start ({error}); check its service") from None
 
 
+@dataclass(frozen=True, eq=False)
+class _Block:
+    samples: np.ndarray  # (T,)
+    n_lost: int  # samples that were dropped before it
+    captured_s: float  # when its last sample had come
+
+
 class Microphone:
     """Records from a device at its native rate; use it with `with`, then iterate over blocks (T,) float32 mono.
 
-    The callback only copies a block into a bounded queue and never waits; blocks that find the queue full are dropped
-    and counted.
+    The callback only copies a block into a bounded queue and never waits. Blocks that find the queue full are dropped
+    and counted, and as many zeros are handed over in their place, so that what comes after is where it was in time.
+    What the device itself loses is counted too, but nobody says how long that was.
 
     Args:
         device: number or name, as for `find_device`.
@@ -114,6 +124,7 @@ class Microphone:
         device: the `InputDevice`.
         sample_rate: Hz.
         overruns: blocks lost, in the device or because the program was too slow.
+        captured_s: of the block that was handed over last, when its last sample had come; of `time.monotonic`.
 
     Raises:
         DeviceError: if PortAudio or the device is missing, busy or refused.
@@ -125,7 +136,9 @@ class Microphone:
         self.device = find_device(device)
         self.sample_rate = self.device.sample_rate
         self.overruns = 0
-        self._blocks: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=int(QUEUE_S * 1000 / BLOCK_MS))
+        self.captured_s = time.monotonic()
+        self._blocks: queue.Queue[_Block | None] = queue.Queue(maxsize=int(QUEUE_S * 1000 / BLOCK_MS))
+        self._n_lost = 0  # samples dropped since the last block that found room; of the audio thread alone
         self._stream = None
 
     def __enter__(self) -> Microphone:
@@ -167,16 +180,24 @@ class Microphone:
                 raise DeviceError(f"{self} has delivered nothing for {SILENT_S:.0f} s; connect it again") from None
             if block is None:
                 raise DeviceError(f"{self} has gone; connect it again")
-            yield block
+            for first in range(0, block.n_lost, gap := round(GAP_S * self.sample_rate)):
+                n_zeros = min(gap, block.n_lost - first)
+                n_after = block.n_lost - first - n_zeros + block.samples.size
+                self.captured_s = block.captured_s - n_after / self.sample_rate
+                yield np.zeros(n_zeros, np.float32)
+            self.captured_s = block.captured_s
+            yield block.samples
 
     def _callback(self, indata: np.ndarray, _frames: int, _time: object, status: object) -> None:
         """Runs in the audio thread; `indata` (T, 1) is only valid during the call."""
         if status.input_overflow:
             self.overruns += 1
         try:
-            self._blocks.put_nowait(indata[:, 0].copy())
+            self._blocks.put_nowait(_Block(indata[:, 0].copy(), self._n_lost, time.monotonic()))
+            self._n_lost = 0
         except queue.Full:
             self.overruns += 1
+            self._n_lost += len(indata)
 
     def _finished(self) -> None:
         """The stream has ended, which without our doing it does when the device goes."""

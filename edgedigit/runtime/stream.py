@@ -37,8 +37,8 @@ class Event:
     prediction: Prediction | None = None
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
-    """From `end_s` to the answer: filter delay, silence waited for, features and network. The block size that a
-    device hands over comes on top."""
+    """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network. The
+    block that a device hands over, and how long it has waited before `accept`, come on top."""
 
     @property
     def label(self) -> str | None:
