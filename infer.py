@@ -205,7 +205,11 @@ def listen(listener: Listener, args, report: Report) -> None:
         report.notice(line)
 
     start = time.monotonic()
-    with own_stderr(), LastingMicrophone(args.device, gone, back, report.notice) as microphone, ExitStack() as stack:
+    with (
+        own_stderr(),
+        LastingMicrophone(args.device, gone, back, on_lost=report.notice, on_doubt=report.notice) as microphone,
+        ExitStack() as stack,
+    ):
         session = Session(listener, stack.enter_context(shown(args, report, lambda: microphone.overruns)))
         if args.record is not None:
             session.recording = Recording(args.record, microphone.sample_rate, args.overwrite, report.failure)

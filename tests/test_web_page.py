@@ -248,6 +248,150 @@ def test_an_unplugged_microphone_is_said_and_the_next_start_listens_again(site):
     assert complaints == []
 
 
+KEEP_ALL = (
+    KEEP_TRACK
+    + """
+globalThis.contexts = [];
+globalThis.AudioContext = class extends AudioContext {
+  constructor(...settings) {
+    super(...settings);
+    contexts.push(this);
+  }
+};
+"""
+)
+WHAT_IS_OPEN = "() => [track.readyState, ...contexts.map((context) => context.state)]"
+PREPARATIONS = {
+    "context": "globalThis.AudioContext = class { constructor() { throw new Error('no output'); } };",
+    "worklet": "AudioWorklet.prototype.addModule = async () => { throw new Error('no worklet'); };",
+    "resume": "AudioContext.prototype.resume = async () => { throw new Error('no clock'); };",
+}
+
+
+@pytest.mark.parametrize("step", PREPARATIONS)
+def test_a_microphone_that_cannot_be_prepared_is_closed_again(site, step):
+    def break_one(page):
+        page.add_init_script(KEEP_ALL + PREPARATIONS[step])
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], break_one) as page:
+        page.click("#listen")
+        page.wait_for_selector("#failure:not(:empty)")
+        assert "no " in page.inner_text("#failure")
+        assert page.evaluate(WHAT_IS_OPEN) == ["ended"] + ["closed"] * (step != "context")
+        assert page.inner_text("#listen") == "Start listening"
+
+
+def test_a_microphone_that_goes_while_it_is_prepared_is_said(site):
+    complaints = []
+
+    def never_resume(page):
+        page.add_init_script(KEEP_ALL + "AudioContext.prototype.resume = () => new Promise(() => {});")
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, never_resume) as page:
+        page.click("#listen")
+        page.wait_for_function("() => globalThis.contexts.length")
+        page.evaluate("() => track.dispatchEvent(new Event('ended'))")
+        page.wait_for_selector("#failure:not(:empty)")
+        assert page.inner_text("#failure") == "The microphone is gone: connect it or allow it, then press Start."
+        assert page.evaluate(WHAT_IS_OPEN) == ["ended", "closed"]
+        assert page.inner_text("#listen") == "Start listening"
+    assert complaints == []
+
+
+HOLD_UP = """async (holdMs) => {
+  const { openMicrophone } = await import("./microphone.js");
+  const { port, sampleRate, stop } = await openMicrophone(() => {});
+  const blocks = [];
+  port.onmessage = ({ data }) => blocks.push(data);
+  await new Promise((resolve) => setTimeout(resolve, holdMs));
+  const nHeld = blocks.length;
+  for (const { samples } of blocks) port.postMessage(samples.length);
+  while (blocks.length === nHeld) await new Promise((resolve) => setTimeout(resolve, 10));
+  await stop();
+  return [nHeld * blocks[0].samples.length / sampleRate, blocks.at(-1).lost / sampleRate, blocks[0].lost];
+}"""
+
+
+def test_what_waits_for_a_slow_recogniser_is_bounded_and_the_rest_is_counted(site):
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, []) as page:
+        held_s, lost_s, lost_before = page.evaluate(HOLD_UP, 6500)
+    assert held_s == pytest.approx(5, abs=0.02) and lost_before == 0
+    assert lost_s == pytest.approx(1.5, abs=0.7)  # timers and the device begin when they like
+
+
+LISTEN_TO_BLOCKS = """async ([blocks, sampleRate]) => {
+  const worker = new Worker("recognizer.worker.js", { type: "module" });
+  const messages = [];
+  const until = (type) => new Promise((resolve) => {
+    worker.onmessage = ({ data }) => {
+      messages.push(data);
+      if (data.type === type) resolve();
+    };
+  });
+  worker.postMessage({ type: "load" });
+  await until("loaded");
+  const { port1, port2 } = new MessageChannel();
+  let nHeard = 0;
+  const heard = new Promise((resolve) => {
+    port1.onmessage = ({ data }) => {
+      nHeard += data;
+      if (nHeard === blocks.reduce((sum, { samples }) => sum + samples.length, 0)) resolve();
+    };
+  });
+  worker.postMessage({ type: "listen", port: port2, sampleRate }, [port2]);
+  const stopped = until("stopped");
+  for (const { samples, lost, waitedMs } of blocks) {
+    port1.postMessage({ samples: Float32Array.from(samples), lost, sentMs: Date.now() - waitedMs });
+  }
+  await heard;
+  worker.postMessage({ type: "stop" });
+  await stopped;
+  worker.terminate();
+  return {
+    events: messages.filter(({ event }) => event?.prediction).map(({ event }) => event),
+    lostS: messages.filter(({ type }) => type === "lost").map(({ lostS }) => lostS),
+    errors: messages.filter(({ type }) => type === "error").map(({ line }) => line),
+  };
+}"""
+
+
+def test_sound_that_was_lost_moves_no_times_and_waiting_counts_as_latency(site, recording, heard):
+    """The first 0.3 s are lost, and 1.5 s between two words, after which all blocks have waited for half a minute."""
+    waveform = load_waveform(recording)
+    cut = round(8000 * (heard[4].end_s + heard[5].start_s) / 2) // 400 * 400
+    blocks = [
+        {"samples": waveform[i : i + 400].tolist(), "lost": 0, "waitedMs": 30_000 if i >= cut else 0}
+        for i in range(2400, waveform.size // 400 * 400, 400)
+    ]
+    blocks[0]["lost"] = 2400
+    next(block for block in blocks if block["waitedMs"])["lost"] = 12000  # on top of what is heard
+    with chromium() as browser, opened(browser, site, []) as page:
+        got = page.evaluate(LISTEN_TO_BLOCKS, [blocks, 8000])
+    assert got["errors"] == [] and got["lostS"] == pytest.approx([0.3, 1.8])
+    assert [event["prediction"]["label"] for event in got["events"]] == [event.label for event in heard]
+    for number, (mine, theirs) in enumerate(zip(got["events"], heard, strict=True)):
+        moved_s = 1.5 if number > 4 else 0
+        assert mine["startS"] - moved_s == pytest.approx(theirs.start_s, abs=0.03)
+        assert (mine["latencyMs"] > 30_000) == (number > 4)
+
+
+LOSES = """onmessage = ({ data }) => {
+  const info = { file: "m", version: "1", labels: ["yes", "no"], sampleRate: 8000, rejectBelow: 0 };
+  if (data.type === "load") postMessage({ type: "loaded", info });
+  if (data.type === "listen") postMessage({ type: "lost", lostS: 1.25 });
+};"""
+
+
+def test_lost_sound_is_said_beside_the_microphone(site):
+    def lose(page):
+        page.route("**/recognizer.worker.js", lambda route: route.fulfill(response=route.fetch(), body=LOSES))
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], lose, service_workers="block") as page:
+        page.click("#listen")
+        page.get_by_text("This computer does not keep up: 1.3 s of sound lost.").wait_for()
+        assert page.inner_text("#status").startswith("Listening to Fake")
+
+
 def test_a_model_of_other_words_is_shown_with_its_words(site, samples):
     words = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "_unknown_", "go"][:N_LABELS]
     with chromium() as browser, opened(browser, site, [], with_manifest(labels=words), service_workers="block") as page:

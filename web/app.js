@@ -17,6 +17,7 @@ const worker = new Worker(new URL("recognizer.worker.js", import.meta.url), { ty
 let info = null; // of the model, once loaded
 let history = null;
 let microphone = null;
+let listening = ""; // what is said of it
 let isOpening = false; // the person is being asked; the button is not disabled, which would take the focus from it
 let probabilities = null; // drawn last
 let isDrawingDue = false;
@@ -58,6 +59,10 @@ const handlers = {
     const count = words.length === 1 ? "one word" : `${words.length || "no"} words`;
     say(`${name}: ${count}${words.length ? `: ${words.map(textOf).join(" ")}` : ""}.`);
     drawSoon();
+  },
+
+  lost({ lostS }) {
+    if (microphone) say(`${listening} This computer does not keep up: ${lostS.toFixed(1)} s of sound lost.`);
   },
 
   error({ line }) {
@@ -110,15 +115,16 @@ async function startListening() {
   clearFailure();
   isOpening = true;
   try {
-    microphone = await openMicrophone(async () => {
+    microphone = await openMicrophone(async (line) => {
       await stopListening();
-      fail("The microphone is gone: connect it or allow it, then press Start.");
+      fail(line);
     });
     const { port, sampleRate, name } = microphone;
     history.clear();
     worker.postMessage({ type: "listen", port, sampleRate }, [port]);
     element("listen").textContent = "Stop";
-    say(`Listening to ${name || "the microphone"} at ${sampleRate} Hz.`);
+    listening = `Listening to ${name || "the microphone"} at ${sampleRate} Hz.`;
+    say(listening);
   } catch (error) {
     failWith(error);
   }

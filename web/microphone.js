@@ -1,10 +1,12 @@
-/** The microphone at its own rate, through an AudioWorklet, as blocks on a port. */
+/** The microphone at its own rate, through an AudioWorklet, as blocks on a port (capture.worklet.js says which). */
 
 import { PageError } from "./manifest.js";
 
 const CONSTRAINTS = {
   audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
 };
+
+const GONE = "The microphone is gone: connect it or allow it, then press Start.";
 
 const REFUSALS = {
   NotAllowedError: "The microphone was refused: allow it in the browser's address bar and press Start again.",
@@ -13,7 +15,8 @@ const REFUSALS = {
 };
 
 /**
- * @param {() => void} onGone called when the device is unplugged or its permission withdrawn
+ * Whatever fails, nothing stays open: a microphone that is not listened to must not show as recording.
+ * @param {(line: string) => void} onGone called when the device is unplugged or its permission withdrawn
  * @returns {Promise<{port: MessagePort, sampleRate: number, name: string, stop: () => Promise<void>}>}
  */
 export async function openMicrophone(onGone) {
@@ -27,20 +30,37 @@ export async function openMicrophone(onGone) {
     throw new PageError(REFUSALS[error.name] ?? `The microphone cannot be opened: ${error.message}`);
   }
   const [track] = media.getAudioTracks();
-  const { sampleRate } = track.getSettings(); // not every browser says
-  const context = new AudioContext(sampleRate ? { sampleRate } : {});
-  await context.audioWorklet.addModule(new URL("capture.worklet.js", import.meta.url));
-  await context.resume();
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
-  const { port1, port2 } = new MessageChannel();
-  capture.port.postMessage(port1, [port1]);
-  context.createMediaStreamSource(media).connect(capture);
-  track.addEventListener("ended", onGone);
+  let context = null;
+  let isOpen = true;
 
   async function stop() {
-    track.removeEventListener("ended", onGone);
+    isOpen = false;
     track.stop();
-    await context.close();
+    await context?.close();
   }
-  return { port: port2, sampleRate: context.sampleRate, name: track.label, stop };
+
+  // From the first moment on: a device that goes while the rest is being prepared ends the waiting for it.
+  const gone = new Promise((resolve) => {
+    if (track.readyState === "ended") resolve();
+    track.addEventListener("ended", resolve);
+  });
+  async function listen() {
+    const { sampleRate } = track.getSettings(); // not every browser says
+    context = new AudioContext(sampleRate ? { sampleRate } : {});
+    await context.audioWorklet.addModule(new URL("capture.worklet.js", import.meta.url));
+    await context.resume();
+    const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+    const { port1, port2 } = new MessageChannel();
+    capture.port.postMessage(port1, [port1]);
+    context.createMediaStreamSource(media).connect(capture);
+    return port2;
+  }
+  try {
+    const port = await Promise.race([gone.then(() => Promise.reject(new PageError(GONE))), listen()]);
+    gone.then(() => isOpen && onGone(GONE));
+    return { port, sampleRate: context.sampleRate, name: track.label, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }

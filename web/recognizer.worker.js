@@ -1,7 +1,7 @@
 /**
  * Listens apart from the page, so that drawing never delays an answer. Messages in: `load`; `listen` with a port of
- * blocks and their rate; `stop`; `file` with samples and their rate. Out: `loaded`, `audio` (8 kHz, for drawing),
- * `partial`, `event`, `file`, `stopped`, `error`.
+ * blocks, as capture.worklet.js sends them, and their rate; `stop`; `file` with samples and their rate. Out: `loaded`,
+ * `audio` (8 kHz, for drawing), `partial`, `event`, `lost` (seconds since `listen`), `file`, `stopped`, `error`.
  */
 
 import { loadRecognizer, openStream } from "./load.js";
@@ -15,6 +15,7 @@ const FILE_BLOCK_S = 0.1;
 let recognizer = null;
 let port = null;
 let stream = null;
+let lostS = 0; // of sound, since listening began
 let work = Promise.resolve();
 
 /** One thing after the other: an answer takes a moment, and the blocks after it must wait. */
@@ -35,8 +36,9 @@ const handlers = {
   async listen({ port: blocks, sampleRate }) {
     stream = await openStream(recognizer, sampleRate);
     const display = new Display(sampleRate);
+    lostS = 0;
     port = blocks;
-    port.onmessage = ({ data }) => queue(() => hear(data, display));
+    port.onmessage = ({ data }) => queue(() => receive(data, blocks, display));
   },
 
   async stop() {
@@ -75,9 +77,26 @@ const handlers = {
 
 onmessage = ({ data }) => queue(() => handlers[data.type](data));
 
-async function hear(samples, display) {
+/** A block, and silence for what was lost before it, so that times stay those of the microphone. */
+async function receive({ samples, lost, sentMs }, blocks, display) {
   if (!stream) return;
-  const events = await stream.accept(samples);
+  try {
+    if (lost) {
+      lostS += lost / display.sampleRate;
+      postMessage({ type: "lost", lostS });
+    }
+    for (let left = lost; left > 0; left -= samples.length) {
+      await hear(new Float32Array(Math.min(left, samples.length)), sentMs, display);
+    }
+    await hear(samples, sentMs, display);
+  } finally {
+    blocks.postMessage(samples.length); // heard, whatever came of it
+  }
+}
+
+async function hear(samples, sentMs, display) {
+  const waitedMs = Math.max(0, Date.now() - sentMs); // a clock may be set back
+  const events = await stream.accept(samples, waitedMs);
   const speaking = stream.word.length > 0;
   display.show(samples, speaking); // first, so that events are marked on the sound that they are about
   postEvents(events);

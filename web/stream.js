@@ -16,7 +16,8 @@ const MIRRORED_MS = 100; // of what is kept before a word, that fills the window
  * @property {number} startS first frame of the speech
  * @property {number} endS end of its last frame
  * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
- * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, features and network
+ * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, the block's waiting,
+ *   features and network
  */
 
 /** Finds the words in a stream and recognises each. One call of `accept` or `flush` at a time. */
@@ -43,6 +44,7 @@ export class StreamingRecognizer {
     this.activity.reset();
     this.pending = new Float32Array(0); // less than a frame
     this.position = 0; // frames handled
+    this.cameMs = 0; // when the block that is being handled came, in the clock's milliseconds
     this.past = []; // while there is no word: the recent past, from which a word takes its beginning
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
@@ -55,9 +57,11 @@ export class StreamingRecognizer {
   /**
    * Take the next block, mono float in [-1, 1].
    * @param {Float32Array} samples
+   * @param {number} [waitedMs] how long it has waited for this call, which counts as latency
    * @returns {Promise<Event[]>}
    */
-  async accept(samples) {
+  async accept(samples, waitedMs = 0) {
+    this.cameMs = performance.now() - waitedMs;
     return this.acceptResampled(this.resampler.push(samples));
   }
 
@@ -66,6 +70,7 @@ export class StreamingRecognizer {
    * @returns {Promise<Event[]>}
    */
   async flush() {
+    this.cameMs = performance.now();
     const events = await this.acceptResampled(this.resampler.flush());
     if (this.pending.length) {
       events.push(...(await this.acceptResampled(new Float32Array(this.frameLength - this.pending.length))));
@@ -137,7 +142,6 @@ export class StreamingRecognizer {
     const nStable = stableMs && framesIn(stableMs, this.vad);
     const nVoiced = this.word.filter((frame) => frame.voiced).length;
     if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms || this.position - this.wordStart <= nStable) return [];
-    const start = performance.now();
     const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
     const prediction = await this.predict(this.word);
     if (sure && !isSure(prediction)) return [];
@@ -146,7 +150,7 @@ export class StreamingRecognizer {
       if (before.label !== prediction.label || !isSure(before)) return [];
     }
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
-    const latencyMs = waitedMs + performance.now() - start;
+    const latencyMs = waitedMs + performance.now() - this.cameMs;
     return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
   }
 

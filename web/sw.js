@@ -10,6 +10,7 @@ const FILES = [
   "app.js",
   "activity.js",
   "audio_file.js",
+  "backlog.js",
   "capture.worklet.js",
   "history.js",
   "load.js",

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgedigit.errors import DeviceError
 from edgedigit.runtime import microphone
+from edgedigit.runtime.chosen_device import ChosenDevice
 
 RETRY_S = 1.0  # between two looks for a device that has gone
 LOSSES_S = 5.0  # without a loss between two that are told of; closer ones are one trouble
@@ -20,14 +21,16 @@ TICK_S = 0.1  # while waiting: how often the program that listens has its turn
 class LastingMicrophone:
     """Blocks of a `Microphone`; when it goes, of the one that takes its place. Use it with `with`, then iterate.
 
-    While there is none, empty blocks come. A device that was chosen is waited for by its name, since numbers change;
-    otherwise whichever is the default then will do, and its rate may be another.
+    While there is none, empty blocks come. A device that was chosen is waited for by the name that was given, else by
+    its own, since numbers change (`ChosenDevice`); otherwise whichever is the default then will do, and its rate may be
+    another.
 
     Args:
         device: number or name, as for `find_device`.
         on_gone: called with one line when the device has gone.
         on_back: called with one line when sound comes again; the stream before it has ended.
         on_lost: called with one line when sound was lost, once for all losses that follow each other closely.
+        on_doubt: called with one line, once, when devices that are called alike cannot be told apart.
 
     Attributes:
         sample_rate: Hz, of the blocks that come now.
@@ -44,10 +47,13 @@ class LastingMicrophone:
         on_gone: Callable[[str], None] = lambda _line: None,
         on_back: Callable[[str], None] = lambda _line: None,
         on_lost: Callable[[str], None] = lambda _line: None,
+        on_doubt: Callable[[str], None] = lambda _line: None,
     ):
-        self._on_gone, self._on_back, self._on_lost = on_gone, on_back, on_lost
+        self._on_gone, self._on_back, self._on_lost, self._on_doubt = on_gone, on_back, on_lost, on_doubt
+        self._wanted = device
         self._microphone = microphone.Microphone(device)
-        self._wanted = None if device is None else self.name
+        self._chosen = self._remember()
+        self._doubts: set[str] = set()  # said
         self._overruns_before = self._overruns_seen = self.n_gone = 0
         self._lost_s = -math.inf  # when the last loss was seen, of `time.monotonic`
 
@@ -104,7 +110,9 @@ class LastingMicrophone:
         """The first block of a device that works again; None if there is none yet."""
         try:
             microphone.refresh_devices()
-            candidate = microphone.Microphone(self._wanted)
+            if (wanted := self._find_again()) is None and self._chosen:
+                return None
+            candidate = microphone.Microphone(wanted)
             with contextlib.ExitStack() as stack:
                 first = next(iter(stack.enter_context(candidate)))
                 stack.pop_all()  # it stays open
@@ -112,4 +120,21 @@ class LastingMicrophone:
             return None
         self._overruns_before = self.overruns
         self._microphone = candidate
+        self._chosen = self._remember()
         return first
+
+    def _remember(self) -> ChosenDevice | None:
+        """None if no device was chosen."""
+        if self._wanted is None:
+            return None
+        return ChosenDevice(self._wanted, self._microphone.device, microphone.list_devices())
+
+    def _find_again(self) -> int | None:
+        """The number that the chosen device has now; None if it is not there, or none was chosen."""
+        if self._chosen is None:
+            return None
+        device, doubt = self._chosen.find_again(microphone.list_devices())
+        if doubt and doubt not in self._doubts:
+            self._doubts.add(doubt)
+            self._on_doubt(doubt)
+        return device and device.number

@@ -6,7 +6,7 @@ import contextlib
 import os
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +79,17 @@ def find_device(wanted: int | str | None = None) -> InputDevice:
     if isinstance(wanted, int) or wanted.isdecimal():
         found = [device for device in devices if device.number == int(wanted)]
     else:
-        found = [device for device in devices if device.name.lower() == wanted.lower()]
-        found = found or [device for device in devices if wanted.lower() in device.name.lower()]
+        found = matching(devices, wanted)
     if len(found) != 1:
         problem = "no microphone is called" if not found else "several microphones are called"
         raise DeviceError(f"{problem} {wanted!r}; choose one of {listing}")
     return found[0]
+
+
+def matching(devices: Sequence[InputDevice], name: str) -> list[InputDevice]:
+    """Devices of that name (any case), or if there is none those of whose names it is a part."""
+    found = [device for device in devices if device.name.lower() == name.lower()]
+    return found or [device for device in devices if name.lower() in device.name.lower()]
 
 
 def refresh_devices() -> None:

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { meanOf, wavRate } from "../../web/audio_file.js";
 import { DEFAULT_VAD, framesIn } from "../../web/activity.js";
+import { Backlog } from "../../web/backlog.js";
 import { History } from "../../web/history.js";
 import { nameOf, PageError, readManifest } from "../../web/manifest.js";
 import { colourRamp } from "../../web/pictures.js";
@@ -56,6 +57,24 @@ test("durations become whole frames, halves to the even one, at least one", () =
     [1, 25, 35, 44, 100].map((duration) => framesIn(duration, DEFAULT_VAD)),
     [1, 2, 4, 4, 10],
   );
+});
+
+test("five seconds may wait; then all is lost, and counted, until the listener has caught up", () => {
+  const backlog = new Backlog(8000);
+  const offers = (n) => Array.from({ length: n }, () => backlog.offer(800));
+  assert.deepEqual(offers(52), [...Array(50).fill(0), null, null]);
+  backlog.acknowledge(49 * 800);
+  assert.deepEqual(offers(1), [null]);
+  backlog.acknowledge(800);
+  assert.deepEqual(offers(3), [3 * 800, 0, 0]);
+});
+
+test("a listener that keeps up loses nothing", () => {
+  const backlog = new Backlog(8000);
+  for (let i = 0; i < 1000; i++) {
+    assert.equal(backlog.offer(512), 0);
+    if (i > 20) backlog.acknowledge(512);
+  }
 });
 
 test("resampling keeps a tone, its level and its time, and removes what would alias", () => {
