@@ -103,7 +103,7 @@ class LastingMicrophone:
         if self.overruns > self._overruns_seen:
             now = time.monotonic()
             if now - self._lost_s > LOSSES_S:
-                self._on_lost("sound is being lost, since the machine does not keep up; silence takes its place")
+                self._on_lost("sound is being lost: the machine does not keep up")
             self._overruns_seen, self._lost_s = self.overruns, now
 
     def _try_again(self) -> np.ndarray | None:
