@@ -124,7 +124,7 @@ def test_what_could_not_be_measured_replaces_nothing_and_is_kept_beside(tmp_path
     """A model of another name cannot give the row that the file has."""
     kept = result(tmp_path / f"{machine_slug(machine_facts())}.json", named(INFERENCE))
     before = kept.read_bytes()
-    flags = "--only inference --runs 5 --processes 1".split()
+    flags = ["--only", "inference", "--runs", "5", "--processes", "1"]
     with pytest.raises(InputError, match=r"stays: it would lose .*m\.onnx: waveform.*\.json\.new"):
         command_line.main(["--model", str(tiny_model), *flags, "--write", str(tmp_path)])
     assert kept.read_bytes() == before
