@@ -16,6 +16,7 @@ REALTIME_WORDS = 20  # about half a minute
 SILERO_WORDS = 100
 CLOCK_TOLERANCE_MS = 10.0  # the operating system wakes a sleeper late, and caches have cooled
 TOLERATED_SHARE = 0.02  # of the words, that streaming may lose or add
+LEAST_RIGHT = 0.9  # of the few words in real time; of FSDD's test clips on the virtual clock 98.7 % are
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,14 @@ def streamed(default_model, clips):
     return answer_latency(default_model, clips)
 
 
+def budgeted(streamed, name, pytestconfig):
+    """A row with its budget and the least of right words that makes it worth one."""
+    budget_ms = pytestconfig.getoption("--budget-answer-ms")
+    return streamed.row(name, budget_ms, budget_ms=budget_ms, budget_quantile="p95", min_right=BenchConfig().min_right)
+
+
 def test_answers_keep_their_budget(streamed, default_model, show, pytestconfig):
-    budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = streamed.row(answer_name(default_model.name, len(streamed.words), realtime=False), **budget)
+    row = budgeted(streamed, answer_name(default_model.name, len(streamed.words), realtime=False), pytestconfig)
     show(row)
     assert not broken_budgets([row])
 
@@ -43,10 +49,10 @@ def test_real_time_keeps_the_budget_and_agrees_with_the_virtual_clock(default_mo
     chosen = clips[:REALTIME_WORDS]
     realtime = answer_latency(default_model, chosen, realtime=True)
     virtual = answer_latency(default_model, chosen)
-    budget = {"budget_ms": pytestconfig.getoption("--budget-answer-ms"), "budget_quantile": "p95"}
-    row = realtime.row(answer_name(default_model.name, len(chosen), realtime=True), **budget)
+    row = budgeted(realtime, answer_name(default_model.name, len(chosen), realtime=True), pytestconfig)
     show(row)
     assert realtime.labels == virtual.labels
+    assert row["n_right_within"] >= LEAST_RIGHT * len(chosen)
     assert abs(np.nanmedian(realtime.latency_ms - virtual.latency_ms)) <= CLOCK_TOLERANCE_MS
     assert not broken_budgets([row])
 
@@ -58,6 +64,7 @@ def test_a_sound_device_keeps_the_budget(default_model, clips, show, pytestconfi
     delay, answered = run_microphone(default_model, clips[:REALTIME_WORDS], budget_ms, seed=0, say=lambda _: None)
     show(delay)
     show(answered.row)
+    assert answered.row["n_right_within"] >= LEAST_RIGHT * answered.row["n_clips"]
     assert not broken_budgets([answered.row])
 
 

@@ -27,7 +27,9 @@ from edgedigit.errors import DeviceError
 
 PACKAGES = "pulseaudio libasound2-plugins libportaudio2"
 SINK = "virtual_microphone"
-BLOCK_MS = 5  # the sink hands sound over in such pieces, each when its first sample is due
+BLOCK_MS = (
+    5  # the sink hands sound over in such pieces, each when its first sample is due; a device when it has the last
+)
 BUFFER_MS = 200  # of sound that waits in the server, so that a busy machine leaves no holes in it
 LEAD_MS = 20  # of silence before what is played: the sink has handed over the first blocks when a stream begins
 START_S = 10.0  # the server usually needs 0.03 s
@@ -103,8 +105,9 @@ class VirtualMicrophone:
             sample_rate: Hz, of `samples`.
 
         Returns:
-            When sample 0 enters, as `time.perf_counter()` counts; sample i is due i / sample_rate later, and comes up
-            to `BLOCK_MS` before that.
+            When sample 0 is spoken, as `time.perf_counter()` counts, and sample i i / sample_rate later: `BLOCK_MS`
+            before the sink plays it. The sink hands a piece over when it begins to play it, a device once all of it has
+            been spoken; so nothing comes sooner than from a device.
 
         Raises:
             AudioError: if the samples are not one channel of finite numbers.
@@ -121,7 +124,7 @@ class VirtualMicrophone:
         player = threading.Thread(target=self._finish, args=(stream, waveform[head.size :], end), daemon=True)
         player.start()
         self._players.append(player)
-        return end - (waveform.size - lead.size) / self.sample_rate
+        return end - (waveform.size - lead.size) / self.sample_rate - BLOCK_MS / 1000
 
     def wait(self) -> None:
         """Return when all that was played has entered."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigit.audio import frame_energies, resample
+from edgedigit.config import BenchConfig
 from edgedigit.errors import GateError, InputError
 from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Event, StreamingRecognizer
@@ -19,6 +20,7 @@ GAP_S = (0.6, 1.2)  # silence between words
 NOISE_DB = -65.0  # dBFS, of the noise under the whole stream: a quiet room
 SETTLE_S = 1.5  # noise before the first word and after the last
 END_DROP_DB = 35.0  # a word ends with its last frame that is no further below its loudest
+WITHIN_MS = BenchConfig().budget_answer_ms  # an answer later than this is late
 OTHER_DROPS_DB = (25.0, 30.0, 40.0)  # the figure depends on this choice, so it is also given for others
 END_FRAME_MS = 10
 
@@ -80,14 +82,15 @@ class StreamScore:
         labels: first digit answered for each, None where there was none.
         latency_ms: (n_words,) from the end of the word to that answer, NaN where there was none; negative where the
             answer came before the end.
-        n_rejected: words for which the recogniser only said that it was not sure.
+        rejected_ms: (n_words,) from the end of the word to the moment at which the recogniser first said that it was
+            not sure, where it said nothing else; NaN for all other words.
         n_extra: further digits: a second one for the same word, or one where there was no word.
     """
 
     words: tuple[Word, ...]
     labels: tuple[str | None, ...]
     latency_ms: np.ndarray
-    n_rejected: int
+    rejected_ms: np.ndarray
     n_extra: int
 
     @property
@@ -100,8 +103,16 @@ class StreamScore:
         """Whether the first answer to each word was right."""
         return [label == word.label for word, label in zip(self.words, self.labels, strict=True)]
 
-    def row(self, name: str, **more: object) -> dict:
+    @property
+    def n_rejected(self) -> int:
+        """Words for which the recogniser only said that it was not sure."""
+        return int(np.isfinite(self.rejected_ms).sum())
+
+    def row(self, name: str, within_ms: float = WITHIN_MS, **more: object) -> dict:
         """A row for the table of results; answers that came before the end of the word count as 0 ms.
+
+        Percentiles are of the words with an answer. `n_within`, of all words, are those that were answered or rejected
+        within so many ms: a word of which nothing was said is late. `n_right_within` are those with the right digit.
 
         Raises:
             GateError: if no word was answered.
@@ -124,6 +135,9 @@ class StreamScore:
             "n_rejected": self.n_rejected,
             "n_extra": self.n_extra,
             "n_before_end": int((heard < 0).sum()),
+            "within_ms": within_ms,
+            "n_within": int(((self.latency_ms <= within_ms) | (self.rejected_ms <= within_ms)).sum()),
+            "n_right_within": int((np.array(self.right) & (self.latency_ms <= within_ms)).sum()),
             **more,
         }
 
@@ -199,7 +213,8 @@ def play(
 
     A block is handed over when its last sample has been spoken. In real time this function sleeps until then. On the
     virtual clock it does not sleep: the clock jumps to that moment, unless the recogniser is still behind, and moves on
-    by the time that `accept` really took; an engine that is too slow falls behind there as it would live.
+    by the time that `accept` really took, which prints too where the engine does; an engine that is too slow falls
+    behind there as it would live.
 
     Args:
         stream: what is spoken.
@@ -237,7 +252,7 @@ def score(words: Sequence[Word], answers: Sequence[Answer]) -> StreamScore:
     """
     labels: list[str | None] = [None] * len(words)
     latency_ms = np.full(len(words), np.nan)
-    rejected = set()
+    rejected_ms = np.full(len(words), np.nan)
     n_extra = 0
     for answer in answers:
         event = answer.event
@@ -246,12 +261,13 @@ def score(words: Sequence[Word], answers: Sequence[Answer]) -> StreamScore:
         overlaps = [min(event.end_s, word.clip_end_s) - max(event.start_s, word.start_s) for word in words]
         best = int(np.argmax(overlaps))
         within = overlaps[best] > 0
+        after_ms = 1000 * (answer.answered_s - words[best].end_s)
         if event.kind == "rejected":
-            rejected |= {best} if within else set()
+            if within and np.isnan(rejected_ms[best]):
+                rejected_ms[best] = after_ms
         elif within and labels[best] is None:
-            labels[best] = event.label
-            latency_ms[best] = 1000 * (answer.answered_s - words[best].end_s)
+            labels[best], latency_ms[best] = event.label, after_ms
         else:
             n_extra += 1
-    n_rejected = sum(labels[index] is None for index in rejected)
-    return StreamScore(tuple(words), tuple(labels), latency_ms, n_rejected, n_extra)
+    rejected_ms[np.isfinite(latency_ms)] = np.nan  # who is unsure and then sure has answered
+    return StreamScore(tuple(words), tuple(labels), latency_ms, rejected_ms, n_extra)

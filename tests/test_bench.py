@@ -16,7 +16,7 @@ from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 from edgedigit import peers, word_stream
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
-from edgedigit.bench import conditions, load
+from edgedigit.bench import conditions, load, printed
 from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
 from edgedigit.bench.beside_peers import time_recognizers
 from edgedigit.bench.clips import load_clips
@@ -25,7 +25,7 @@ from edgedigit.bench.inference import load_model, run_beside_load, run_inference
 from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.noise_bed import joined, noise_bed, over_noise
 from edgedigit.bench.picture import answers_figure, cumulative
-from edgedigit.bench.rows import broken_budgets, check_budgets, remarks, table
+from edgedigit.bench.rows import broken_budgets, check_broken, quiet_gates, remarks, table
 from edgedigit.config import BenchConfig
 from edgedigit.data.augment import active_rms
 from edgedigit.data.recording import Recording
@@ -180,6 +180,33 @@ def test_lost_unsure_and_added_digits_are_counted():
     row = score(WORDS, answers).row("words")
     counted = {key: row[key] for key in ("n", "n_clips", "n_correct", "n_missed", "n_rejected", "n_extra")}
     assert counted == {"n": 1, "n_clips": 2, "n_correct": 1, "n_missed": 1, "n_rejected": 1, "n_extra": 2}
+
+
+def test_of_all_words_those_count_as_in_time_that_were_answered_or_rejected_in_it():
+    words = (*WORDS, Word("3", 4.0, 4.4, 4.5), Word("4", 5.0, 5.4, 5.5), Word("5", 6.0, 6.4, 6.5))
+    answers = [
+        Answer(digit("1", 1.0, 1.4), 1.5),
+        Answer(digit("7", 2.5, 2.9), 3.0),  # wrong, in time
+        Answer(digit("3", 4.0, 4.4), 4.6),  # right, late
+        Answer(digit("4", 5.0, 5.4, kind="rejected"), 5.5),  # in time; nothing is said of the fifth
+    ]
+    row = score(words, answers).row("words", within_ms=150)
+    assert (row["n"], row["n_clips"], row["n_within"], row["n_right_within"]) == (3, 5, 3, 1)
+    assert "within 150 ms 60.0 % of all, right 20.0 %" in table([row])
+    assert score(words, answers).row("words", within_ms=201)["n_right_within"] == 2
+
+
+@pytest.mark.parametrize(("sure_at_s", "n_rejected", "n_within"), [(None, 1, 1), (3.2, 0, 0), (3.0, 0, 1)])
+def test_a_word_that_is_rejected_and_then_answered_is_in_time_if_its_answer_is(sure_at_s, n_rejected, n_within):
+    answers = [Answer(digit("1", 1.0, 1.4), 1.6), Answer(digit("2", 2.5, 2.7, kind="rejected"), 2.8)]
+    answers += [Answer(digit("2", 2.7, 2.9), sure_at_s)] if sure_at_s else []
+    row = score(WORDS, answers).row("words")
+    assert (row["n_rejected"], row["n_within"]) == (n_rejected, n_within)
+
+
+def test_the_first_of_two_rejections_is_when_the_word_was_rejected():
+    answers = [Answer(digit("2", 2.5, 2.9, kind="rejected"), at_s) for at_s in (3.0, 3.3)]
+    assert score(WORDS, answers).rejected_ms[1] == pytest.approx(100)
 
 
 def test_one_digit_for_two_words_is_one_answer_and_one_miss():
@@ -353,7 +380,43 @@ def test_a_budget_is_about_its_quantile(p95, p99, n_broken):
     assert len(broken_budgets([row, {"name": "peer", "latency_ms_p95": 1e6}])) == n_broken
     if n_broken:
         with pytest.raises(GateError, match=r"a: p95 is 151\.0 ms, the budget is 150 ms"):
-            check_budgets([row])
+            check_broken(broken_budgets([row]))
+
+
+@pytest.mark.parametrize(("n_correct", "n_broken"), [(1, 1), (327, 1), (328, 0)])
+def test_fast_answers_to_less_than_half_of_the_words_keep_no_budget(n_correct, n_broken):
+    row = {"name": "quiet", "latency_ms_p95": 1.0, "budget_ms": 150, "budget_quantile": "p95"}
+    row |= {"n_clips": 655, "n_correct": n_correct, "n_correct_offline": 655, **quiet_gates(BenchConfig())}
+    broken = broken_budgets([row])
+    assert len(broken) == n_broken
+    assert not n_broken or broken == [f"quiet: {n_correct} of 655 words are right, expected 50 % or more"]
+
+
+@pytest.mark.parametrize(("most_lost", "n_broken"), [(None, 0), (1.0, 0), (0.9, 1)])
+def test_points_lost_are_limited_where_asked_for(most_lost, n_broken):
+    row = {"name": "quiet", "n_clips": 200, "n_correct": 196, "n_correct_offline": 198}
+    broken = broken_budgets([{**row, **quiet_gates(BenchConfig(max_points_lost=most_lost))}])
+    assert len(broken) == n_broken
+    assert not n_broken or broken == ["quiet: -1.00 points against one by one, at most 0.9 may be lost"]
+
+
+def test_every_answer_is_printed_before_the_engine_hands_it_on(clock, monkeypatch):
+    """Printing that takes 7 ms makes the answer 7 ms later."""
+    engine = FakeEngine(clock, at_s=0.41, compute_s=0.005)
+    real = printed.Report.word
+    monkeypatch.setattr(printed.Report, "word", lambda *line: (clock.sleep(0.007), real(*line)))
+    with printed.PrintingEngine(engine, list("0123456789")) as printing:
+        (answer,) = play(stream_of(0.6), printing, BLOCK_MS)
+    assert answer.answered_s == pytest.approx(0.42 + 0.005 + 0.007)
+    (line,) = printing.lines
+    assert line.splitlines()[-1].split() == ["1", "0.900", "1.00-1.40", "0.0", "stream"]
+
+
+def test_an_engine_that_is_heard_prints_every_digit_of_a_stream(tiny_model, tones, monkeypatch):
+    engines = []
+    monkeypatch.setattr(printed.PrintingEngine, "__exit__", lambda self, *_: engines.append(self))
+    run_answers(tiny_model, tones[:4], 150, How())
+    assert "".join(line.splitlines()[-1].split()[0] for line in engines[0].lines[-4:]) == "0123"
 
 
 def test_recognisers_are_timed_and_judged_on_the_same_clips(tones):
@@ -572,6 +635,14 @@ def test_what_is_missing_is_told_before_anything_is_measured(few, monkeypatch, f
         few(*flags)
 
 
+def test_words_that_are_mostly_wrong_end_the_command_as_a_broken_budget(few, monkeypatch, tones):
+    mislabelled = [replace(clip, label="9") for clip in tones[:3]]
+    monkeypatch.setattr(conditions, "load_clips", lambda _: (mislabelled, "tones"))
+    with pytest.raises(GateError, match="0 of 3 words are right, expected 50 % or more"):
+        few("--only", "answers")
+    assert few("--only", "answers", "--min-right", "0") == 0
+
+
 @pytest.mark.slow
 def test_the_command_ends_with_json_and_keeps_its_figures(command, tmp_path):
     done = command("--write", tmp_path / "results")
@@ -601,6 +672,9 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
         ("--block-ms", "0"),
         ("--listen", "nan"),
         ("--snr-db", "inf"),
+        ("--min-right", "1.1"),
+        ("--max-points-lost", "nan"),
+        ("--max-growth-mb", "-1"),
     ],
 )
 def test_a_senseless_number_is_refused(capsys, flag, value):

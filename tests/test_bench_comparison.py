@@ -1,12 +1,17 @@
 """Result files of two machines or versions side by side; what cannot be compared is said in one line."""
 
 import json
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench.comparison import comparison
+from edgedigit.bench.kept import GO_ON, LISTENING, check_foreseen, keep, kept_names, listed
+from edgedigit.bench.live import CLICK
 from edgedigit.bench.machine import machine_facts, machine_slug
+from edgedigit.bench.options import parse_args
 from edgedigit.errors import InputError
 
 ROW = {"name": "a: inference", "latency_ms_p50": 1.0, "latency_ms_p95": 2.0, "latency_ms_p99": 4.0}
@@ -58,9 +63,83 @@ def test_files_without_a_common_row_are_refused(tmp_path):
         comparison(result(tmp_path / "one.json", [ROW]), other)
 
 
-def test_a_part_of_the_figures_does_not_replace_all_of_them(tmp_path, tiny_model):
-    kept = result(tmp_path / f"{machine_slug(machine_facts())}.json", [ROW])
+def test_shares_within_the_budget_stand_side_by_side_and_older_files_have_none(tmp_path):
+    newer = {**ROW, "n_clips": 200, "within_ms": 150, "n_within": 190, "n_right_within": 180}
+    old, new = result(tmp_path / "old.json", [ROW]), result(tmp_path / "new.json", [newer])
+    assert "within the budget, a: inference: A: –, B: 95.0 % of all, right 90.0 %" in comparison(old, new)
+    assert "within the budget" not in comparison(old, old)
+
+
+LISTENED = {"cpu_share": 0.02, "peak_mb": 90.0, "growth_mb": 0.1, "growth_over_minutes": 54.0}
+
+
+def named(*names):
+    return [{**ROW, "name": name} for name in names]
+
+
+def args_of(*flags):
+    return parse_args(list(flags), "")
+
+
+MODEL = Path("m.onnx")
+QUIET = "m.onnx: end of word to answer, 655 words on a virtual clock"
+NOISY = "m.onnx: end of word to answer, 655 words in stationary noise 20 dB on a virtual clock"
+LIVE = "m.onnx: end of word to answer, 655 words through a microphone"
+INFERENCE, PEER = "m.onnx: waveform to probabilities", "pocketsphinx: clip to answer"
+
+
+@pytest.mark.parametrize(
+    ("flags", "n_words", "lost"),
+    [
+        ((), 655, [NOISY, LIVE, CLICK, LISTENING]),
+        (("--microphone", "--listen", "60"), 655, [NOISY]),
+        (("--microphone", "--listen", "60", "--snr-db", "20"), 655, []),
+        (("--microphone", "--listen", "60", "--snr-db", "20"), 300, [QUIET, NOISY, LIVE]),
+        (("--microphone", "--listen", "60", "--snr-db", "20", "--only", "answers"), 655, [INFERENCE, PEER]),
+        (("--microphone", "--listen", "60", "--only", "inference", "peers"), 655, [QUIET, NOISY]),
+    ],
+)
+def test_what_the_options_leave_out_of_a_file_is_refused_before_anything_is_measured(tmp_path, flags, n_words, lost):
+    rows = named(INFERENCE, QUIET, NOISY, LIVE, CLICK, PEER)
+    path = result(tmp_path / "kept.json", rows, listening=LISTENED)
+    conditions = ["clean", *(["stationary noise 20 dB"] if "--snr-db" in flags else [])]
+    refused = pytest.raises(InputError) if lost else nullcontext()
+    with refused as raised:
+        check_foreseen(path, args_of(*flags), MODEL, n_words, conditions)
+    if lost:
+        said = str(raised.value)
+        assert said == f"{path} would lose {listed(lost)}; measure these too, {GO_ON}"
+
+
+def test_the_command_refuses_to_lose_rows_and_measures_nothing(tmp_path, tiny_model, monkeypatch):
+    kept = result(tmp_path / f"{machine_slug(machine_facts())}.json", named(NOISY))
     before = kept.read_bytes()
-    with pytest.raises(InputError, match="would lose the rows that --only leaves out"):
+    monkeypatch.setattr(command_line, "run_inference", lambda *_: pytest.fail("measured"))
+    with pytest.raises(InputError, match=r"would lose .*stationary noise 20 dB.*--write DIR"):
         command_line.main(["--model", str(tiny_model), "--only", "inference", "--write", str(tmp_path)])
     assert kept.read_bytes() == before
+
+
+def test_what_could_not_be_measured_replaces_nothing_and_is_kept_beside(tmp_path, tiny_model):
+    """A model of another name cannot give the row that the file has."""
+    kept = result(tmp_path / f"{machine_slug(machine_facts())}.json", named(INFERENCE))
+    before = kept.read_bytes()
+    flags = ["--only", "inference", "--runs", "5", "--processes", "1"]
+    with pytest.raises(InputError, match=r"stays: it would lose .*m\.onnx: waveform.*\.json\.new"):
+        command_line.main(["--model", str(tiny_model), *flags, "--write", str(tmp_path)])
+    assert kept.read_bytes() == before
+    (aside,) = tmp_path.glob("*.new")
+    assert len(json.loads(aside.read_text(encoding="utf-8"))["rows"]) == 8
+
+
+def test_the_same_rows_and_more_replace_a_file(tmp_path):
+    path = result(tmp_path / "kept.json", named(QUIET))
+    keep(path, {"rows": named(NOISY, QUIET), "listening": LISTENED})
+    assert kept_names(path) == [NOISY, QUIET, LISTENING]
+
+
+def test_a_file_that_is_no_result_is_not_replaced(tmp_path):
+    path = tmp_path / "kept.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"kept\.json is in the way and no result file .*--write DIR"):
+        kept_names(path)

@@ -13,7 +13,8 @@ from tiny_model import SAMPLE_RATE, silence, speak
 from edgedigit.audio import write_wav
 from edgedigit.bench import listener, listening
 from edgedigit.bench.listener import Heard, Reading, Task, cut, listen, memory_bytes, read_in_parts
-from edgedigit.bench.listening import Sound, figures, listening_text, run_listening
+from edgedigit.bench.listening import Sound, broken_limits, figures, listening_text, run_listening
+from edgedigit.config import BenchConfig
 from edgedigit.errors import ModelError
 
 MEGABYTE = 1_000_000
@@ -105,6 +106,20 @@ def test_growth_is_from_the_first_tenth_to_the_last():
     assert found["cpu_share"] == pytest.approx(0.02) and found["peak_mb"] == 160
     assert found["growth_mb"] == pytest.approx(90) and found["growth_over_minutes"] == pytest.approx(15)
     assert found["resident_mb"] == [50 + 6 * minute for minute in range(1, 17)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"cpu_share": 0.0301}, ["listening: 3.01 % of one core, at most 3 % is expected"]),
+        ({"growth_mb": 3.1}, ["listening: memory has grown by 3.10 MB in 54 minutes, at most 3 MB is expected"]),
+        ({"growth_mb": None}, []),
+    ],
+)
+def test_listening_that_costs_too_much_or_grows_is_said(changes, said):
+    cost = {"cpu_share": 0.03, "growth_mb": 3.0, "growth_over_minutes": 54.0}
+    assert broken_limits({**cost, **changes}, BenchConfig()) == said
 
 
 def test_where_memory_is_not_known_that_is_said():

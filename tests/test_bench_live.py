@@ -92,13 +92,14 @@ def test_a_device_whose_clock_runs_away_is_no_measurement(tiny_model, device, wo
 def test_streams_are_counted_together():
     word = Word("1", 1.0, 1.4, 1.5)
     scores = [
-        StreamScore((word,), ("1",), np.array([40.0]), n_rejected=0, n_extra=2),
-        StreamScore((word, word), (None, "7"), np.array([np.nan, 60.0]), n_rejected=1, n_extra=1),
+        StreamScore((word,), ("1",), np.array([40.0]), rejected_ms=np.array([np.nan]), n_extra=2),
+        StreamScore((word, word), (None, "7"), np.array([np.nan, 60.0]), np.array([30.0, np.nan]), n_extra=1),
     ]
     whole = together(scores)
     assert whole.labels == ("1", None, "7") and whole.n_correct == 1
     assert whole.n_rejected == 1 and whole.n_extra == 3
     np.testing.assert_array_equal(whole.latency_ms, [40, np.nan, 60])
+    np.testing.assert_array_equal(whole.rejected_ms, [np.nan, 30, np.nan])
 
 
 def test_clicks_tell_the_delay_of_the_device_and_its_blocks(device):

@@ -129,6 +129,11 @@ def test_benchmarks_show_peers_and_words_where_they_were_measured(root):
     assert "| answer | 300 | 5 / 9 / 12 | 150 (p95) | – | 297 of 300 | 2 / 1 |" in block
     assert "| peer | 300 | 5 / 9 / 12 | – | 12.3 × model.onnx | 201 of 300 | – |" in block
     assert block.endswith("300 words.")
+    answer |= {"within_ms": 150.0, "n_within": 297, "n_right_within": 294}
+    write(root / "benchmarks" / "results" / "a.json", {"rows": [answer, peer]})
+    block = render_block("benchmarks", root)
+    assert "| right | within the budget, of all | missed / extra |" in block
+    assert "| 297 of 300 | 99.0 % (right 98.0 %) | 2 / 1 |" in block and "| 201 of 300 | – | – |" in block
 
 
 def test_benchmarks_show_what_streaming_loses_and_what_listening_costs(root):

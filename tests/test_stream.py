@@ -398,14 +398,24 @@ def test_real_words_with_a_stop_closure_are_not_split(data_dir, digit):
         assert max(per_clip) == 1 and sum(per_clip) >= len(clips) - 1
 
 
-def test_real_words_120_ms_apart_are_as_many_words(recognizer, data_dir):
+@pytest.mark.parametrize("options", [None, NEVER_EARLY], ids=["as the model says", "never early"])
+def test_real_words_120_ms_apart_are_told_apart_and_read(data_dir, options):
+    """By the shipped model: each event belongs to one clip and each clip to one event, and nearly all are right."""
     clips = real_clips(data_dir, range(10))
     order = np.random.default_rng(0).permutation(len(clips))
     waveform = np.concatenate([silence(1), *(part for i in order for part in (clips[i], silence(0.12))), silence(0.5)])
     waveform += np.random.default_rng(0).normal(0, 10 ** (-65 / 20), waveform.size).astype(np.float32)
-    events = events_of(StreamingRecognizer(recognizer, NEVER_EARLY), waveform)
-    n_words = sum(event.prediction is not None for event in events)
-    assert abs(n_words - len(clips)) <= 0.03 * len(clips)
+    starts = np.cumsum([1.0, *(clips[i].size / 8000 + 0.12 for i in order)])[:-1]
+    ends = starts + np.array([clips[i].size for i in order]) / 8000
+    events = [event for event in events_of(StreamingRecognizer(Recognizer(), options), waveform) if event.prediction]
+    shared_s = np.array([np.minimum(event.end_s, ends) - np.maximum(event.start_s, starts) for event in events])
+    assert not ((shared_s > 0.5 * (ends - starts)).sum(axis=1) > 1).any()  # two clips in one event
+    clip_of_event = shared_s.argmax(axis=1)
+    n_events = np.bincount(clip_of_event, minlength=len(clips))
+    assert (n_events != 1).sum() <= 1  # split or lost: none of 120 as measured
+    heard = {clip: event.label for event, clip in zip(events, clip_of_event, strict=True) if event.kind == "digit"}
+    n_right = sum(heard.get(clip) == str(order[clip] // 12) for clip in range(len(clips)))
+    assert n_right >= 112  # 115 as measured; four are rejected and one is misread
 
 
 # A stream that never ends

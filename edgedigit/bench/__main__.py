@@ -8,8 +8,9 @@
     python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
     python -m edgedigit.bench --compare benchmarks/results/mine.json benchmarks/results/yours.json
 
-The answer budget runs from the last sample of the word to the moment the program has the digit: what is left of the
-device's block, the silence that tells the end, resampling, features and network. Exit code 1 if a budget is broken.
+The answer budget runs from the last sample of the word to the moment the line with the digit is printed: what is left
+of the device's block, the silence that tells the end, resampling, features, network and output. It is of the words that
+were answered; how many of all words were in time is shown beside it. Exit code 1 if a budget or limit is broken.
 """
 
 from __future__ import annotations
@@ -20,31 +21,32 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgedigit.bench.answers import How, run_answers, run_silero
+from edgedigit.bench.answers import CLEAN, How, run_answers, run_silero
 from edgedigit.bench.beside_peers import run_peers
 from edgedigit.bench.cold_start import run_cold_start
 from edgedigit.bench.comparison import comparison
 from edgedigit.bench.conditions import Conditions, words
 from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
+from edgedigit.bench.kept import check_foreseen, destination, keep
 from edgedigit.bench.listener import Task
-from edgedigit.bench.listening import listening_text, load_sounds, run_listening
-from edgedigit.bench.live import NOTE, check_microphone, run_microphone
+from edgedigit.bench.listening import broken_limits, listening_text, load_sounds, run_listening
+from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_microphone
 from edgedigit.bench.load import LOAD
-from edgedigit.bench.machine import machine_facts, machine_slug
-from edgedigit.bench.options import PARTS, parse_args
-from edgedigit.bench.rows import broken_budgets, check_budgets, end_remarks, group_remarks, table
+from edgedigit.bench.machine import machine_facts
+from edgedigit.bench.options import parse_args
+from edgedigit.bench.rows import broken_budgets, check_broken, end_remarks, group_remarks, quiet_gates, table
 from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.errors import EdgedigitError, GateError, InputError
 from edgedigit.figures import new_figure
-from edgedigit.manifest import source_commit, write_json
+from edgedigit.manifest import source_commit
 from edgedigit.runtime._paths import artifacts_dir
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns the exit code."""
     args = parse_args(argv, __doc__)
-    config = BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes)
+    config = config_of(args)
     how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress=sys.stderr.isatty())
     if args.compare:
         print(comparison(*args.compare))
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = model_files(args)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows, notes, answered, listened = [], [], [], None
+    clips, conditions = [], ()
     if args.plot:
         from edgedigit.bench.picture import draw_answers
 
@@ -67,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         conditions = Conditions(args, paths[0], clips)
         notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
         print(whose)
+    if path:
+        check_foreseen(path, args, paths[0], len(clips), conditions.names if clips else ())
     if args.listen:
         sounds, about = load_sounds(args, paths[0])
         notes += about
@@ -100,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             answered.append(live[1])
             rows += [live[0], live[1].row]
             notes.append(NOTE)
+    for one in answered:
+        if one.condition in (CLEAN, MICROPHONE):
+            one.row.update(quiet_gates(config))
     grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
     notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]
     notes += [f"{remark}." for one in answered[:1] for remark in end_remarks(one.row)]
@@ -116,33 +124,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
     results |= {"listening": listened} if listened else {}
     if path and (rows or listened):
-        write_json(path, results)
-        print(f"wrote {path}")
+        try:
+            keep(path, results)
+            print(f"wrote {path}")
+        except InputError as error:  # said at the end, where the figures have been
+            errors.append(error)
     if args.plot and answered:
         draw_answers(answered, config.budget_answer_ms, args.plot)
         print(f"wrote {args.plot}")
-    within = not broken_budgets(rows) and not any(isinstance(error, GateError) for error in errors)
+    broken = broken_budgets(rows) + (broken_limits(listened, config) if listened else [])
+    within = not broken and not any(isinstance(error, GateError) for error in errors)
     print_json({**results, "within_budget": within})
     if errors:
         raise errors[0]
-    check_budgets(rows)
+    check_broken(broken)
     return 0
 
 
-def destination(args: Namespace, machine: dict) -> Path | None:
-    """The file that `--write` keeps the figures in.
+def config_of(args: Namespace) -> BenchConfig:
+    """What is measured and what it is held to.
 
     Raises:
-        InputError: if that file holds more than is measured now.
-        OSError: if its folder cannot be made.
+        ConfigError: if a limit is senseless.
     """
-    if args.write is None:
-        return None
-    path = args.write / f"{machine_slug(machine)}.json"
-    if path.exists() and set(args.only) != set(PARTS):
-        raise InputError(f"{path} would lose the rows that --only leaves out; name another folder with --write DIR")
-    args.write.mkdir(parents=True, exist_ok=True)
-    return path
+    given = {name: getattr(args, name) for name in ("min_right", "max_points_lost", "max_cpu_share", "max_growth_mb")}
+    return BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes, **given)
 
 
 def model_files(args: Namespace) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit import peers
+from edgedigit.bench.printed import PrintingEngine
 from edgedigit.errors import GateError, MissingDependencyError, ModelError
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE, Clip, StreamScore, WordStream, build_stream, play, score
@@ -56,15 +57,18 @@ def answer_latency(
 ) -> StreamScore:
     """Stream clips through the recogniser that the microphone uses, at the thresholds that its model carries."""
     how = replace(how or How(), realtime=realtime)
-    stream = build_stream(clips, how.sample_rate, seed=how.seed)
-    return play_words(StreamingRecognizer(Recognizer(model), sample_rate=how.sample_rate), stream, how)
+    stream, recognizer = build_stream(clips, how.sample_rate, seed=how.seed), Recognizer(model)
+    return play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), recognizer, stream, how)
 
 
-def play_words(engine: StreamingRecognizer | peers.SileroEndpointing, stream: WordStream, how: How) -> StreamScore:
-    """Play a stream to an engine whose caches are warm, and match its answers to the words."""
+def play_words(
+    engine: StreamingRecognizer | peers.SileroEndpointing, recognizer: Recognizer, stream: WordStream, how: How
+) -> StreamScore:
+    """Play a stream to an engine whose caches are warm, and match the answers that it prints to the words."""
     seconds = round(5 * stream.sample_rate)
-    play(WordStream(stream.waveform[:seconds], stream.sample_rate, ()), engine, how.block_ms)
-    return score(stream.words, play(stream, engine, how.block_ms, how.realtime, how.progress))
+    with PrintingEngine(engine, recognizer.info.labels) as printing:
+        play(WordStream(stream.waveform[:seconds], stream.sample_rate, ()), printing, how.block_ms)
+        return score(stream.words, play(stream, printing, how.block_ms, how.realtime, how.progress))
 
 
 def answer_name(who: str, n_words: int, realtime: bool, condition: str = CLEAN) -> str:
@@ -87,14 +91,14 @@ def run_answers(
     Args:
         model: ONNX file.
         clips: the words.
-        budget_ms: of the 95th percentile.
+        budget_ms: of the 95th percentile of the words that were answered; how many of all were is counted beside it.
         how: to play them.
         condition: what to call it.
         bed: noise under the stream, as for `build_stream`.
     """
     recognizer = Recognizer(model)
     stream = build_stream(clips, how.sample_rate, seed=how.seed, bed=bed)
-    measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), stream, how)
+    measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), recognizer, stream, how)
     name = answer_name(model.name, len(clips), how.realtime, condition)
     row = answer_row(name, measured, answered_offline(recognizer, stream), budget_ms)
     return Answered(row, condition, measured.latency_ms)
@@ -104,6 +108,7 @@ def answer_row(name: str, measured: StreamScore, offline: dict[str, list[bool]],
     """A row of end of word -> answer, with what `answered_offline` says of the same clips."""
     return measured.row(
         name,
+        budget_ms,
         budget_ms=budget_ms,
         budget_quantile="p95",
         groups=_groups(measured, offline),
@@ -147,7 +152,8 @@ def run_silero(ours: Answered, model: Path, clips: Sequence[Clip], how: How, say
     rows = []
     for name, make in engines.items():
         try:
-            row = play_words(make(), stream, how).row(answer_name(name, len(clips), how.realtime))
+            measured = play_words(make(), recognizer, stream, how)
+            row = measured.row(answer_name(name, len(clips), how.realtime), ours.row["within_ms"])
         except (MissingDependencyError, ModelError, GateError) as error:  # a peer that finds no word breaks no gate
             say(f"left out: {name}: {error}")
             continue

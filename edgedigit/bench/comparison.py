@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 from edgedigit.bench.listening import cost_text
+from edgedigit.bench.rows import within_text
 from edgedigit.errors import InputError
 
+NONE = "–"
 QUANTILES = ("p50", "p95", "p99")
 
 
 def load_results(path: Path) -> dict:
-    """What is compared of a file that `--write` has written: `machine rows listening`.
+    """What is compared of a file that `--write` has written: `machine rows within listening`.
 
     Raises:
         InputError: if it is missing or damaged, in one line.
@@ -20,10 +22,14 @@ def load_results(path: Path) -> dict:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         rows = {row["name"]: [float(row[f"latency_ms_{q}"]) for q in QUANTILES] for row in results["rows"]}
+        within = {
+            row["name"]: within_text(row) for row in results["rows"] if "n_within" in row
+        }  # older files have none
         listened = results.get("listening")
         return {
             "machine": _machine(results),
             "rows": rows,
+            "within": within,
             "listening": listened and {"cpu_share": float(listened["cpu_share"]), "text": cost_text(listened)},
         }
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -48,6 +54,12 @@ def comparison(before: Path, after: Path) -> str:
     for name in shared:
         cells = (f"{a:>10.3f}{b:>10.3f}{_ratio(a, b):>7}" for a, b in zip(rows[name], others[name], strict=True))
         lines.append(f"{name:<{width}}{''.join(cells)}")
+    for name in shared:
+        said = [one["within"].get(name) for one in (first, second)]
+        if any(said):
+            lines.append(
+                f"within the budget, {name}: " + ", ".join(f"{x}: {s or NONE}" for x, s in zip("AB", said, strict=True))
+            )
     for letter, own, other in (("A", rows, others), ("B", others, rows)):
         lines += [f"only in {letter}: {name}" for name in own if name not in other]
     return "\n".join(lines + _listening(first["listening"], second["listening"]))
@@ -71,4 +83,4 @@ def _machine(results: dict) -> str:
 
 
 def _ratio(a: float, b: float) -> str:
-    return f"{b / a:.2f}" if a else "–"
+    return f"{b / a:.2f}" if a else NONE

@@ -31,6 +31,11 @@ def words(args: argparse.Namespace, model: Path) -> tuple[list[Clip], str]:
     return chosen, f"Words: {source}{f'; {len(chosen)} of these' if len(chosen) < len(clips) else ''}."
 
 
+def noise_name(kind: str, snr_db: float) -> str:
+    """Name of a condition."""
+    return f"{kind} noise {snr_db:g} dB"
+
+
 class Conditions:
     """In quiet, then each kind of noise at each ratio.
 
@@ -58,10 +63,15 @@ class Conditions:
             self.noises = {kind: loaded[kind] for kind in args.kinds}
             self.notes = [SNR_NOTE, *recorded_notes(args, recognizer, self.noises)]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the conditions, in their order."""
+        return [CLEAN, *(noise_name(kind, snr_db) for kind in self.noises for snr_db in self.args.snr_db)]
+
     def __iter__(self) -> Iterator[Condition]:
         yield CLEAN, self.clips, None
         for kind, noises in self.noises.items():
             from edgedigit.bench.noise_bed import over_noise
 
             for snr_db in self.args.snr_db:
-                yield f"{kind} noise {snr_db:g} dB", *over_noise(self.clips, noises, snr_db, self.args.seed)
+                yield noise_name(kind, snr_db), *over_noise(self.clips, noises, snr_db, self.args.seed)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgedigit.bench.child import start
 from edgedigit.bench.listener import READING_S, Heard, Reading, Task
+from edgedigit.config import BenchConfig
 from edgedigit.errors import DataError, ModelError
 from edgedigit.runtime import Recognizer
 
@@ -150,6 +151,20 @@ def _row(sound: Sound, heard: Heard) -> dict:
         **rate_row(heard.n_digits, sound.hours * min(1.0, share)),
         "n_rejected": heard.n_rejected,
     }
+
+
+def broken_limits(listened: dict, config: BenchConfig) -> list[str]:
+    """One sentence for each limit that listening has crossed; memory that is not known crosses none."""
+    broken = []
+    if listened["cpu_share"] > config.max_cpu_share:
+        share = f"{100 * listened['cpu_share']:.2f} % of one core"
+        broken.append(f"listening: {share}, at most {100 * config.max_cpu_share:g} % is expected")
+    if listened["growth_mb"] is not None and listened["growth_mb"] > config.max_growth_mb:
+        broken.append(
+            f"listening: memory has grown by {listened['growth_mb']:.2f} MB in {listened['growth_over_minutes']:.0f} "
+            f"minutes, at most {config.max_growth_mb:g} MB is expected"
+        )
+    return broken
 
 
 def listening_text(listened: dict) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.bench.answers import Answered, answer_row, answered_offline
+from edgedigit.bench.printed import PrintingEngine
 from edgedigit.errors import DeviceError
 from edgedigit.metrics import latency_summary
 from edgedigit.runtime import Event, Recognizer, StreamingRecognizer
 from edgedigit.runtime.microphone import BLOCK_MS, Microphone, find_device, refresh_devices
+from edgedigit.virtual_microphone import BLOCK_MS as SINK_BLOCK_MS
 from edgedigit.virtual_microphone import VirtualMicrophone
 from edgedigit.word_stream import Answer, Clip, StreamScore, WordStream, build_stream, score
 
@@ -21,7 +23,9 @@ MICROPHONE = "through a microphone"
 CLICK = "virtual microphone: a click to the program"
 NOTE = (
     "Through a microphone: played into a virtual one (PulseAudio's null sink) and captured by PortAudio in blocks of "
-    f"{BLOCK_MS} ms, in real time; what the device itself takes is in the figure and also measured by clicks."
+    f"{BLOCK_MS} ms, in real time; what the device itself takes is in the figure and also measured by clicks. The sink "
+    f"hands over {SINK_BLOCK_MS} ms when the first of it is due, a device when it has the last: the difference is in "
+    "every time."
 )
 SINK_RATE = 48000  # Hz; its pieces of 5 ms are whole samples: at 44100 Hz the sink runs 0.03 % fast
 STRETCH_WORDS = 40  # played at a time, about a minute, so that what is left of that does not add up
@@ -60,16 +64,22 @@ def run_microphone(
                 refresh_devices()
                 with Microphone() as microphone:
                     engine = StreamingRecognizer(recognizer, sample_rate=microphone.sample_rate)
-                    measured.append(score(stream.words, play_through(source, microphone, engine, stream)))
+                    with PrintingEngine(engine, recognizer.info.labels) as printing:
+                        measured.append(score(stream.words, play_through(source, microphone, printing, stream)))
                     if microphone.overruns:
                         raise DeviceError(f"{microphone.overruns} blocks lost; close other programs and measure again")
                 offline.append(answered_offline(recognizer, stream))
         finally:
             refresh_devices()
     whole = together(measured)
-    name = f"{model.name}: end of word to answer, {len(clips)} words {MICROPHONE}"
+    name = microphone_name(model, len(clips))
     right = {key: [one for part in offline for one in part[key]] for key in offline[0]}
     return {"name": CLICK, **delay}, Answered(answer_row(name, whole, right, budget_ms), MICROPHONE, whole.latency_ms)
+
+
+def microphone_name(model: Path, n_words: int) -> str:
+    """Name of the row of end of word -> answer."""
+    return f"{model.name}: end of word to answer, {n_words} words {MICROPHONE}"
 
 
 def together(scores: Sequence[StreamScore]) -> StreamScore:
@@ -78,13 +88,13 @@ def together(scores: Sequence[StreamScore]) -> StreamScore:
         tuple(word for one in scores for word in one.words),
         tuple(label for one in scores for label in one.labels),
         np.concatenate([one.latency_ms for one in scores]),
-        sum(one.n_rejected for one in scores),
+        np.concatenate([one.rejected_ms for one in scores]),
         sum(one.n_extra for one in scores),
     )
 
 
 def play_through(
-    source: VirtualMicrophone, microphone: Microphone, engine: StreamingRecognizer, stream: WordStream
+    source: VirtualMicrophone, microphone: Microphone, engine: StreamingRecognizer | PrintingEngine, stream: WordStream
 ) -> list[Answer]:
     """Play a stream into a source, recognise what the microphone hears, and note when the program has each answer.
 
@@ -144,7 +154,7 @@ class Playing:
 
 
 def click_delays_ms(source: VirtualMicrophone, seed: int = 0) -> np.ndarray:
-    """From the moment that a click is due to the block that brings it: (N_CLICKS,) ms.
+    """From the moment that a click begins to the block that brings it: (N_CLICKS,) ms.
 
     Raises:
         DeviceError: if not every click is heard.
@@ -165,4 +175,4 @@ def click_delays_ms(source: VirtualMicrophone, seed: int = 0) -> np.ndarray:
             ringing = loud
     if len(came_s) != N_CLICKS:
         raise DeviceError(f"heard {len(came_s)} of {N_CLICKS} clicks; close other programs and measure again")
-    return np.maximum(1000 * (np.array(came_s) - playing.started_s - at_s), 0.0)
+    return 1000 * (np.array(came_s) - playing.started_s - at_s)

@@ -57,6 +57,15 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
         budget_ms = getattr(defaults, f"budget_{name}_ms")
         parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
+    gates = {
+        "min-right": ("SHARE", f"of all words in quiet; {defaults.min_right:g}"),
+        "max-points-lost": ("POINTS", "of right words in quiet, against the same one by one; default: any"),
+        "max-cpu-share": ("SHARE", f"of a core while listening; {defaults.max_cpu_share:g}"),
+        "max-growth-mb": ("MB", f"of memory while listening; {defaults.max_growth_mb:g}"),
+    }
+    for name, (unit, about) in gates.items():
+        default = getattr(defaults, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=float, default=default, metavar=unit, help=about)
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw how the time to an answer is distributed")
     parser.add_argument(
         "--write",
@@ -72,4 +81,7 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
         if getattr(args, name) is not None and not least <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
+    for name, most in (("min_right", 1), ("max_points_lost", 100), ("max_cpu_share", 1), ("max_growth_mb", math.inf)):
+        if getattr(args, name) is not None and not 0 <= getattr(args, name) <= most:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 0 to {most}")
     return args

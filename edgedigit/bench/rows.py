@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgedigit.config import BenchConfig
 from edgedigit.errors import GateError
 
 
@@ -13,23 +14,37 @@ def budgeted_ms(row: dict) -> float:
 
 
 def broken_budgets(rows: Sequence[dict]) -> list[str]:
-    """One sentence for each row whose figure is above its budget."""
-    return [
+    """One sentence for each row whose figure is above its budget, or that has too few right words to be worth one."""
+    broken = [
         f"{row['name']}: {row['budget_quantile']} is {budgeted_ms(row):.1f} ms, the budget is {row['budget_ms']:g} ms"
         for row in rows
         if row.get("budget_ms") is not None and budgeted_ms(row) > row["budget_ms"]
     ]
+    for row in rows:
+        least, most_lost = row.get("min_right"), row.get("max_points_lost")
+        if least is not None and row["n_correct"] < least * row["n_clips"]:
+            said = f"{row['n_correct']} of {row['n_clips']} words are right, expected {100 * least:g} % or more"
+            broken.append(f"{row['name']}: {said}")
+        if most_lost is not None and -points(row) > most_lost:
+            broken.append(
+                f"{row['name']}: {points(row):+.2f} points against one by one, at most {most_lost:g} may be lost"
+            )
+    return broken
 
 
-def check_budgets(rows: Sequence[dict]) -> None:
-    """Raise where a budget is broken.
+def quiet_gates(config: BenchConfig) -> dict:
+    """What a row of words in quiet is held to beside its budget; for others it is only shown."""
+    return {"min_right": config.min_right, "max_points_lost": config.max_points_lost}
+
+
+def check_broken(broken: Sequence[str]) -> None:
+    """Raise where a budget or another limit is broken.
 
     Raises:
-        GateError: naming every broken budget.
+        GateError: naming all of them.
     """
-    broken = broken_budgets(rows)
     if broken:
-        raise GateError("; ".join(broken) + "; close other programs and measure again, or choose a smaller model")
+        raise GateError("; ".join(broken) + "; close other programs and measure again, or choose another model")
 
 
 def table(rows: Sequence[dict]) -> str:
@@ -48,9 +63,17 @@ def table(rows: Sequence[dict]) -> str:
         if "n_extra" in row:
             line += f", missed {row['n_missed']} ({row['n_rejected']} as unsure), extra {row['n_extra']}"
             line += f", before the end {row['n_before_end']}"
+        if "n_within" in row:
+            line += f", within {row['within_ms']:g} ms {within_text(row)}"
         lines.append(line)
         lines += [f"  {remark}" for remark in remarks(row)]
     return "\n".join(lines)
+
+
+def within_text(row: dict) -> str:
+    """Shares of all words, those of which nothing was said too: answered or rejected in time, and right in time."""
+    share, right = (100 * row[key] / row["n_clips"] for key in ("n_within", "n_right_within"))
+    return f"{share:.1f} % of all, right {right:.1f} %"
 
 
 def remarks(row: dict) -> list[str]:
@@ -71,10 +94,14 @@ def end_remarks(row: dict) -> list[str]:
     return [f"p95 if the word ends with its last 10 ms within so many dB of its loudest: {by_drop}"] if by_drop else []
 
 
+def points(row: dict) -> float:
+    """Right in the stream less right one by one, in points; below 0 is lost."""
+    return 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
+
+
 def offline_text(row: dict) -> str:
     """What streaming gives up: right in the stream, right one by one, the difference in points."""
-    points = 100 * (row["n_correct"] - row["n_correct_offline"]) / row["n_clips"]
     return (
-        f"{row['n_correct']}, one by one {row['n_correct_offline']} of {row['n_clips']}: {points:+.2f} points "
+        f"{row['n_correct']}, one by one {row['n_correct_offline']} of {row['n_clips']}: {points(row):+.2f} points "
         f"({row['n_label_offline']} with those that the model rejects)"
     )

@@ -7,7 +7,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
-| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`; `listening`, where given, is what `edgedigit.bench.listening` measures |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
     further = {
         "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
         "right": lambda row: f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE,
+        "within the budget, of all": lambda row: _within_cell(row) if "n_within" in row else NONE,
         "one by one": lambda row: _offline_cell(row) if "n_correct_offline" in row else NONE,
         "missed / extra": lambda row: f"{row['n_missed']} / {row['n_extra']}" if "n_extra" in row else NONE,
         "before the end": lambda row: str(row["n_before_end"]) if "n_before_end" in row else NONE,
@@ -168,6 +169,12 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
             header.append(name)
             table = [[*cells, value] for cells, value in zip(table, column, strict=True)]
     return table, header
+
+
+def _within_cell(row: dict) -> str:
+    """Shares of all words: answered or rejected in time, and right in time."""
+    share, right = (100 * row[key] / row["n_clips"] for key in ("n_within", "n_right_within"))
+    return f"{share:.1f} % (right {right:.1f} %)"
 
 
 def _offline_cell(row: dict) -> str:
