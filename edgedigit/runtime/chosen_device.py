@@ -48,8 +48,8 @@ class ChosenDevice:
         n_left = sum(device.name == self._device.name for device in candidates)
         if 0 < n_left < self._n_twins:
             return None, (
-                f"not all of the {self._n_twins} microphones called {self._device.name} are there, and nothing tells which "
-                "was chosen; waiting for all of them, or start again with --device"
+                f"not all of the {self._n_twins} microphones called {self._device.name} are there, and nothing tells "
+                "which was chosen; waiting for all of them, or start again with --device"
             )
         old = self._device
         best = max(candidates, key=lambda device: (device.name == old.name, device.number == old.number))
