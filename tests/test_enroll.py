@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgedigit.enroll import clips as clips_module
 from edgedigit.enroll import head
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
 from edgedigit.manifest import manifest_path, read_manifest
-from edgedigit.runtime import Recognizer, StreamingRecognizer
+from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime._paths import artifacts_dir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +82,7 @@ def test_the_file_keeps_the_contract_and_says_what_it_was_made_of(words, tmp_pat
     path = tmp_path / "mine" / "model.onnx"
     base, info = Recognizer(MODEL).info, Recognizer(path).info
     assert (info.sample_rate, info.n_samples, info.signal) == (base.sample_rate, base.n_samples, base.signal)
-    assert info.thresholds["vad"] == base.thresholds["vad"]
+    assert info.thresholds["vad"] == asdict(VadOptions.from_dict(base.thresholds["vad"]))  # all, by name
     assert json.loads(info.metadata["enrolled"])["clips"] == {"_unknown_": 6, "fall": 6, "rise": 6}
     manifest = read_manifest(path)
     assert manifest["kind"] == "enrolled" and manifest["labels"] == list(info.labels)

@@ -3,7 +3,7 @@
 import json
 import re
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import onnx
@@ -22,7 +22,7 @@ from edgedigit.export.facts import model_facts
 from edgedigit.export.onnx_file import export_onnx, finish_onnx
 from edgedigit.export.parity import run_torch
 from edgedigit.export.torchscript_file import export_torchscript
-from edgedigit.runtime import Recognizer
+from edgedigit.runtime import Recognizer, VadOptions
 from edgedigit.train.scoring import predict_logits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
@@ -129,7 +129,9 @@ def test_the_file_says_what_it_is(exported):
     assert json.loads(metadata["labels"]) == list(LABELS)
     assert metadata["sample_rate"] == "8000"
     assert metadata["n_samples"] == str(N_SAMPLES)
-    assert json.loads(metadata["thresholds"])["reject_below"] == 0.4
+    thresholds = json.loads(metadata["thresholds"])
+    assert thresholds["reject_below"] == 0.4
+    assert set(thresholds["vad"]) == {option.name for option in fields(VadOptions)}  # later defaults change no model
     assert json.loads(metadata["training_data"]) == {"split": "all", "recordings": {"x": 2, "y": 1}}
     assert metadata["licence"] == "Apache-2.0"
     assert json.loads(metadata["frontend"]) == exportable.model.spec.to_dict()

@@ -25,6 +25,31 @@ NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
+# What a manifest may say: every threshold that a stream without Silero reads, each another than the default.
+OTHERS = {
+    "frame_ms": 20,
+    "gate_db": 9.0,
+    "gate_share": 0.8,
+    "gate_max_db": 25.0,
+    "peak_drop_db": 12.0,
+    "floor_window_ms": 2000,
+    "floor_min_db": -70.0,
+    "onset_ms": 80,
+    "pre_roll_ms": 300,
+    "stable_silence_ms": 40,
+    "stable_ms": 60,
+    "early_ms": 60,
+    "early_probability": 0.4,
+    "hangover_ms": 120,
+    "min_speech_ms": 200,
+    "max_speech_ms": 1200,
+    "running_pause_ms": 1500,
+    "running_speech_ms": 100,
+    "running_probability": 0.9,
+    "running_above_db": 2.0,
+}
+
+
 def node(*words, **options):
     return subprocess.run([NODE, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
 
@@ -116,14 +141,15 @@ def test_clips_are_fitted_into_the_window_as_by_python():
         assert np.array_equal(np.float32(got), fix_length(clip, 8000))
 
 
+@pytest.mark.parametrize("thresholds", [{}, OTHERS], ids=["defaults", "others"])
 @pytest.mark.parametrize(("sample_rate", "block"), [(8000, 8000), (8000, 93), (44100, 512)])
-def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block):
+def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block, thresholds):
     waveform = words_in_noise(sample_rate)
     recognizer = SignChanges()
-    stream = StreamingRecognizer(recognizer, sample_rate=sample_rate)
+    stream = StreamingRecognizer(recognizer, VadOptions.from_dict(thresholds), sample_rate=sample_rate)
     expected = stream.accept(waveform) + stream.flush()
     assert {event.kind for event in expected} >= {"speech_start", "digit", "speech_end"}
-    got = ask("stream", samples=waveform.tolist(), sampleRate=sample_rate, block=block)
+    got = ask("stream", samples=waveform.tolist(), sampleRate=sample_rate, block=block, thresholds=thresholds)
     assert [event["kind"] for event in got["events"]] == [event.kind for event in expected]
     for mine, theirs in zip(got["events"], expected, strict=True):
         assert (mine["timeS"], mine["startS"]) == pytest.approx((theirs.time_s, theirs.start_s), abs=1e-9)

@@ -9,7 +9,6 @@ import { PageError } from "./manifest.js";
 import { concatenate, StreamResampler } from "./resampler.js";
 
 const MAX_WORD_S = 1.5; // a longer recording is searched for words, as infer.py does
-const PARTIAL_EVERY_S = 0.1; // of speech, for the live probabilities
 const FILE_BLOCK_S = 0.1;
 
 let recognizer = null;
@@ -100,7 +99,8 @@ async function hear(samples, sentMs, display) {
   const speaking = stream.word.length > 0;
   display.show(samples, speaking); // first, so that events are marked on the sound that they are about
   postEvents(events);
-  if (speaking && display.isPartialDue()) postMessage({ type: "partial", prediction: await stream.partial() });
+  const isLate = waitedMs > recognizer.info.vad.partial_ms; // then answers are waited for, not what lies between
+  if (speaking && !isLate && display.isPartialDue()) postMessage({ type: "partial", prediction: await stream.partial() });
 }
 
 function postEvents(events) {
@@ -127,7 +127,7 @@ class Display {
   }
 
   isPartialDue() {
-    if (this.sincePartialS < PARTIAL_EVERY_S) return false;
+    if (1000 * this.sincePartialS < recognizer.info.vad.partial_ms) return false;
     this.sincePartialS = 0;
     return true;
   }

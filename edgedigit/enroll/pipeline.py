@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from edgedigit.enroll.head import N_FOLDS, Examples, acceptance, fit, held_out_p
 from edgedigit.errors import InputError, ModelError
 from edgedigit.labels import DIGITS, NON_DIGIT, check_labels
 from edgedigit.manifest import manifest_path, read_manifest, sha256_of, source_commit, write_manifest
-from edgedigit.runtime import ModelInfo, Recognizer
+from edgedigit.runtime import ModelInfo, Recognizer, VadOptions
 
 FILE = "model.onnx"
 KIND = "enrolled"
@@ -203,10 +203,13 @@ def write_enrolled(
     info = Recognizer(model).info
     counts = dict(sorted(Counter(clip.label for clip in clips).items()))
     replaced = ("temperature", "labels", "thresholds", "reject_label")
+    thresholds = {**info.thresholds, "reject_below": enrolled.reject_below}
+    if "vad" in thresholds:  # complete, if the model is older than some: later defaults shall not change this one
+        thresholds["vad"] = asdict(VadOptions.from_dict(thresholds["vad"]))
     facts = {
         **{key: value for key, value in info.metadata.items() if key not in replaced},
         "labels": json.dumps(enrolled.head.labels, ensure_ascii=False),
-        "thresholds": json.dumps({**info.thresholds, "reject_below": enrolled.reject_below}),
+        "thresholds": json.dumps(thresholds),
         "enrolled": json.dumps({"clips": counts, "on": model.name, "sha256": sha256_of(model)}, ensure_ascii=False),
         **({"reject_label": NON_DIGIT} if NON_DIGIT in enrolled.head.labels else {}),
     }

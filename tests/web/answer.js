@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 
 import { DEFAULT_VAD, isVoiced, SpeechActivity } from "../../web/activity.js";
+import { readVad } from "../../web/manifest.js";
 import { StreamResampler } from "../../web/resampler.js";
 import { StreamingRecognizer } from "../../web/stream.js";
 import { fixLength } from "../../web/window.js";
@@ -14,9 +15,9 @@ const RATE = 8000;
 const webrtc = { reset() {}, isSpeech: (pcm) => pcm.some((sample) => Math.abs(sample) > 300) };
 
 /** A network of one rule: the label is the number of sign changes, modulo 10, and short sums are unsure. */
-function recognizer(windows) {
+function recognizer(windows, vad) {
   return {
-    info: { sampleRate: RATE, nSamples: RATE, vad: DEFAULT_VAD },
+    info: { sampleRate: RATE, nSamples: RATE, vad },
     async predict(waveform) {
       const window = fixLength(waveform, RATE, RATE);
       windows.push([...window]);
@@ -48,9 +49,10 @@ const tasks = {
 
   windows: ({ clips }) => clips.map((clip) => [...fixLength(Float32Array.from(clip), RATE, RATE)]),
 
-  async stream({ samples, sampleRate, block }) {
+  async stream({ samples, sampleRate, block, thresholds }) {
     const windows = [];
-    const stream = new StreamingRecognizer(recognizer(windows), new SpeechActivity(DEFAULT_VAD, webrtc), sampleRate);
+    const vad = readVad(thresholds);
+    const stream = new StreamingRecognizer(recognizer(windows, vad), new SpeechActivity(vad, webrtc), sampleRate);
     const events = [];
     for (const part of blocksOf(Float32Array.from(samples), block)) events.push(...(await stream.accept(part)));
     events.push(...(await stream.flush()));
