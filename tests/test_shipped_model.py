@@ -1,5 +1,6 @@
 """What is shipped in artifacts/ keeps its contract, knows our own clips and does not care how loud they are."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_metadata(recognizer):
     assert info.labels[:10] == DIGITS
     assert (info.sample_rate, info.n_samples) == (8000, 8000)
     assert 0 <= info.thresholds["reject_below"] < 1
-    VadOptions.from_dict(info.thresholds["vad"])
+    options = VadOptions.from_dict(info.thresholds["vad"])
+    assert set(info.thresholds["vad"]) == set(dataclasses.asdict(options))  # a later default changes nothing here
     json.loads(info.metadata["frontend"])
 
 
