@@ -119,8 +119,8 @@ def test_losses_that_follow_each_other_are_said_once_and_later_ones_again(monkey
             pass
 
         def __iter__(self):
-            for now_s, self.overruns in ((0, 0), (1, 1), (2, 4), (6, 5), (20, 5), (30, 6)):
-                clock.append(now_s)
+            for heard_s, self.overruns in ((0, 0), (1, 1), (2, 4), (6, 5), (20, 5), (30, 6)):
+                clock.append(heard_s)
                 yield np.zeros(80, np.float32)
 
     clock, said = [], []

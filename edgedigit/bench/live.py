@@ -168,10 +168,10 @@ def click_delays_ms(source: VirtualMicrophone, seed: int = 0) -> np.ndarray:
     came_s, ringing = [], False
     with Microphone() as microphone:
         playing = Playing(source, microphone, waveform, rate)
-        for now_s, block in playing:
+        for heard_s, block in playing:
             loud = bool(np.abs(block).max() > CLICK_LEVEL)
             if loud and not ringing:  # a click may lie across two blocks
-                came_s.append(now_s)
+                came_s.append(heard_s)
             ringing = loud
     if len(came_s) != N_CLICKS:
         raise DeviceError(f"heard {len(came_s)} of {N_CLICKS} clicks; close other programs and measure again")
