@@ -59,19 +59,20 @@ LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
 NOISE_PARTS = ("train", "all")
 FOLD_UNITS = ("speaker", "session", "recording")
-UNKNOWN_KINDS = ("words", "sentences", "cut", "noise", "floor")
+UNKNOWN_KINDS = ("words", "sentences", "pieces", "cut", "noise", "floor")
 
 
 @dataclass(frozen=True)
 class UnknownConfig:
     """What is drawn for `_unknown_`, where `data.labels` names it; without it nothing here has any effect.
 
-    The first five are shares of all clips drawn in training, 0.30 together: more than the eleventh part of one label
+    The first six are shares of all clips drawn in training, 0.30 together: more than the eleventh part of one label
     among eleven, as rooms hold more of it than of digits, and little enough that each digit keeps 7 clips of 100.
     """
 
     words: float = 0.12  # recordings of other words: nearest to digits, so the most
     sentences: float = 0.06  # random windows of longer recordings: real streams, but a digit word may be among them
+    pieces: float = 0.0  # what is between two pauses of a longer recording, as a stream asks about it
     cut: float = 0.06  # digits of which little is left, as where a recording begins or ends within a word
     noise: float = 0.04  # recorded noise alone (`data.noises`); where there is none, noise floor instead
     floor: float = 0.02  # coloured hiss alone, what a microphone hears of an empty room

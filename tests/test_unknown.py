@@ -18,7 +18,7 @@ from edgedigit.config import AugmentConfig, Config, FitConfig, UnknownConfig, ap
 from edgedigit.data.dataset import TrainingBatches, as_arrays, balanced_weights
 from edgedigit.data.recording import Recording
 from edgedigit.data.splits import check_disjoint, hold_out_non_digits, make_split
-from edgedigit.data.unknown import Draws, cut_off, even_prior, word_extent
+from edgedigit.data.unknown import Draws, cut_off, even_prior, find_pieces, random_piece, word_extent
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.models import create_model
@@ -61,7 +61,7 @@ def draws(corpus, noises=(), **shares):
 
 def test_every_kind_has_its_share(corpus):
     noises = [np.ones(N_SAMPLES, np.float32)] * 4
-    made = draws(corpus, noises, words=0.1, sentences=0.05, cut=0.2, noise=0.08, floor=0.02)
+    made = draws(corpus, noises, words=0.1, sentences=0.05, pieces=0.07, cut=0.2, noise=0.08, floor=0.02)
     n = len(corpus)
     of_words = [r.source == "words" for r in corpus]
     of_sentences = [r.source == "read" for r in corpus]
@@ -69,8 +69,10 @@ def test_every_kind_has_its_share(corpus):
     assert made.weights[:n][of_sentences].sum() == pytest.approx(0.05)
     assert made.weights[n : 2 * n].sum() == pytest.approx(0.2)
     assert made.weights[2 * n : 2 * n + 4] == pytest.approx([0.02] * 4)
+    pieces = made.weights[2 * n + 4 : -1]
+    assert pieces.sum() == pytest.approx(pieces[of_sentences].sum()) == pytest.approx(0.07)
     assert made.weights[-1] == pytest.approx(0.02)
-    assert made.weights[made.is_digit].sum() == pytest.approx(0.55)
+    assert made.weights[made.is_digit].sum() == pytest.approx(0.48)
 
 
 def test_digits_stay_balanced_among_themselves(corpus):
@@ -153,6 +155,48 @@ def test_sentences_give_windows_of_many_places(corpus):
     starts = {made.waveform(row, np.random.default_rng(seed))[:20].tobytes() for seed in range(20)}
     assert len(starts) == 20
     assert all(len(made.waveform(row, np.random.default_rng(seed))) < 2 * N_SAMPLES for seed in range(5))
+
+
+def sentence(*speech_s):
+    """Hiss of so many seconds each, half a second of near silence before, between and after."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(0, 1e-4, RATE // 2)]
+    for seconds in speech_s:
+        parts += [rng.normal(0, 0.1, round(seconds * RATE)), rng.normal(0, 1e-4, RATE // 2)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def test_pieces_lie_between_pauses():
+    spans = find_pieces(sentence(0.3, 0.4), RATE)
+    assert spans == [(4000, 6400), (10400, 13600)]
+
+
+def test_a_piece_that_a_stream_would_cut_is_cut_and_a_click_is_none():
+    lengths = [end - start for start, end in find_pieces(sentence(2.0, 0.04), RATE)]
+    assert lengths == [12000, 4000]
+
+
+def test_a_piece_keeps_its_pauses_as_a_stream_does():
+    waveform = sentence(0.3, 0.4)
+    drawn = {random_piece(waveform, RATE, np.random.default_rng(seed)).size for seed in range(20)}
+    assert drawn == {3200 + 2400 + 800, 3200 + 3200 + 800}
+
+
+def test_a_pause_of_50_ms_ends_a_piece_and_one_of_30_does_not():
+    for pause_s, n_pieces in ((0.03, 1), (0.06, 2)):
+        speech = np.random.default_rng(0).normal(0, 0.1, 2400)
+        parts = [np.full(4000, 1e-5), speech, np.full(round(pause_s * RATE), 1e-5), speech, np.full(4000, 1e-5)]
+        assert len(find_pieces(np.concatenate(parts).astype(np.float32), RATE)) == n_pieces
+
+
+def test_silence_is_one_piece():
+    assert find_pieces(np.zeros(400, np.float32), RATE) == [(0, 400)]
+
+
+def test_pieces_are_drawn_as_what_is_no_digit(corpus):
+    made = batches(corpus, unknown=UnknownConfig(words=0.0, sentences=0.0, pieces=0.3, cut=0.0, noise=0.0, floor=0.1))
+    targets = np.concatenate([batch.targets for batch in made.epoch(0)])
+    assert targets[:, 2].mean() == pytest.approx(0.4, abs=0.04)
 
 
 def test_the_noise_floor_is_faint_and_held_by_16_bits(corpus):

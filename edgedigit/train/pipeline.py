@@ -116,7 +116,7 @@ def read_recordings(
         data.sources, data_dir, labels=data.labels, signal=data.signal, progress=progress, download=download
     )
     held = {recording.label for recording in recordings}
-    if not (data.unknown.words or data.unknown.sentences):
+    if not (data.unknown.words or data.unknown.sentences or data.unknown.pieces):
         held.add(NON_DIGIT)  # made of parts of digits and of noise
     if missing := [label for label in data.labels if label not in held]:
         others = available_labels(data.sources, data_dir) - set(data.labels)
