@@ -226,7 +226,7 @@ def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, ton
     assert 30 < row["latency_ms_p50"] < 150
     by_drop = row["latency_ms_p95_by_end_drop_db"]
     assert list(by_drop) == ["25", "30", "35", "40"] and by_drop["25"] >= by_drop["40"]
-    assert row["n_correct_offline"] == 30 and answered.latency_ms.shape == (30,)
+    assert row["n_correct_offline"] == 30 and answered.decided_ms.shape == (30,)
 
 
 def test_each_kind_of_words_is_counted_by_itself_in_the_stream_and_one_by_one(tiny_model, tones):
@@ -363,6 +363,14 @@ def test_without_silero_its_rows_are_named_and_left_out(tiny_model, tones, monke
 def test_the_distribution_counts_answers_before_the_end_as_none_and_misses_as_never():
     points = cumulative(np.array([50.0, np.nan, -20.0, 10.0]))
     assert points == [(0, 0), (0, 25), (10, 25), (10, 50), (50, 50), (50, 75)]
+
+
+def test_the_line_of_a_condition_is_at_its_budget_where_the_column_of_words_in_time_is():
+    said = [Answer(digit("1", 1.2, 1.5), 1.6), Answer(digit("2", 2.5, 2.9, kind="rejected"), 3.0)]
+    result = score(WORDS, said)
+    row = result.row("words", within_ms=110)
+    by_then = max(percent for ms, percent in cumulative(result.decided_ms) if ms <= 110)
+    assert by_then == pytest.approx(100 * row["n_within"] / row["n_clips"]) and row["n_rejected"] == 1
 
 
 def test_the_picture_holds_each_condition_and_the_budget():
