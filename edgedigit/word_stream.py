@@ -33,6 +33,7 @@ class Clip:
     sample_rate: int
     label: str
     group: str = ""  # whose words these are, where a stream holds several kinds
+    speaker: str = ""  # "": not known
 
 
 @dataclass(frozen=True)
