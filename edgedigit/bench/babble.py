@@ -17,7 +17,8 @@ CROWD_S = 1.0  # that the same voices talk, as in `edgedigit.robustness`, where 
 TALKERS = RobustnessConfig().talkers
 BABBLE_NOTE = (
     f"Babble: {TALKERS[0]} to {TALKERS[1]} speakers at once, others every {CROWD_S:g} s, never the one whose word is "
-    f"being said; SNR: RMS of a word's loudest 200 ms to that of the babble over {CROWD_S:g} s."
+    f"being said; SNR: RMS of a word's loudest 200 ms to that of the babble over {CROWD_S:g} s. They say digits, so "
+    "an extra one may be theirs."
 )
 
 

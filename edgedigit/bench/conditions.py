@@ -72,7 +72,7 @@ class Conditions:
 
             others, about = load_strangers(model, args.held_out or HELD_OUT[0], args.data_dir)
             self.babble = babble_under(clips, by_speaker(others), args.seed)
-            self.notes.append(f"{BABBLE_NOTE} They are {about}.")
+            self.notes.append(f"{BABBLE_NOTE} The babble is of {about}.")
 
     @property
     def names(self) -> list[str]:
