@@ -233,7 +233,7 @@ def listen(listener: Listener, args, report: Report) -> None:
 def play(listener: Listener, args, report: Report) -> None:
     """Words or strings in recordings that are heard as from a microphone: at their rate, block by block, in time."""
     from edgedigit.audio import read_audio
-    from edgedigit.live import Session, paced
+    from edgedigit.live import Paced, Session
 
     with shown(args, report) as display:
         session = Session(listener, display)
@@ -246,7 +246,8 @@ def play(listener: Listener, args, report: Report) -> None:
                 report.failure(error)
                 continue
             n_before = session.n_answers
-            session.follow(paced(waveform, sample_rate))
+            blocks = Paced(waveform, sample_rate)
+            session.follow(blocks, lambda blocks=blocks: blocks.captured_s)
             session.end()
             if session.stopped:
                 return

@@ -19,15 +19,26 @@ if TYPE_CHECKING:
     from edgedigit.display import Display  # which needs rich
 
 
-def paced(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
-    """Blocks of (T,) at a rate in Hz as a microphone would deliver them: each once its last sample would be spoken."""
-    block = sample_rate * BLOCK_MS // 1000
-    started = time.perf_counter()
-    for start in range(0, waveform.size, block):
-        samples = waveform[start : start + block]
-        due = started + (start + samples.size) / sample_rate
-        time.sleep(max(0.0, due - time.perf_counter()))
-        yield samples
+class Paced:
+    """Blocks of (T,) at a rate in Hz as a microphone would deliver them: each once its last sample would be spoken.
+
+    Attributes:
+        captured_s: when the last sample of the last block would have been spoken, of `time.monotonic`, as
+            `Microphone.captured_s`: a program that lags, or wakes late, makes a block wait.
+    """
+
+    def __init__(self, waveform: np.ndarray, sample_rate: int):
+        self._waveform, self._sample_rate = waveform, sample_rate
+        self.captured_s = time.monotonic()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        block = self._sample_rate * BLOCK_MS // 1000
+        started = time.monotonic()
+        for start in range(0, self._waveform.size, block):
+            samples = self._waveform[start : start + block]
+            self.captured_s = started + (start + samples.size) / self._sample_rate
+            time.sleep(max(0.0, self.captured_s - time.monotonic()))
+            yield samples
 
 
 class Session:

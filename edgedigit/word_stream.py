@@ -33,6 +33,7 @@ class Clip:
     sample_rate: int
     label: str
     group: str = ""  # whose words these are, where a stream holds several kinds
+    speaker: str = ""  # "": not known
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ class StreamScore:
         """Words for which the recogniser only said that it was not sure."""
         return int(np.isfinite(self.rejected_ms).sum())
 
+    @property
+    def decided_ms(self) -> np.ndarray:
+        """(n_words,) from the end of the word to its answer or, where there was none, its rejection; NaN: neither."""
+        return np.where(np.isnan(self.latency_ms), self.rejected_ms, self.latency_ms)
+
     def row(self, name: str, within_ms: float = WITHIN_MS, **more: object) -> dict:
         """A row for the table of results; answers that came before the end of the word count as 0 ms.
 
@@ -136,7 +142,7 @@ class StreamScore:
             "n_extra": self.n_extra,
             "n_before_end": int((heard < 0).sum()),
             "within_ms": within_ms,
-            "n_within": int(((self.latency_ms <= within_ms) | (self.rejected_ms <= within_ms)).sum()),
+            "n_within": int((self.decided_ms <= within_ms).sum()),
             "n_right_within": int((np.array(self.right) & (self.latency_ms <= within_ms)).sum()),
             **more,
         }

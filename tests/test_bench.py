@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
 from edgedigit.bench import conditions, load, printed
 from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
+from edgedigit.bench.babble import babble_under, by_speaker
 from edgedigit.bench.beside_peers import time_recognizers
 from edgedigit.bench.clips import load_clips
 from edgedigit.bench.cold_start import cold_start, run_cold_start
@@ -226,7 +228,7 @@ def test_the_real_recogniser_answers_each_tone_within_the_budget(tiny_model, ton
     assert 30 < row["latency_ms_p50"] < 150
     by_drop = row["latency_ms_p95_by_end_drop_db"]
     assert list(by_drop) == ["25", "30", "35", "40"] and by_drop["25"] >= by_drop["40"]
-    assert row["n_correct_offline"] == 30 and answered.latency_ms.shape == (30,)
+    assert row["n_correct_offline"] == 30 and answered.decided_ms.shape == (30,)
 
 
 def test_each_kind_of_words_is_counted_by_itself_in_the_stream_and_one_by_one(tiny_model, tones):
@@ -304,7 +306,57 @@ def test_what_can_be_asked_for_is_what_robustness_knows():
 
     assert conditions.HELD_OUT == robustness.HELD_OUT
     assert set(conditions.NOISE_PARTS) == set(robustness.NOISE_TITLES)
-    assert set(conditions.RECORDED_KINDS) == {*mixtures.KINDS} - {mixtures.BABBLE}
+    assert {*conditions.RECORDED_KINDS, conditions.BABBLE} == {*mixtures.KINDS}
+    assert conditions.BABBLE == mixtures.BABBLE
+
+
+N_TALKERS = 6
+
+
+def says_a_tone(speaker):
+    """What one of six speakers says: a tone of their own, by which they are found in babble."""
+    wave = np.sin(2 * np.pi * (400 + 300 * speaker) * np.arange(4000) / SAMPLE_RATE).astype(np.float32)
+    return Clip(wave, SAMPLE_RATE, str(speaker), "", f"speaker {speaker}")
+
+
+def heard_in(samples):
+    """Which of the six are heard."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
+    at = [round((400 + 300 * speaker) * samples.size / SAMPLE_RATE) for speaker in range(N_TALKERS)]
+    return {f"speaker {i}" for i, k in enumerate(at) if spectrum[k - 3 : k + 4].max() > 0.1 * spectrum.max()}
+
+
+def test_behind_a_word_others_talk_and_elsewhere_its_speaker_may():
+    clips = [says_a_tone(speaker) for speaker in [*range(N_TALKERS)] * 5]
+    bed = babble_under(clips, by_speaker(clips), seed=3)
+    stream = build_stream(clips, SAMPLE_RATE, seed=3)
+    assert stream.waveform.size <= bed.size < stream.waveform.size + SAMPLE_RATE
+    for clip, word in zip(clips, stream.words, strict=True):
+        behind = heard_in(bed[round(word.start_s * SAMPLE_RATE) : round(word.clip_end_s * SAMPLE_RATE)])
+        assert clip.speaker not in behind and len(behind) >= 3
+    assert heard_in(bed) == {clip.speaker for clip in clips}
+    seconds = bed[: bed.size // SAMPLE_RATE * SAMPLE_RATE].reshape(-1, SAMPLE_RATE)
+    np.testing.assert_allclose(np.sqrt(np.mean(seconds**2, axis=1)), 1, atol=0.2)
+
+
+def test_babble_is_a_condition_and_lies_as_far_below_the_words_as_asked_for(tiny_model, monkeypatch):
+    clips = [says_a_tone(speaker) for speaker in range(N_TALKERS)]
+    monkeypatch.setattr(conditions, "load_strangers", lambda *_: (clips, "six who hum"))
+    args = Namespace(snr_db=[20.0, 5.0], kinds=["babble"], held_out=None, data_dir=None, seed=0)
+    asked = conditions.Conditions(args, tiny_model, clips)
+    assert asked.names == ["clean", "babble noise 20 dB", "babble noise 5 dB"] == [name for name, *_ in asked]
+    assert "six who hum" in asked.notes[-1]
+    for (_, said, bed), snr_db in zip(list(asked)[1:], args.snr_db, strict=True):
+        word_db = 20 * np.log10(active_rms(said[0].waveform[None])[0])
+        assert word_db - 10 * np.log10(np.mean(bed**2)) == pytest.approx(snr_db, abs=0.5)
+
+
+def test_too_few_others_for_babble_are_told_before_anything_is_measured(tiny_model, monkeypatch):
+    clips = [says_a_tone(speaker) for speaker in range(3)]
+    monkeypatch.setattr(conditions, "load_strangers", lambda *_: (clips, "three"))
+    args = Namespace(snr_db=[20.0], kinds=["babble"], held_out=None, data_dir=None, seed=0)
+    with pytest.raises(DataError, match="needs 3 other speakers, got 2"):
+        conditions.Conditions(args, tiny_model, clips)
 
 
 class FakeNet:
@@ -363,6 +415,14 @@ def test_without_silero_its_rows_are_named_and_left_out(tiny_model, tones, monke
 def test_the_distribution_counts_answers_before_the_end_as_none_and_misses_as_never():
     points = cumulative(np.array([50.0, np.nan, -20.0, 10.0]))
     assert points == [(0, 0), (0, 25), (10, 25), (10, 50), (50, 50), (50, 75)]
+
+
+def test_the_line_of_a_condition_is_at_its_budget_where_the_column_of_words_in_time_is():
+    said = [Answer(digit("1", 1.2, 1.5), 1.6), Answer(digit("2", 2.5, 2.9, kind="rejected"), 3.0)]
+    result = score(WORDS, said)
+    row = result.row("words", within_ms=110)
+    by_then = max(percent for ms, percent in cumulative(result.decided_ms) if ms <= 110)
+    assert by_then == pytest.approx(100 * row["n_within"] / row["n_clips"]) and row["n_rejected"] == 1
 
 
 def test_the_picture_holds_each_condition_and_the_budget():

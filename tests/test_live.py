@@ -17,6 +17,7 @@ pytest.importorskip("onnx")
 from tiny_model import speak
 
 from edgedigit import live
+from edgedigit.listener import Listener
 from edgedigit.runtime import lasting_microphone, microphone
 from edgedigit.runtime.lasting_microphone import LastingMicrophone
 
@@ -87,6 +88,42 @@ def test_the_latency_that_is_printed_contains_how_long_sound_has_waited_for_the_
         latencies[lag_s] = np.array([word["latency_ms"] for word in words])
     assert (latencies[0.7] > 700).all()
     assert (latencies[0.0] < 700).all()
+
+
+def test_a_block_of_a_file_in_real_time_has_waited_since_its_last_sample_would_have_been_spoken(monkeypatch):
+    now_s, waited_ms = [100.0], []
+
+    class Slow:
+        def open(self, source, sample_rate):
+            pass
+
+        def accept(self, block, waited_s):
+            waited_ms.append(1000 * waited_s)
+            now_s[0] += 0.025 if len(waited_ms) == 1 else 0.001  # the first block takes longer than it lasts
+            return 0
+
+    clock = types.SimpleNamespace(
+        monotonic=lambda: now_s[0], sleep=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds)
+    )
+    monkeypatch.setattr(live, "time", clock)
+    blocks = live.Paced(np.zeros(400, np.float32), 8000)
+    live.Session(Slow()).follow(blocks, lambda: blocks.captured_s)
+    assert waited_ms == pytest.approx([0, 15, 6, 0, 0], abs=1e-6)
+
+
+def test_the_latency_of_a_file_in_real_time_contains_how_long_its_sound_has_waited(run, tmp_path, monkeypatch):
+    accept, n_blocks = Listener.accept, []
+
+    def slow_at_first(self, *block):
+        n_blocks.append(1)
+        time.sleep(1.5 if len(n_blocks) == 1 else 0)
+        return accept(self, *block)
+
+    monkeypatch.setattr(Listener, "accept", slow_at_first)
+    soundfile.write(tmp_path / "said.wav", speak("6"), 8000)  # the word ends at 0.9 s
+    _, out, _ = run("--realtime", tmp_path / "said.wav")
+    (word,) = json.loads(out[-1])["results"]
+    assert word["end_s"] == pytest.approx(0.9, abs=0.02) and word["latency_ms"] > 500
 
 
 def test_lost_sound_is_said_at_once_and_leaves_later_times_and_the_recording_as_long_as_they_are(

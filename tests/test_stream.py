@@ -325,6 +325,77 @@ def test_what_rises_a_little_out_of_the_noise_after_a_word_is_not_the_word(heigh
     assert gate.is_open(frame(-60 + 7))  # and it is again
 
 
+# Digital silence: lost blocks, a muted microphone, a noise gate
+
+
+def no_sound(kind, duration_s):
+    n_samples = round(duration_s * 8000)
+    signs = np.random.default_rng(1).choice([-1, 1], n_samples)
+    return {"zeros": np.zeros(n_samples), "an offset": np.full(n_samples, 0.1), "dither": signs / 32768}[kind].astype(
+        "f4"
+    )
+
+
+def noise_of(level_db, duration_s, seed=0):
+    return np.random.default_rng(seed).normal(0, 10 ** (level_db / 20), round(duration_s * 8000)).astype(np.float32)
+
+
+def open_frames(waveform, gate=None):
+    gate = gate or EnergyGate(VadOptions())
+    return [gate.is_open(frame) for frame in waveform.reshape(-1, 80)]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "an offset", "dither"])
+def test_noise_after_digital_silence_is_still_noise(kind):
+    gate = EnergyGate(VadOptions())
+    open_frames(noise_of(-45, 3), gate)
+    floor_db = gate.noise_floor_db
+    assert not any(open_frames(no_sound(kind, 2), gate)[1:])  # the step to an offset may pass
+    assert gate.noise_floor_db == floor_db
+    assert not any(open_frames(noise_of(-45, 3, seed=1), gate)[1:])
+
+
+@pytest.mark.parametrize("kind", ["zeros", "dither"])
+def test_a_stream_that_begins_with_digital_silence_begins_with_its_first_sound(kind):
+    noise = noise_of(-45, 3)
+    noise[0] = 0  # which no step sets off from either
+    late = open_frames(np.concatenate([no_sound(kind, 2), noise]))
+    assert late[200:] == open_frames(noise)
+    assert not any(late[:200])
+
+
+def test_of_digital_silence_alone_nothing_is_answered(recognizer):
+    gate = EnergyGate(VadOptions())
+    with np.errstate(all="raise"):
+        assert not any(open_frames(silence(10), gate))
+        assert gate.noise_floor_db == VadOptions().floor_min_db and np.isfinite(gate.gain)
+        assert events_of(StreamingRecognizer(recognizer), silence(10)) == []
+
+
+def test_words_with_digital_silence_between_them_are_not_taken_for_noise(recognizer):
+    """Neither loud ones, however many, nor one that is 20 dB softer."""
+    words = [tone_word(digit, level=level) for digit, level in [*((int(d), 0.3) for d in "730182469573"), (4, 0.03)]]
+    waveform = np.concatenate([silence(0.5), *(part for word in words for part in (word, silence(0.5)))])
+    assert digits_of(events_of(StreamingRecognizer(recognizer), waveform)) == "7301824695734"
+
+
+def test_words_through_a_noise_gate_that_falls_to_zeros_end_where_they_do(recognizer):
+    digits = "7301824695"
+    waveform = np.concatenate([noise_of(-45, 3), silence(0.5)])
+    at_s = []
+    for seed, digit in enumerate(digits):
+        at_s.append(waveform.size / 8000 + 0.05)
+        around = noise_of(-45, 0.7, seed + 1)  # 50 ms before the word, 250 ms after it
+        around[400:3600] += tone_word(int(digit), level=0.1)
+        waveform = np.concatenate([waveform, around, silence(0.5)])
+    events = [event for event in events_of(StreamingRecognizer(recognizer, NEVER_EARLY), waveform) if event.prediction]
+    heard = [event for event in events if event.start_s > 3]
+    assert digits_of(heard) == digits and len(heard) == len(digits)
+    for event, start_s in zip(heard, at_s, strict=True):
+        assert event.start_s == pytest.approx(start_s, abs=0.03)
+        assert event.end_s == pytest.approx(start_s + 0.4, abs=0.03)
+
+
 # Running speech: words follow each other, and the model knows none of them
 
 

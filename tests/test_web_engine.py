@@ -125,8 +125,18 @@ def test_resampling_equals_pythons_for_every_block_size(rates):
         assert np.allclose(got, expected, atol=1e-6)
 
 
-def test_frames_are_speech_and_voiced_where_python_says_so(loud_frames):
-    waveform = words_in_noise()
+def lose_sound(waveform):
+    """Digital silence at 8 kHz: at the beginning, in the middle and, as dither of one step of 16 bits, further on."""
+    rng = np.random.default_rng(2)
+    waveform[:4000] = 0
+    waveform[12000:20000] = 0
+    waveform[30000:40000] = rng.choice([-1, 1], 10000) / 32768
+    return waveform
+
+
+@pytest.mark.parametrize("change", [lambda waveform: waveform, lose_sound], ids=["sound", "with digital silence"])
+def test_frames_are_speech_and_voiced_where_python_says_so(loud_frames, change):
+    waveform = change(words_in_noise())
     frames = waveform[: waveform.size // 80 * 80].reshape(-1, 80)
     activity = WebRtcActivity(VadOptions(), 8000)
     expected = [[activity.is_speech(frame), is_voiced(frame)] for frame in frames]

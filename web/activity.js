@@ -4,6 +4,7 @@
  */
 
 const FLOOR_QUANTILE = 0.1; // the quietest tenth of the recent past is noise
+const NO_SOUND_RMS = 2 ** -15; // one step of 16 bits: frames up to it, zeros and their dither, tell nothing of the noise
 const WEBRTC_FLOOR_DB = -55; // WebRTC's detector depends on level: the noise floor is brought up to this
 const WEBRTC_MAX_GAIN_DB = 30;
 const PEAK_MS = 500; // past in which the loudest frame is looked for
@@ -70,9 +71,9 @@ export class SpeechActivity {
     // Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
     const difference = frame.map((sample, i) => sample - (i ? frame[i - 1] : this.lastSample));
     this.lastSample = frame[frame.length - 1];
-    const loud = [frame, difference].map((samples, i) =>
-      this.bands[i].standsOut(10 * Math.log10(variance(samples) + 1e-12)),
-    );
+    const power = [frame, difference].map(variance);
+    const hasSound = power[0] > NO_SOUND_RMS ** 2;
+    const loud = this.bands.map((band, i) => band.standsOut(10 * Math.log10(power[i] + 1e-12), hasSound));
     const gainDb = Math.min(Math.max(WEBRTC_FLOOR_DB - this.bands[0].floorDb, 0), WEBRTC_MAX_GAIN_DB);
     const scale = 32768 * 10 ** (gainDb / 20);
     const pcm = Int16Array.from(frame, (sample) =>
@@ -96,11 +97,15 @@ class Band {
     this.floorDb = vad.floor_min_db;
   }
 
-  /** Remember a frame's energy; whether it is above the noise and not far below the loudest frame. */
-  standsOut(energyDb) {
+  /**
+   * Remember a frame's energy; whether it is above the noise and not far below the loudest frame. A frame without sound
+   * counts for nothing before the first sound, later as the floor that was known.
+   */
+  standsOut(energyDb, hasSound) {
+    if (!hasSound && !this.nHeard) return false;
     const nFrames = this.pastDb.length;
     this.peaksDb[this.nHeard % this.peaksDb.length] = energyDb;
-    this.pastDb[(this.nAssumed + this.nHeard) % nFrames] = energyDb;
+    this.pastDb[(this.nAssumed + this.nHeard) % nFrames] = hasSound ? energyDb : this.floorDb;
     this.nHeard++;
     const k = Math.floor(FLOOR_QUANTILE * Math.min(this.nAssumed + this.nHeard, nFrames));
     this.floorDb = Math.max(this.pastDb.slice().sort()[k], this.vad.floor_min_db);

@@ -44,12 +44,12 @@ class Answered:
     Attributes:
         row: end of word -> answer.
         condition: in which the words were spoken.
-        latency_ms: (n_words,), NaN where a word was not answered, negative before its end.
+        decided_ms: (n_words,) to the answer or the rejection; NaN: neither; negative: before the end of the word.
     """
 
     row: dict
     condition: str
-    latency_ms: np.ndarray
+    decided_ms: np.ndarray
 
 
 def answer_latency(
@@ -101,7 +101,7 @@ def run_answers(
     measured = play_words(StreamingRecognizer(recognizer, sample_rate=how.sample_rate), recognizer, stream, how)
     name = answer_name(model.name, len(clips), how.realtime, condition)
     row = answer_row(name, measured, answered_offline(recognizer, stream), budget_ms)
-    return Answered(row, condition, measured.latency_ms)
+    return Answered(row, condition, measured.decided_ms)
 
 
 def answer_row(name: str, measured: StreamScore, offline: dict[str, list[bool]], budget_ms: float) -> dict:

@@ -57,7 +57,7 @@ def load_strangers(model: Path, part: str, data_dir: str | Path | None = None) -
 
 
 def _clips(recordings: Sequence, group: str) -> list[Clip]:
-    return [Clip(r.waveform, r.sample_rate, r.label, group) for r in recordings]
+    return [Clip(r.waveform, r.sample_rate, r.label, group, r.speaker) for r in recordings]
 
 
 def _sample_clips() -> list[Clip]:

@@ -18,6 +18,7 @@ NOISES = "folder:noise"
 HELD_OUT = ("validation", "test")
 NOISE_PARTS = ("evaluation", "train", "all")
 RECORDED_KINDS = ("stationary", "impulsive")
+BABBLE = "babble"
 Condition = tuple[str, list[Clip], np.ndarray | None]  # its name, the words, the noise under them
 
 
@@ -40,38 +41,53 @@ class Conditions:
     """In quiet, then each kind of noise at each ratio.
 
     Args:
-        args: `snr_db kinds noises noise_part data_dir seed`.
-        model: whose part of the noises is asked for.
+        args: `snr_db kinds noises noise_part held_out data_dir seed`.
+        model: whose part of the noises, and whose held-out speakers' babble, is asked for.
         clips: the words.
 
     Attributes:
+        kinds: of noise, in their order; none where no ratio is asked for.
         notes: what a reader must know of the noises.
 
     Raises:
-        DataError: if there are no such noises.
+        ConfigError, MissingDependencyError: as `load_strangers`, where babble is asked for.
+        DataError: if there are no such noises or speakers.
     """
 
     def __init__(self, args: argparse.Namespace, model: Path, clips: list[Clip]):
         self.args, self.clips = args, clips
+        self.kinds = list(dict.fromkeys(args.kinds)) if args.snr_db else []
         self.noises, self.notes = {}, []
-        if args.snr_db:
+        recorded = [kind for kind in self.kinds if kind != BABBLE]
+        if recorded:
             from edgedigit.bench.noise_bed import SNR_NOTE
             from edgedigit.robustness import load_noises, recorded_notes
 
             recognizer = Recognizer(model)
             loaded = load_noises(args, recognizer)
-            self.noises = {kind: loaded[kind] for kind in args.kinds}
+            self.noises = {kind: loaded[kind] for kind in recorded}
             self.notes = [SNR_NOTE, *recorded_notes(args, recognizer, self.noises)]
+        if BABBLE in self.kinds:
+            from edgedigit.bench.babble import BABBLE_NOTE, babble_under, by_speaker
+
+            others, about = load_strangers(model, args.held_out or HELD_OUT[0], args.data_dir)
+            self.babble = babble_under(clips, by_speaker(others), args.seed)
+            self.notes.append(f"{BABBLE_NOTE} The babble is of {about}.")
 
     @property
     def names(self) -> list[str]:
         """Of the conditions, in their order."""
-        return [CLEAN, *(noise_name(kind, snr_db) for kind in self.noises for snr_db in self.args.snr_db)]
+        return [CLEAN, *(noise_name(kind, snr_db) for kind in self.kinds for snr_db in self.args.snr_db)]
 
     def __iter__(self) -> Iterator[Condition]:
         yield CLEAN, self.clips, None
-        for kind, noises in self.noises.items():
-            from edgedigit.bench.noise_bed import over_noise
-
+        for kind in self.kinds:
             for snr_db in self.args.snr_db:
-                yield noise_name(kind, snr_db), *over_noise(self.clips, noises, snr_db, self.args.seed)
+                yield noise_name(kind, snr_db), *self._over(kind, snr_db)
+
+    def _over(self, kind: str, snr_db: float) -> tuple[list[Clip], np.ndarray]:
+        from edgedigit.bench.noise_bed import bed_level, levelled, over_noise
+
+        if kind == BABBLE:
+            return levelled(self.clips), self.babble * bed_level(snr_db)
+        return over_noise(self.clips, self.noises[kind], snr_db, self.args.seed)

@@ -74,7 +74,7 @@ def run_microphone(
     whole = together(measured)
     name = microphone_name(model, len(clips))
     right = {key: [one for part in offline for one in part[key]] for key in offline[0]}
-    return {"name": CLICK, **delay}, Answered(answer_row(name, whole, right, budget_ms), MICROPHONE, whole.latency_ms)
+    return {"name": CLICK, **delay}, Answered(answer_row(name, whole, right, budget_ms), MICROPHONE, whole.decided_ms)
 
 
 def microphone_name(model: Path, n_words: int) -> str:

@@ -59,9 +59,18 @@ def over_noise(
     clips: Sequence[Clip], noises: Sequence[Recording], snr_db: float, seed: int = 0
 ) -> tuple[list[Clip], np.ndarray]:
     """Clips at one level and the noise for `build_stream` that lies so many dB below it."""
-    level = 10 ** (WORD_DB / 20)
-    levelled = []
+    return levelled(clips), noise_bed(noises, seed) * bed_level(snr_db)
+
+
+def bed_level(snr_db: float) -> np.float32:
+    """RMS of what lies so many dB below the clips of `levelled`."""
+    return np.float32(10 ** ((WORD_DB - snr_db) / 20))
+
+
+def levelled(clips: Sequence[Clip]) -> list[Clip]:
+    """Clips whose loudest 200 ms are all at one level."""
+    level, turned = 10 ** (WORD_DB / 20), []
     for clip in clips:
         gain = level / (active_rms(clip.waveform[None])[0] + 1e-9)
-        levelled.append(replace(clip, waveform=(gain * clip.waveform).astype(np.float32)))
-    return levelled, noise_bed(noises, seed) * np.float32(level * 10 ** (-snr_db / 20))
+        turned.append(replace(clip, waveform=(gain * clip.waveform).astype(np.float32)))
+    return turned

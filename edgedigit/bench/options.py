@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.bench.conditions import HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS
+from edgedigit.bench.conditions import BABBLE, HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS
 from edgedigit.bench.listening import SPEECH
 from edgedigit.cli import ArgumentParser
 from edgedigit.config import BenchConfig
@@ -27,7 +27,11 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     )
     parser.add_argument("--snr-db", nargs="+", type=float, default=[], metavar="DB", help="and in noise: 20 10")
     parser.add_argument(
-        "--kinds", nargs="+", choices=RECORDED_KINDS, default=list(RECORDED_KINDS), help="of noise; all"
+        "--kinds",
+        nargs="+",
+        choices=(*RECORDED_KINDS, BABBLE),
+        default=list(RECORDED_KINDS),
+        help="of noise; stationary impulsive. babble: of other speakers whom the model's own training held out",
     )
     parser.add_argument("--noises", nargs="+", default=[NOISES], help=f"recorded noises; {NOISES}")
     parser.add_argument(

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,12 @@ BABBLE = "babble"
 KINDS = (STATIONARY, BABBLE, IMPULSIVE)
 MIN_NOISE_MS = 100  # of a recorded noise; less is a click that repeats as a buzz
 STEP_MS = 50  # between the places of a recording at which an excerpt may begin
+
+
+class Spoken(Protocol):
+    """What somebody says: waveform (T,)."""
+
+    waveform: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -116,15 +123,29 @@ class Mixtures:
         """(n_samples,): the same for every ratio and place, so that one column differs from the next in level alone."""
         rng = _rng(kind, clip)
         if kind == BABBLE:
-            others = sorted(self.voices.keys() - {clip.speaker})
-            low, high = self.config.talkers
-            n_talkers = min(int(rng.integers(low, high + 1)), len(others))
-            voices = [self.voices[others[i]] for i in rng.choice(len(others), n_talkers, replace=False)]
-            spoken = [voice[rng.integers(len(voice))].waveform for voice in voices]
-            return sum(excerpt(waveform, int(rng.integers(len(waveform))), self.n_samples) for waveform in spoken)
+            others = {speaker: said for speaker, said in self.voices.items() if speaker != clip.speaker}
+            return babble(others, self.config.talkers, self.n_samples, rng)
         waveform = self.noises[kind][rng.integers(len(self.noises[kind]))].waveform
         starts = loud_starts(waveform, self.n_samples, self.sample_rate * STEP_MS // 1000)
         return excerpt(waveform, int(rng.choice(starts)), self.n_samples)
+
+
+def babble(
+    voices: Mapping[str, Sequence[Spoken]], talkers: tuple[int, int], n_samples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Some of the voices at once: (n_samples,).
+
+    Args:
+        voices: what each speaker has said.
+        talkers: fewest and most that talk.
+        n_samples: length; what somebody has said begins anew where it ends.
+        rng: draws who talks, what, and from where on.
+    """
+    others, (low, high) = sorted(voices), talkers
+    n_talkers = min(int(rng.integers(low, high + 1)), len(others))
+    chosen = [voices[others[i]] for i in rng.choice(len(others), n_talkers, replace=False)]
+    spoken = [voice[rng.integers(len(voice))].waveform for voice in chosen]
+    return sum(excerpt(waveform, int(rng.integers(len(waveform))), n_samples) for waveform in spoken)
 
 
 def loud_starts(waveform: np.ndarray, n_samples: int, step: int) -> np.ndarray:

@@ -14,6 +14,10 @@ WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
 FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
 TARGET_FLOOR_DB = -55.0  # detectors depend on level: the noise floor is brought up to this
 MAX_GAIN_DB = 30.0
+# RMS about the mean up to which a frame holds no sound: one step of 16 bits. Zeros and a bare offset lie below it, and
+# so does dither in place of zeros: half a step if triangular, one where every sample is a step up or down. It is 15 dB
+# below floor_min_db: what a microphone hears there is no louder to the gate than silence anyway.
+NO_SOUND_RMS = 2.0**-15
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class VadOptions:
     gate_max_db: float = 12.0  # noise that rises a little keeps no word open; a share asks for no more than this
     peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
     floor_window_ms: int = 3000  # past from which the noise floor is taken
-    floor_min_db: float = -75.0  # dBFS; digital silence counts as this, and a stream's first second is taken for it
+    floor_min_db: float = -75.0  # dBFS; the floor is never lower, and a stream's first second is taken for it
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
     stable_silence_ms: int = 20  # silence after which a word is answered if the model is sure and has been for long
@@ -105,6 +109,10 @@ class EnergyGate:
     A detector of voices goes on saying "speech" after a word, webrtcvad for up to 140 ms; this gate ends a word within
     a frame. It follows the noise floor, so recordings of any gain are treated alike.
 
+    Frames without any sound (lost blocks, a muted microphone, a noise gate) say nothing about the noise: before the
+    first sound they count for nothing, later as the floor that was known. They do not stay out of the past altogether,
+    since words with digital silence between them would then be taken for noise.
+
     Args:
         options: thresholds.
     """
@@ -136,19 +144,23 @@ class EnergyGate:
         # Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
         difference = np.diff(frame, prepend=self._last_sample)
         self._last_sample = frame[-1]
-        energy_db = 10 * np.log10(np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)]) + 1e-12)
-        self._remember(energy_db)
+        power = np.array([frame.var(dtype=np.float64), difference.var(dtype=np.float64)])
+        has_sound = power[0] > NO_SOUND_RMS**2
+        if not has_sound and self._n_heard == 0:
+            return False
+        energy_db = 10 * np.log10(power + 1e-12)
+        self._remember(energy_db, has_sound)
         peak_db = self._peaks_db.max(axis=1)
         share_db = np.minimum(self.options.gate_share * (peak_db - self._floor_db), self.options.gate_max_db)
         above_db = np.maximum(self.options.gate_db, share_db)
         gate_db = np.maximum(self._floor_db + above_db, peak_db - self.options.peak_drop_db)
         return bool((energy_db > gate_db).any())
 
-    def _remember(self, energy_db: np.ndarray) -> None:
+    def _remember(self, energy_db: np.ndarray, has_sound: bool) -> None:
         """Put a frame's energies (2,) into the past and take the noise floor from it."""
         self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energy_db
         n_frames = self._past_db.shape[1]
-        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db
+        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db if has_sound else self._floor_db
         self._n_heard += 1
         k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
         self._floor_db = np.maximum(np.partition(self._past_db, k)[:, k], self.options.floor_min_db)
