@@ -103,7 +103,7 @@ def main(argv=None) -> int:
     final = {row["stage"]: row for row in stages if row["track"] == material.tracks[-1].name}
     ratio = final["pruned"]["latency"]["latency_ms_p50"] / final["int8"]["latency"]["latency_ms_p50"]
     default = "int8" if ratio > 1 else "fp32"
-    print(f"INT8 is {ratio:.2f} times as fast as fp32 here: the default is {default}")
+    print(f"INT8 is {ratio:.2f} times as fast as fp32 here")
     loss = validation_loss(stages, material.tracks[0].name)
     if loss is None:
         print("INT8 is not held to its gate: the run keeps no validation speakers (data.validation_fraction)")

@@ -166,7 +166,7 @@ PICTURES = (
         "overdrive",
         "Overdrive",
         "A microphone that is turned up too far cuts off the peaks, of speech and noise alike.",
-        f"{percent(CONFIG.overdrive_probability)} of the clips (for recipes to ask for); peaks are cut "
+        f"{percent(CONFIG.overdrive_probability)} of the clips (the shipped recipe asks for more); peaks are cut "
         f"{CONFIG.overdrive_db[0]:g} to {CONFIG.overdrive_db[1]:g} dB below the loudest sample",
         "cut 20 dB below the peak",
         lambda x, rng: augment.overdrive(x[None], np.array([20.0]))[0],

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from edgedigit.errors import ConfigError, EdgedigitError
@@ -38,6 +39,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of the whole usage."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def file_ending(suffix: str) -> Callable[[str], str]:
+    """For `type=` of a file that is written at the end: a name of another kind, or a folder, is told at the start.
+
+    Args:
+        suffix: what the name has to end in, such as `.json`.
+    """
+
+    def check(name: str) -> str:
+        if Path(name).suffix != suffix or Path(name).is_dir():
+            raise argparse.ArgumentTypeError(f"got {name}, expected a {suffix} file to write")
+        return name
+
+    return check
 
 
 def _hyphenated(flag: str) -> str:

@@ -25,7 +25,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
@@ -262,7 +262,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="settings of the split whose test speakers the recipe was chosen on; a second macro leaves them out",
     )
-    parser.add_argument("--results", help="JSON file to write the table to, for README.md")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
     parser.add_argument("--title", help="of the table")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each fold (%(default)s)")

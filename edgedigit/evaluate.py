@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import DataError
@@ -35,8 +35,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
-    parser.add_argument("--results", help="JSON file to write the table to, for README.md")
-    parser.add_argument("--plot", help="PNG file to draw the reliability diagram and the risk-coverage curve to")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
+    parser.add_argument(
+        "--plot",
+        type=file_ending(".png"),
+        help="PNG file to draw the reliability diagram and the risk-coverage curve to",
+    )
     parser.add_argument("--title", default="", help="of the table")
     parser.add_argument("--how", default="", help="commands that made the model, to be put before this one's")
     return parser.parse_args(argv)

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edgedigit.audio import read_audio, resample, write_wav
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.config import Config, RobustnessConfig, from_stored, with_setting
 from edgedigit.data import load_recordings
 from edgedigit.data.augment import shift
@@ -66,8 +66,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     defaults = RobustnessConfig()
     parser.add_argument("--snr-db", nargs="+", type=float, default=defaults.snr_db, help="20 10 5 0")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
-    parser.add_argument("--plot", default="robustness.png", help="PNG file to draw to; robustness.png")
-    parser.add_argument("--results", help="JSON file to write the tables to, for documents")
+    parser.add_argument(
+        "--plot", type=file_ending(".png"), default="robustness.png", help="PNG file to draw to; robustness.png"
+    )
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the tables to, for documents")
     parser.add_argument("--title", default="", help="of the table")
     args = parser.parse_args(argv)
     if args.held_out and args.part:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.config import StringsConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.progress import progress_bar
@@ -90,7 +90,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--length", action="store_true", help="the recogniser knows how many digits are said")
     parser.add_argument("--checksum", choices=CHECKSUMS, help="strings keep it, and the recogniser knows")
     parser.add_argument("--reject-below", type=float, metavar="P", help="leave out words below this probability")
-    parser.add_argument("--results", help="JSON file to write everything to")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write everything to")
     parser.add_argument("--title", default="", help="of the result")
     args = parser.parse_args(argv)
     if args.held_out and (args.part or args.utterances):

@@ -201,7 +201,7 @@ def test_a_model_that_rejects_other_sounds_accepts_fewer(corpora, tmp_path, caps
         (["--far-per-hour", "0"], "rates above 0"),
         (["--results", "found.png"], "expected a .json file"),
         (["--positives", "folder:read"], "holds no recording of 0, 1"),
-        (["--speech", "folder:spoken"], "hold nothing but digits"),
+        (["--speech", "folder:spoken"], "nothing but digits in folder:spoken"),
         (["--speech", "folder:nowhere"], "does not exist"),
     ],
 )

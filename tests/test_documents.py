@@ -1,5 +1,6 @@
 """What the documents tell people to type works."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from edgedigit.runtime.predictor import open_session
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -45,6 +49,20 @@ def test_the_python_program_for_embedding_runs_as_printed(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("('three', 0.9")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx"])
+def test_the_rule_of_when_to_answer_nothing_refuses_a_single_nan(name):
+    page = (REPOSITORY / "docs" / "embedding.md").read_text(encoding="utf-8")
+    assert "Answer only if `probability >= reject_below` and the label is not `reject_label`" in page
+    session = open_session(REPOSITORY / "artifacts" / name, threads=1)
+    metadata = session.get_modelmeta().custom_metadata_map
+    samples = np.zeros((1, 8000), dtype=np.float32)
+    samples[0, 100] = np.nan
+    (probabilities,) = session.run(["probabilities"], {"waveform": samples})
+    best = int(probabilities[0].argmax())
+    sure = probabilities[0, best] >= json.loads(metadata["thresholds"])["reject_below"]
+    assert not (sure and json.loads(metadata["labels"])[best] != metadata["reject_label"])
 
 
 def test_the_readme_installs_with_one_line_for_each_of_its_two_commands():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from tiny_model import LABELS, build_tiny_model, tone_word
 
-from edgedigit import evaluate
+from edgedigit import crossval, evaluate, robustness, strings_eval
 from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
+from edgedigit.compare import __main__ as compare
+from edgedigit.detection import __main__ as detection
 from edgedigit.report.documents import render_results
 
 
@@ -23,6 +25,16 @@ def corpus(tmp_path):
             word = tone_word(spoken, duration_s=0.3 + 0.1 * take) + rng.normal(0, 1e-3, 2400 + 800 * take)
             write_wav(tmp_path / "words" / digit / f"{take}.wav", word)
     return tmp_path / "words"
+
+
+@pytest.mark.parametrize("program", [compare, crossval, detection, evaluate, robustness, strings_eval])
+@pytest.mark.parametrize("name", ["README.md", "folder.json"])
+def test_a_file_that_cannot_take_the_figures_is_told_before_any_is_computed(program, name, tmp_path, capsys):
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        program.parse_args(["--results", str(tmp_path / name)])
+    assert ended.value.code == 2
+    assert f"{name}, expected a .json file" in capsys.readouterr().err
 
 
 def test_figures_of_probabilities_are_printed_stored_drawn_and_shown_in_documents(corpus, tmp_path, capsys):

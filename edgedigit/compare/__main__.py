@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit.bench.inference import time_artifacts
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.compare.plan import load_plan
 from edgedigit.compare.recommend import USE_CASES, recommend
 from edgedigit.compare.results import accuracy_cell, plot_pareto, read_results, result_of, text_table
@@ -40,8 +40,8 @@ def parse_args(argv: Sequence[str] | None):
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (%(default)s)")
     parser.add_argument("--read-only", action="store_true", help="train nothing, compare what there is")
     parser.add_argument("--use-case", choices=USE_CASES, default="balanced", help="recommend one for it (%(default)s)")
-    parser.add_argument("--plot", help="PNG of the Pareto plot (<run-dir>/pareto.png)")
-    parser.add_argument("--results", help="JSON file to write the table to, for README.md")
+    parser.add_argument("--plot", type=file_ending(".png"), help="PNG of the Pareto plot (<run-dir>/pareto.png)")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error("--jobs is 1 or more")

@@ -41,7 +41,7 @@ def entries(folder: Path) -> list[Entry]:
     if (folder / MANIFEST).is_file():
         return _from_manifest(folder / MANIFEST)
     if not folder.is_dir():
-        raise DataError(f"folder {folder} does not exist; write folder:PATH with a path below the data directory")
+        raise DataError(f"folder {folder} does not exist; name one of recordings, below the data or the current folder")
     return _from_subfolders(folder)
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data.recording import Recording
 from edgedigit.detection import counting
 from edgedigit.detection.listening import stream_of
@@ -47,13 +47,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="false accepts per hour of speech that are allowed (1); each takes minutes",
     )
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
-    parser.add_argument("--results", help="JSON file to write to, for the documents; the curve lies beside it as PNG")
+    parser.add_argument(
+        "--results",
+        type=file_ending(".json"),
+        help="JSON file to write to, for the documents; the curve lies beside it as PNG",
+    )
     parser.add_argument("--title", default="", help="of the table")
     args = parser.parse_args(argv)
     if not all(rate > 0 for rate in args.far_per_hour):
         parser.error(f"--far-per-hour is {args.far_per_hour}, expected rates above 0")
-    if args.results and Path(args.results).suffix != ".json":
-        parser.error(f"--results is {args.results}, expected a .json file; the curve is written beside it as .png")
     return args
 
 

@@ -86,7 +86,7 @@ def load_unheard(
     kept = [recording for recording in loaded if recording.name not in heard.trained]
     if not kept:
         if not loaded:
-            raise DataError(f"{', '.join(sources)} hold nothing but digits; name recordings of other words or of noise")
+            raise DataError(f"nothing but digits in {', '.join(sources)}; name recordings of other words or of noise")
         raise DataError(f"the model was trained on all {len(loaded)} recordings in {', '.join(sources)}; name others")
     return kept, len(loaded) - len(kept)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.audio import fix_length
+from edgedigit.audio import AUDIO_SUFFIXES, fix_length
 from edgedigit.config import AugmentConfig
 from edgedigit.data import folder, synth
 from edgedigit.data.augment import Augmenter, colored_noise
 from edgedigit.data.other_words import OTHER_WORDS
-from edgedigit.data.recording import Recording, read_entries
+from edgedigit.data.recording import Entry, Recording, read_entries
 from edgedigit.errors import InputError
 from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.runtime.predictor import SILENCE_RMS
@@ -44,9 +44,14 @@ def read_clips(path: str | Path, sample_rate: int) -> list[Recording]:
     Raises:
         DataError: if the folder is missing or laid out otherwise.
         AudioError: if a file is not audio.
-        InputError: if there are too few clips of a word, or one is silent.
+        InputError: if there are too few clips of a word, a sub-folder holds none, or a clip is silent.
     """
-    recordings = read_entries(folder.entries(Path(path)), sample_rate)
+    entries = folder.entries(Path(path))
+    if empty := folders_without_audio(Path(path), entries):
+        raise InputError(
+            f"{path}: no recording in {', '.join(empty)}, expected {' '.join(AUDIO_SUFFIXES)}; convert or remove"
+        )
+    recordings = read_entries(entries, sample_rate)
     for recording in recordings:
         if np.sqrt(np.mean(recording.waveform**2)) < SILENCE_RMS:
             raise InputError(f"{path}: {recording.name} is silent; record it again or remove it")
@@ -57,6 +62,16 @@ def read_clips(path: str | Path, sample_rate: int) -> list[Recording]:
     if few:
         raise InputError(f"{path} holds {', '.join(few)}; record {MIN_CLIPS} clips of each word or more, about ten")
     return recordings
+
+
+def folders_without_audio(path: Path, entries: Sequence[Entry]) -> list[str]:
+    """Sub-folders that gave no clip, such as one of .m4a files: a word would be left out without a word said."""
+    if not path.is_dir() or (path / folder.MANIFEST).is_file():
+        return []
+    heard = {entry.path.parent.name for entry in entries}
+    return sorted(
+        inner.name for inner in path.iterdir() if inner.is_dir() and inner.name not in heard and inner.name[0] != "."
+    )
 
 
 def altered_copies(waveforms: Sequence[np.ndarray], n_copies: int, n_samples: int, sample_rate: int, seed: int):
