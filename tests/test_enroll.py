@@ -18,7 +18,7 @@ from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
 from edgedigit.enroll import __main__ as cli
 from edgedigit.enroll import clips as clips_module
-from edgedigit.enroll import head
+from edgedigit.enroll import head, pipeline
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
 from edgedigit.manifest import manifest_path, read_manifest
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
@@ -177,6 +177,26 @@ def test_the_threshold_lets_no_more_pass_than_allowed():
     for allowed in (0.0, 0.05, 0.5):
         limit = head.threshold(sureness, allowed)
         assert (sureness >= limit).sum() == round(100 * allowed)
+
+
+def test_the_threshold_rises_to_what_ones_own_clips_allow():
+    """Other words that are easily rejected ask for little; a word asks for more, unless it is said unsurely."""
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], 40)  # two words, and `_unknown_`
+    own = targets < 2
+    examples = head.Examples(np.zeros((120, 1)), np.zeros((120, 3)), targets, np.zeros(120), np.ones(120, bool), own)
+
+    def chosen(of_words, of_others):
+        found = np.full((120, 3), 0.0)
+        found[own, targets[own]] = of_words
+        found[~own, 0] = of_others
+        found[:, 2] = np.where(own, 1 - found.max(axis=1), 0.0)
+        return pipeline._threshold(examples, found, 2, 0.05)
+
+    sure, unsure = rng.uniform(0.9, 1.0, 80), rng.uniform(0.6, 1.0, 80)
+    assert (sure >= chosen(sure, 0.3)).mean() == pytest.approx(0.95, abs=0.02)
+    assert chosen(unsure, 0.3) < chosen(sure, 0.3)
+    assert chosen(sure, 0.99) > 0.99  # other words come first
 
 
 def test_held_out_clips_are_judged_without_having_been_learnt():
