@@ -140,7 +140,7 @@ def _threshold(examples: Examples, found: np.ndarray, unknown: int | None, false
     """What few other words reach, and no lower than what nearly all right answers do.
 
     Other words by synthetic voices are easily rejected, and a low threshold would do for them; what people say nearby
-    is not so easy, and where one's own clips leave room the threshold costs nothing.
+    is not so easy, and it is worth one in twenty of one's own.
     """
     answers, sureness = acceptance(found, unknown)
     right = sureness[examples.original & examples.own & (answers == examples.targets) & (answers != unknown)]
