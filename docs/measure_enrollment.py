@@ -10,12 +10,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 
 from edgedigit.cli import print_json, run_main
 from edgedigit.data import load_recordings
+from edgedigit.detection.material import heard_by
 from edgedigit.enroll.clips import windows
 from edgedigit.enroll.head import acceptance
 from edgedigit.enroll.pipeline import enroll, write_enrolled
@@ -29,6 +31,7 @@ N_DRAWS = 3  # of the clips that are enrolled
 OTHERS_ENROLLED, N_OTHERS_ENROLLED = ("go", "up"), 60  # where other words by people are enrolled as well
 FALSE_ACCEPTS = 0.05
 N_PER_WORD = 10
+WAKE_WORDS = "picovoice_ww"  # whose recordings train nothing, and do not say who speaks
 N_OF_SPEAKER = 7  # of the ten clips of each Arabic word and speaker
 
 
@@ -85,14 +88,15 @@ def report(title: str, counts: Counter) -> dict:
     return {"title": title, "rows": rows}
 
 
-def of_many_speakers(with_others: bool) -> Counter:
+def of_many_speakers(with_others: bool = False, left_out: Collection[str] = ()) -> Counter:
     """Ten clips of each word by ten speakers, tested on all others; other words by anybody else.
 
     Args:
         with_others: clips of two more words, by as many people, are enrolled as `_unknown_`.
+        left_out: speakers who are neither enrolled nor tested.
     """
     clips = load_recordings(["folder:nondigits"], labels=None, progress=True)
-    clips = [clip for clip in clips if clip.source != "librispeech_tc100"]
+    clips = [clip for clip in clips if clip.source != "librispeech_tc100" and clip.speaker not in left_out]
     others = [clip for clip in clips if clip.label not in (*WORDS, *OTHERS_ENROLLED)]
     unknown = [replace(clip, label=NON_DIGIT) for clip in clips if clip.label in OTHERS_ENROLLED]
     total: Counter = Counter()
@@ -112,6 +116,27 @@ def of_many_speakers(with_others: bool) -> Counter:
             speakers |= {clip.speaker for clip in drawn}
         test = [clip for clip in clips if clip.label in WORDS and clip.speaker not in speakers]
         total += measure(chosen, test, [clip for clip in others if clip.speaker not in speakers])
+    return total
+
+
+def of_wake_words(left_out: Collection[str]) -> Counter:
+    """Ten clips of each of three words that trained nothing, tested on the rest; other words by people.
+
+    Args:
+        left_out: speakers of other words who are not tested.
+    """
+    clips = load_recordings(["folder:nondigits"], labels=None, progress=True)
+    others = [clip for clip in clips if clip.source == "speechcmd" and clip.speaker not in left_out]
+    by_word = defaultdict(list)
+    for clip in clips:
+        if clip.source == WAKE_WORDS:
+            by_word[clip.label].append(clip)
+    total: Counter = Counter()
+    for draw in range(N_DRAWS):
+        rng = np.random.default_rng(draw)
+        mixed = [[of_word[i] for i in rng.permutation(len(of_word))] for of_word in by_word.values()]
+        chosen = [clip for of_word in mixed for clip in of_word[:N_PER_WORD]]
+        total += measure(chosen, [clip for of_word in mixed for clip in of_word[N_PER_WORD:]], others)
     return total
 
 
@@ -161,9 +186,12 @@ def of_ones_digits() -> list[tuple[str, Counter]]:
 
 
 def main(_argv=None) -> int:
+    trained_on = heard_by(artifacts_dir() / "model.onnx", None).speakers
     results = [
-        report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers(False)),
-        report("the same, and 60 clips of two other words by people as _unknown_", of_many_speakers(True)),
+        report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers()),
+        report("the same, of speakers that the model was not trained on", of_many_speakers(left_out=trained_on)),
+        report("three words that it was not trained on, ten clips of each", of_wake_words(trained_on)),
+        report("five words, and 60 clips of two other words by people as _unknown_", of_many_speakers(True)),
         report("five Arabic words, seven clips of each by one speaker, tested on three", of_one_speaker(False)),
         report("the same, and seven clips of each of two other words as _unknown_", of_one_speaker(True)),
         *(report(title, counts) for title, counts in of_ones_digits()),

@@ -19,7 +19,7 @@ from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
 from edgedigit.enroll import __main__ as cli
 from edgedigit.enroll import clips as clips_module
-from edgedigit.enroll import head
+from edgedigit.enroll import head, pipeline
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
 from edgedigit.manifest import manifest_path, read_manifest
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
@@ -27,6 +27,8 @@ from edgedigit.runtime._paths import artifacts_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = artifacts_dir() / "model.onnx"
+# Columns of an embedding: the classifier's own input, the last stage's maximum, mean and maximum of the earlier stages.
+PARTS = np.split(np.arange(368), np.cumsum([88, 88, 56, 56, 40]))
 BOTH = pytest.mark.parametrize("model", ["model.onnx", "model_int8.onnx"])
 
 
@@ -87,7 +89,9 @@ def test_the_file_keeps_the_contract_and_says_what_it_was_made_of(words, tmp_pat
     assert json.loads(info.metadata["enrolled"])["clips"] == {"_unknown_": 6, "fall": 6, "rise": 6}
     manifest = read_manifest(path)
     assert manifest["kind"] == "enrolled" and manifest["labels"] == list(info.labels)
-    assert path.stat().st_size < MODEL.stat().st_size  # the old classifier is gone
+    weights = {value.name for value in onnx.load(path).graph.initializer}
+    assert "model.network.stem.weight" in weights and "model.network.classifier.weight" not in weights
+    assert path.stat().st_size < MODEL.stat().st_size + 10_000
     assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.manifest.json"}
     capsys.readouterr()
     assert run_main(infer.main, ["--model", str(path), str(words / "rise")]) == 0
@@ -125,21 +129,48 @@ def test_ones_own_digits_start_from_what_the_model_knows(tmp_path, capsys, few_o
 def test_without_a_reason_a_head_changes_nothing(tmp_path):
     info = Recognizer(MODEL).info
     n, facts = len(info.labels), info.metadata
-    neutral = Head(info.labels, tuple(range(n)), np.zeros((88, n)), np.zeros(n))
+    width = Embedder(MODEL)(np.zeros((1, 8000), np.float32))[0].shape[1]
+    neutral = Head(info.labels, tuple(range(n)), np.zeros((width, n)), np.zeros(n))
     graft(MODEL, tmp_path / "same.onnx", neutral, facts)
     waveforms = np.random.default_rng(0).normal(0, 0.1, (4, 8000)).astype(np.float32)
     same, shipped = (Recognizer(path).probabilities(waveforms) for path in (tmp_path / "same.onnx", MODEL))
     assert np.allclose(same, shipped, atol=1e-6)
 
 
-def test_embeddings_have_unit_length_and_follow_the_clip_not_its_level():
-    embedder = Embedder(MODEL)
+@BOTH
+def test_embeddings_are_parts_of_unit_length_and_follow_the_clip_not_its_level(model):
+    embedder = Embedder(artifacts_dir() / model)
     clip = sound("rise", 0)
     windows = clips_module.windows([clip, 0.1 * clip, sound("fall", 0)], 8000)
     embeddings, scores = embedder(windows)
-    assert embeddings.shape == (3, 88) and scores.shape == (3, len(Recognizer(MODEL).info.labels))
-    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(3))
-    assert embeddings[0] @ embeddings[1] > embeddings[0] @ embeddings[2] + 0.01
+    assert embeddings.shape == (3, 368) and scores.shape == (3, len(Recognizer(MODEL).info.labels))
+    for part in PARTS:
+        assert np.linalg.norm(embeddings[:, part], axis=1) == pytest.approx(np.ones(3), abs=1e-5)
+        assert embeddings[0, part] @ embeddings[1, part] > embeddings[0, part] @ embeddings[2, part]
+
+
+def test_the_maximum_hears_a_sound_wherever_it_is_and_the_mean_how_long():
+    """A word said twice in a window has the maxima of one said once, and another mean."""
+    short = sound("rise", 0)[1000:3000]
+    once, twice = np.zeros((2, 8000), np.float32)
+    once[1000:3000] = twice[1000:3000] = twice[5000:7000] = short
+    (one, two), _ = Embedder(MODEL)(np.stack([once, twice]))
+    mean, maximum = PARTS[4:]
+    assert one[maximum] @ two[maximum] > one[mean] @ two[mean]
+
+
+@BOTH
+def test_the_file_computes_what_the_classifier_was_fitted_on(tmp_path, model):
+    path = artifacts_dir() / model
+    rng = np.random.default_rng(0)
+    head_ = Head(("yes", "no"), (-1, -1), rng.normal(size=(368, 2)), rng.normal(size=2))
+    facts = {**Recognizer(path).info.metadata, "labels": json.dumps(head_.labels)}
+    graft(path, tmp_path / "new.onnx", head_, {key: facts[key] for key in facts if key != "reject_label"})
+    windows = clips_module.windows([sound(word, 0) for word in ("rise", "fall", "buzz")], 8000)
+    embeddings, _ = Embedder(path)(windows)
+    scores = embeddings @ head_.weights + head_.bias
+    wanted = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert Recognizer(tmp_path / "new.onnx").probabilities(windows) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_threshold_lets_no_more_pass_than_allowed():
@@ -147,6 +178,26 @@ def test_the_threshold_lets_no_more_pass_than_allowed():
     for allowed in (0.0, 0.05, 0.5):
         limit = head.threshold(sureness, allowed)
         assert (sureness >= limit).sum() == round(100 * allowed)
+
+
+def test_the_threshold_rises_to_what_ones_own_clips_allow():
+    """Other words that are easily rejected ask for little; a word asks for more, unless it is said unsurely."""
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], 40)  # two words, and `_unknown_`
+    own = targets < 2
+    examples = head.Examples(np.zeros((120, 1)), np.zeros((120, 3)), targets, np.zeros(120), np.ones(120, bool), own)
+
+    def chosen(of_words, of_others):
+        found = np.full((120, 3), 0.0)
+        found[own, targets[own]] = of_words
+        found[~own, 0] = of_others
+        found[:, 2] = np.where(own, 1 - found.max(axis=1), 0.0)
+        return pipeline._threshold(examples, found, 2, 0.05)
+
+    sure, unsure = rng.uniform(0.9, 1.0, 80), rng.uniform(0.6, 1.0, 80)
+    assert (sure >= chosen(sure, 0.3)).mean() == pytest.approx(0.95, abs=0.02)
+    assert chosen(unsure, 0.3) < chosen(sure, 0.3)
+    assert chosen(sure, 0.99) > 0.99  # other words come first
 
 
 def test_held_out_clips_are_judged_without_having_been_learnt():
@@ -217,4 +268,19 @@ def test_enrolment_needs_no_torch(words, tmp_path):
 @BOTH
 def test_shipped_models_can_be_opened(model):
     graph = onnx.load(artifacts_dir() / model).graph
-    assert find_opening(graph, model).scores
+    opening = find_opening(graph, model)
+    assert opening.scores and len(opening.stages) == 3
+
+
+def test_a_net_without_stages_over_time_gives_its_embedding_alone():
+    """An average over time of one stage: there is nothing earlier to hear."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["waveform", "w"], ["c"], strides=[2], group=1),
+        node("GlobalAveragePool", ["c"], ["mean"]),
+        node("Flatten", ["mean"], ["flat"]),
+        node("Gemm", ["flat", "v"], ["scores"]),
+        node("Softmax", ["scores"], ["probabilities"]),
+    ]
+    opening = find_opening(onnx.helper.make_graph(nodes, "small", [], []), "small.onnx")
+    assert (opening.embedding, opening.scores, opening.stages) == ("flat", "scores", ())

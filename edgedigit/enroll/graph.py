@@ -1,4 +1,4 @@
-"""Open an exported ONNX file at its classifier: what goes in is the embedding; a new classifier goes in its place."""
+"""Open an exported ONNX file at its classifier: a new one goes in its place, and hears what earlier layers hear too."""
 
 from __future__ import annotations
 
@@ -13,19 +13,29 @@ from edgedigit.runtime.predictor import OUTPUT
 
 BATCH = 128
 PASSED = ("Add", "Mul", "Div", "QuantizeLinear", "DequantizeLinear")  # with constants, between classifier and softmax
+POOLED = ("QuantizeLinear", "DequantizeLinear", "Flatten", "Squeeze")  # between a mean over time and the classifier
+EMBEDDING = "enrolled_embedding"
 
 
 @dataclass(frozen=True)
 class Opening:
-    """Names of two values in a graph."""
+    """Names of values in a graph.
 
-    embedding: str  # (B, n_embedding), what the classifier takes
-    scores: str  # (B, n_labels), what softmax takes: calibrated logits
+    Attributes:
+        embedding: (B, C), what the classifier takes.
+        scores: (B, n_labels), what softmax takes: calibrated logits.
+        stages: (B, C_i, T_i) each, what every stage of a net over time ends with, the last one first: its mean over
+            time is the embedding. Empty for nets of another kind.
+    """
+
+    embedding: str
+    scores: str
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier on embeddings of unit length, which may change scores that a model gives already.
+    """A classifier on what `Embedder` returns, which may change scores that a model gives already.
 
     Attributes:
         labels: of the new outputs.
@@ -66,11 +76,48 @@ def find_opening(graph, name: str) -> Opening:
             f"{name} does not end in one dense layer and softmax, which a new classifier could replace; use the "
             "shipped model.onnx, or one of its architecture (student_dscnn)"
         )
-    return Opening(node.input[0], last.input[0])
+    return Opening(node.input[0], last.input[0], _stages(graph, maker, node.input[0]))
+
+
+def _stages(graph, maker: Mapping, embedding: str) -> tuple[str, ...]:
+    """What is averaged to the embedding, then what enters each depthwise convolution that skips frames, last first."""
+    mean = maker.get(embedding)
+    while mean is not None and mean.op_type in POOLED:
+        mean = maker.get(mean.input[0])
+    if mean is None or mean.op_type not in ("ReduceMean", "GlobalAveragePool"):
+        return ()
+    ends = [mean.input[0]]
+    for node in reversed(graph.node):
+        values = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "Conv" and "strides" in values and "group" in values:
+            over_time = len(values["strides"].ints) == 1 and values["strides"].ints[0] > 1
+            if over_time and values["group"].i > 1:
+                ends.append(node.input[0])
+    return tuple(ends) if len(ends) > 1 else ()
+
+
+def _embedding_nodes(opening: Opening) -> list:
+    """From values of the model to `EMBEDDING`, (B, n_embedding): parts of unit length side by side.
+
+    The last layer alone has learnt to forget what no digit needs; earlier ones still hold it. The maximum tells that
+    a sound was there at all, wherever in the window and however short.
+    """
+    node = _onnx().helper.make_node
+    nodes, parts = [], [opening.embedding]
+    for i, stage in enumerate(opening.stages):
+        for pool in ("GlobalAveragePool", "GlobalMaxPool")[i == 0 :]:  # the mean of the last is there already
+            name = f"enrolled_{pool}_{i}"
+            nodes += [node(pool, [stage], [f"{name}_over_time"], name), node("Flatten", [f"{name}_over_time"], [name])]
+            parts.append(name)
+    units = [f"enrolled_unit_{i}" for i in range(len(parts))]
+    nodes += [
+        node("LpNormalization", [part], [unit], unit, axis=1, p=2) for part, unit in zip(parts, units, strict=True)
+    ]
+    return [*nodes, node("Concat", units, [EMBEDDING], "enrolled_concatenate", axis=1)]
 
 
 class Embedder:
-    """Runs an exported model up to its classifier.
+    """Runs an exported model up to where a new classifier comes.
 
     Args:
         path: of an ONNX file that keeps the contract.
@@ -85,8 +132,10 @@ class Embedder:
 
         onnx = _onnx()
         model = onnx.load(path)
-        self.opening = find_opening(model.graph, Path(path).name)
-        for name in (self.opening.embedding, self.opening.scores):
+        opening = find_opening(model.graph, Path(path).name)
+        model.graph.node.extend(_embedding_nodes(opening))
+        self._wanted = [EMBEDDING, opening.scores]
+        for name in self._wanted:
             model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -96,13 +145,15 @@ class Embedder:
         )
 
     def __call__(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Waveforms (n, n_samples) to unit embeddings (n, n_embedding) and the model's scores (n, n_labels)."""
-        name = self._session.get_inputs()[0].name
-        wanted = [self.opening.embedding, self.opening.scores]
+        """Waveforms (n, n_samples) to embeddings (n, n_embedding) and the model's scores (n, n_labels).
+
+        An embedding is parts of unit length: what the model's classifier takes and, of nets over time, the maximum over
+        time of the same channels, and mean and maximum of what every earlier stage ends with.
+        """
+        name, wanted = self._session.get_inputs()[0].name, self._wanted
         parts = [self._session.run(wanted, {name: waveforms[i : i + BATCH]}) for i in range(0, len(waveforms), BATCH)]
         embeddings, scores = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return embeddings / np.where(length > 0, length, 1.0), scores
+        return embeddings, scores
 
 
 def graft(source: str | Path, target: str | Path, head: Head, facts: Mapping[str, str]) -> None:
@@ -117,8 +168,8 @@ def graft(source: str | Path, target: str | Path, head: Head, facts: Mapping[str
     constants = {"enrolled_weight": head.weights.astype(np.float32), "enrolled_bias": head.bias.astype(np.float32)}
     node = onnx.helper.make_node
     nodes = [
-        node("LpNormalization", [opening.embedding], ["enrolled_embedding"], "enrolled_normalize", axis=1, p=2),
-        node("Gemm", ["enrolled_embedding", *constants], ["enrolled_scores"], "enrolled_classifier"),
+        *_embedding_nodes(opening),
+        node("Gemm", [EMBEDDING, *constants], ["enrolled_scores"], "enrolled_classifier"),
     ]
     if max(head.kept) >= 0:
         choice = np.zeros((graph.output[0].type.tensor_type.shape.dim[1].dim_value, len(head.labels)), np.float32)

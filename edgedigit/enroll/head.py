@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STRENGTH = 1e-3  # of the quadratic penalty, against a mean log-likelihood in which every label weighs alike
+STRENGTH = 5e-3  # of the quadratic penalty, against a mean log-likelihood in which every label weighs alike
 MAX_ITERATIONS = 300
 N_FOLDS = 10
 SCALE_FLOOR = 1e-4  # of a standard deviation: an embedding that never moves says nothing
@@ -17,7 +17,7 @@ class Examples:
     """What a classifier learns from: clips, and altered copies of them.
 
     Attributes:
-        embeddings: (n, n_embedding), of unit length.
+        embeddings: (n, n_embedding), as `Embedder` returns them.
         offsets: (n, n_labels), scores that the model gives already; 0 for new labels.
         targets: (n,) indices of labels.
         folds: (n,); all copies of a clip, and all clips of a word that is none of the labels, are in one fold.
