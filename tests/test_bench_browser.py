@@ -6,10 +6,11 @@ from tiny_model import tone_word
 
 from edgedigit.audio import SAMPLE_RATE, resample
 from edgedigit.bench import __main__ as command_line
-from edgedigit.bench.browser import BROWSER, Clock, check_browser, find, lies_at, place_of, run_browser
+from edgedigit.bench import browser
+from edgedigit.bench.browser import BROWSER, Clock, browser_name, check_browser, find, lies_at, place_of, run_browser
 from edgedigit.bench.clips import load_clips
 from edgedigit.bench.in_page import DEVICE_RATE, Heard
-from edgedigit.errors import DeviceError, InputError, ModelError
+from edgedigit.errors import DeviceError, GateError, InputError, ModelError
 from edgedigit.runtime._paths import default_model
 from edgedigit.serve import chromium
 from edgedigit.word_stream import Clip, build_stream, score
@@ -121,6 +122,27 @@ def test_a_page_that_hears_something_else_is_no_measurement(stream):
     noise = np.random.default_rng(1).normal(0, 0.1, 5 * SAMPLE_RATE)
     with pytest.raises(DeviceError, match="does not hear what was played"):
         Clock(heard_of(stream, waveform=noise), stream)
+
+
+def test_a_page_that_hears_next_to_nothing_is_no_measurement(stream):
+    with pytest.raises(DeviceError, match=r"heard 0.50 s, expected all"):
+        Clock(heard_of(stream, waveform=np.zeros(SAMPLE_RATE // 2)), stream)
+
+
+def test_a_page_that_shows_no_row_is_no_measurement(stream, tiny_model, monkeypatch):
+    monkeypatch.setattr(browser, "hear", lambda _, played: heard_of(played, rows=[]))
+    with pytest.raises(GateError, match="none of 1 words was answered"):
+        run_browser(tiny_model, [Clip(tone_word(3), SAMPLE_RATE, "3")], 150, 0, lambda _: None)
+
+
+def test_the_rows_say_the_answer_and_what_it_is_made_of(tiny_model, monkeypatch):
+    monkeypatch.setattr(browser, "hear", lambda _, played: heard_of(played, pipe_ms=42.0, drawn_ms=80.0))
+    clips = [Clip(tone_word(digit), SAMPLE_RATE, str(digit)) for digit in (3, 1)]
+    (arrival, drawing), answered = run_browser(tiny_model, clips, 150, 0, lambda _: None)
+    assert arrival["latency_ms_p50"] == pytest.approx(42, abs=0.2) and drawing["n"] == 2
+    assert answered.row["name"] == browser_name(tiny_model, 2)
+    assert answered.row["n_correct"] == answered.row["n_right_within"] == answered.row["n_correct_offline"] == 2
+    assert answered.row["latency_ms_p95"] == pytest.approx(80, abs=0.2) and answered.row["budget_ms"] == 150
 
 
 def test_pieces_are_found_where_sound_was_lost_or_inserted():

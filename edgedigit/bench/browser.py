@@ -57,6 +57,7 @@ def run_browser(
 
     Raises:
         DeviceError: if Chromium fails, or sound was lost between its device and the clock.
+        GateError: if no word was answered.
         InputError: if Chromium or a file of the page is missing.
     """
     recognizer = Recognizer(model)
@@ -65,11 +66,11 @@ def run_browser(
     heard = hear(model, stream)
     clock = Clock(heard, stream)
     measured = score(stream.words, clock.answers())
+    row = answer_row(browser_name(model, len(clips)), measured, answered_offline(recognizer, stream), budget_ms)
     asides = [
         {"name": ARRIVAL, **latency_summary(clock.arrivals_ms())},
-        {"name": DRAWING, **latency_summary(np.array([row["drawnMs"] - row["shownMs"] for row in heard.rows]))},
+        {"name": DRAWING, **latency_summary(np.array([shown["drawnMs"] - shown["shownMs"] for shown in heard.rows]))},
     ]
-    row = answer_row(browser_name(model, len(clips)), measured, answered_offline(recognizer, stream), budget_ms)
     return asides, Answered(row, BROWSER, measured.latency_ms)
 
 
@@ -168,9 +169,13 @@ def lies_at(heard: np.ndarray, played: np.ndarray) -> np.ndarray:
     A piece in which nothing can be found, as after the end, lies as the one before it does.
 
     Raises:
-        DeviceError: if the first is not in the beginning of what was played.
+        DeviceError: if the first is not in the beginning of what was played, or there is no whole piece.
     """
     piece, reach = round(PIECE_S * SAMPLE_RATE), round(MOVED_S * SAMPLE_RATE)
+    if heard.size < piece:
+        raise DeviceError(
+            f"the page heard {heard.size / SAMPLE_RATE:.2f} s, expected all that was played; measure again"
+        )
     offsets = []
     for start in range(0, heard.size - piece + 1, piece):
         first = start + offsets[-1] - reach if offsets else 0

@@ -134,6 +134,10 @@ def hear(model: Path, stream: WordStream) -> Heard:
         except Error as error:
             line = str(error).strip().splitlines()[0]
             raise DeviceError(f"Chromium does not do it ({line}); close other programs and measure again") from None
+    if not got["blocks"] or not got["audio"]:
+        raise DeviceError(
+            "Chromium's microphone gave no sound or no stamps; use Chromium 94 or later and measure again"
+        )
     waveform = np.frombuffer(base64.b64decode(got["heard"]), "<f4")
     return Heard(got["rate"], np.array(got["blocks"]), np.array(got["audio"]), waveform, got["rows"])
 
