@@ -10,10 +10,8 @@ Needs Chromium and pip install "edgedigit[dev]".
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +25,7 @@ from edgedigit.data.download import find_data_dir
 from edgedigit.errors import InputError
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime._paths import artifacts_dir
-from edgedigit.serve.server import open_server
+from edgedigit.serve.chromium import chromium, serving
 from edgedigit.serve.site import site_files
 
 MODELS = ("model_int8.onnx", "model.onnx")
@@ -57,17 +55,11 @@ ROWS = """rows => rows.map(({dataset, cells}) => ({
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure both models; returns the exit code."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise InputError("chromium is not installed; install the system package chromium")
     clips = sorted((find_data_dir() / "fsdd" / "recordings").glob("*_[0-4].wav"))
     if not clips:
         raise InputError("FSDD is not in EDGEDIGIT_DATA; name the folder that holds fsdd/recordings")
     with ExitStack() as stack:
-        browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=chromium)
-        stack.callback(browser.close)
+        browser = stack.enter_context(chromium())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         pages = {name: open_page(name, browser, stack) for name in MODELS}
         results = time_in_turn(pages)
@@ -80,11 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_page(model: str, browser, stack: ExitStack):
     """The page with one model, served until `stack` is closed."""
-    server = stack.enter_context(open_server(site_files(artifacts_dir() / model), "127.0.0.1", 0))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stack.callback(server.shutdown)
+    url, _ = stack.enter_context(serving(site_files(artifacts_dir() / model)))
     page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    page.goto(url)
     page.wait_for_selector("#listen:enabled", timeout=60_000)
     return page
 

@@ -5,21 +5,18 @@ python docs/picture_page.py [page.png [light|dark [WIDTH]]]
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-import threading
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from edgedigit.audio import SAMPLE_RATE, load_waveform, write_wav
 from edgedigit.labels import DIGIT_WORDS
 from edgedigit.runtime._paths import artifacts_dir
-from edgedigit.serve.server import open_server
+from edgedigit.serve.chromium import chromium, playing, serving
 from edgedigit.serve.site import site_files
 
 N_COLOURS = 64  # a third of the bytes, and nobody sees it
@@ -35,27 +32,16 @@ def main(path: str = "docs/page.png", scheme: str = "light", width: str = "1100"
     for word in DIGIT_WORDS:
         parts += [load_waveform(artifacts_dir() / "samples" / f"{word}.wav"), gap]
     waveform = np.concatenate([*parts, gap])
-    with tempfile.TemporaryDirectory() as folder, open_server(site_files(), "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder, serving(site_files()) as (url, _):
         recording = Path(folder, "ten.wav")
         write_wav(recording, waveform + rng.normal(0, 10 ** (NOISE_DB / 20), waveform.size))
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=[
-                    "--use-fake-device-for-media-stream",
-                    "--use-fake-ui-for-media-stream",
-                    f"--use-file-for-fake-audio-capture={recording}%noloop",
-                ],
-            )
+        with chromium(*playing(recording)) as browser:
             page = browser.new_page(viewport={"width": int(width), "height": 1000}, color_scheme=scheme)
-            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            page.goto(url)
             page.click("#listen:enabled", timeout=60_000)
             page.wait_for_selector("#answer:text-is('9')", timeout=60_000)
             page.wait_for_timeout(400)
             picture = page.screenshot()
-            browser.close()
-        server.shutdown()
     Image.open(BytesIO(picture)).quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedigit.bench import __main__ as command_line
+from edgedigit.bench.browser import ARRIVAL, DRAWING
 from edgedigit.bench.comparison import comparison
 from edgedigit.bench.kept import GO_ON, LISTENING, check_foreseen, keep, kept_names, listed
 from edgedigit.bench.live import CLICK
@@ -85,22 +86,25 @@ MODEL = Path("m.onnx")
 QUIET = "m.onnx: end of word to answer, 655 words on a virtual clock"
 NOISY = "m.onnx: end of word to answer, 655 words in stationary noise 20 dB on a virtual clock"
 LIVE = "m.onnx: end of word to answer, 655 words through a microphone"
+SEEN = "m.onnx: end of word to answer, 655 words in Chromium"
+LISTENED_ALL = ("--microphone", "--browser", "--listen", "60")
 INFERENCE, PEER = "m.onnx: waveform to probabilities", "pocketsphinx: clip to answer"
 
 
 @pytest.mark.parametrize(
     ("flags", "n_words", "lost"),
     [
-        ((), 655, [NOISY, LIVE, CLICK, LISTENING]),
-        (("--microphone", "--listen", "60"), 655, [NOISY]),
-        (("--microphone", "--listen", "60", "--snr-db", "20"), 655, []),
-        (("--microphone", "--listen", "60", "--snr-db", "20"), 300, [QUIET, NOISY, LIVE]),
-        (("--microphone", "--listen", "60", "--snr-db", "20", "--only", "answers"), 655, [INFERENCE, PEER]),
-        (("--microphone", "--listen", "60", "--only", "inference", "peers"), 655, [QUIET, NOISY]),
+        ((), 655, [NOISY, LIVE, CLICK, SEEN, ARRIVAL, DRAWING, LISTENING]),
+        (("--microphone", "--listen", "60", "--snr-db", "20"), 655, [SEEN, ARRIVAL, DRAWING]),
+        ((*LISTENED_ALL, "--snr-db", "20"), 655, []),
+        (LISTENED_ALL, 655, [NOISY]),
+        ((*LISTENED_ALL, "--snr-db", "20"), 300, [QUIET, NOISY, LIVE, SEEN]),
+        ((*LISTENED_ALL, "--snr-db", "20", "--only", "answers"), 655, [INFERENCE, PEER]),
+        ((*LISTENED_ALL, "--only", "inference", "peers"), 655, [QUIET, NOISY]),
     ],
 )
 def test_what_the_options_leave_out_of_a_file_is_refused_before_anything_is_measured(tmp_path, flags, n_words, lost):
-    rows = named(INFERENCE, QUIET, NOISY, LIVE, CLICK, PEER)
+    rows = named(INFERENCE, QUIET, NOISY, LIVE, CLICK, SEEN, ARRIVAL, DRAWING, PEER)
     path = result(tmp_path / "kept.json", rows, listening=LISTENED)
     conditions = ["clean", *(["stationary noise 20 dB"] if "--snr-db" in flags else [])]
     refused = pytest.raises(InputError) if lost else nullcontext()

@@ -1,8 +1,6 @@
 """The page in a real browser answers as Python does, alone, without a network, and without a mouse."""
 
 import re
-import shutil
-import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,24 +8,20 @@ import pytest
 
 pytest.importorskip("playwright")
 pytest.importorskip("webrtcvad")
-from playwright.sync_api import sync_playwright
-
 from edgedigit.audio import load_waveform, write_wav
 from edgedigit.labels import DIGIT_WORDS
 from edgedigit.manifest import read_manifest
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime._paths import artifacts_dir, default_model
-from edgedigit.serve.server import open_server
+from edgedigit.serve.chromium import FAKE_DEVICE, FAKE_MICROPHONE, chromium, find_chromium, playing, serving
 from edgedigit.serve.site import site_files
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed"),
 ]
 N_LABELS = len(read_manifest(default_model())["labels"])
 LOADED = "#listen:enabled, #failure:not(:empty)"
-FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @pytest.fixture(scope="module")
@@ -55,33 +49,10 @@ def heard(recording):
     return [event for event in stream.accept(load_waveform(recording)) + stream.flush() if event.prediction]
 
 
-@contextmanager
-def serving():
-    """The site's address and its server."""
-    with open_server(site_files(), "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/", server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def site():
-    with serving() as (url, _):
+    with serving(site_files()) as (url, _):
         yield url
-
-
-@contextmanager
-def chromium(*arguments):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(arguments))
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @contextmanager
@@ -114,8 +85,7 @@ def answers(page, at_least, timeout_ms=60_000):
 
 def test_the_microphone_gives_pythons_answers(site, recording, heard):
     complaints = []
-    microphone = (*FAKE_MICROPHONE, f"--use-file-for-fake-audio-capture={recording}%noloop")
-    with chromium(*microphone) as browser, opened(browser, site, complaints) as page:
+    with chromium(*playing(recording)) as browser, opened(browser, site, complaints) as page:
         page.get_by_role("button", name="Start listening").click()
         rows = list(answers(page, len(heard)))
         assert "Listening to Fake" in page.inner_text("#status")
@@ -155,7 +125,7 @@ def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
 
 def test_once_loaded_it_works_without_its_server(samples):
     complaints = []
-    with chromium() as browser, serving() as (url, server), opened(browser, url, complaints) as page:
+    with chromium() as browser, serving(site_files()) as (url, server), opened(browser, url, complaints) as page:
         page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
         page.wait_for_function("() => caches.has('edgedigit')")
         server.shutdown()
@@ -204,7 +174,7 @@ def test_what_is_missing_or_wrong_costs_one_clear_line(site, before, line):
     [
         ((), "No microphone was found: connect one, or drop an audio file here."),
         (
-            FAKE_MICROPHONE[:1],
+            (FAKE_DEVICE,),
             "The microphone was refused: allow it in the browser's address bar and press Start again.",
         ),
     ],

@@ -5,12 +5,14 @@
     python -m edgedigit.bench --held-out validation --snr-db 20 10 --plot answers.png
     python -m edgedigit.bench --only --listen 60   # an hour of speech without digits and noise, and nothing else
     python -m edgedigit.bench --microphone         # and through a sound device, in real time
+    python -m edgedigit.bench --browser            # and on the page in Chromium, in real time
     python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
     python -m edgedigit.bench --compare benchmarks/results/mine.json benchmarks/results/yours.json
 
 The answer budget runs from the last sample of the word to the moment the line with the digit is printed: what is left
-of the device's block, the silence that tells the end, resampling, features, network and output. It is of the words that
-were answered; how many of all words were in time is shown beside it. Exit code 1 if a budget or limit is broken.
+of the device's block, the silence that tells the end, resampling, features, network and output, which in a browser is
+the drawing. It is of the words that were answered; how many of all words were in time is shown beside it. Exit code 1
+if a budget or limit is broken.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from pathlib import Path
 
 from edgedigit.bench.answers import CLEAN, How, run_answers, run_silero
 from edgedigit.bench.beside_peers import run_peers
+from edgedigit.bench.browser import BROWSER, check_browser, run_browser
+from edgedigit.bench.browser import NOTE as BROWSER_NOTE
 from edgedigit.bench.cold_start import run_cold_start
 from edgedigit.bench.comparison import comparison
 from edgedigit.bench.conditions import Conditions, words
@@ -65,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         new_figure(1, 1)  # says now if matplotlib is missing
     if args.microphone:
         check_microphone()
-    if args.microphone or {"answers", "peers"} & set(args.only):
+    if args.browser:
+        check_browser(paths[0])
+    if args.microphone or args.browser or {"answers", "peers"} & set(args.only):
         clips, whose = words(args, paths[0])
         conditions = Conditions(args, paths[0], clips)
         notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
@@ -93,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += measured(run_cold_start, paths[0], config.n_processes) or []
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
-    # 3. Answers, in quiet and in noise and through a sound device; peers.
+    # 3. Answers, in quiet and in noise, through a sound device and in a browser; peers.
     if "answers" in args.only:
         for name, said, bed in conditions:
             answered += filter(None, [measured(run_answers, paths[0], said, config.budget_answer_ms, how, name, bed)])
@@ -105,8 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             answered.append(live[1])
             rows += [live[0], live[1].row]
             notes.append(NOTE)
+    if args.browser:
+        seen = measured(run_browser, paths[0], clips, config.budget_answer_ms, args.seed, print)
+        if seen:
+            answered.append(seen[1])
+            rows += [*seen[0], seen[1].row]
+            notes.append(BROWSER_NOTE)
     for one in answered:
-        if one.condition in (CLEAN, MICROPHONE):
+        if one.condition in (CLEAN, MICROPHONE, BROWSER):
             one.row.update(quiet_gates(config))
     grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
     notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgedigit import peers
 from edgedigit.bench.answers import DETECTOR, answer_name
+from edgedigit.bench.browser import ARRIVAL, DRAWING, browser_name
 from edgedigit.bench.live import CLICK, microphone_name
 from edgedigit.bench.machine import machine_slug
 from edgedigit.errors import InputError
@@ -65,10 +66,11 @@ def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, condi
     foreseen = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
     foreseen = foreseen if "answers" in args.only else set()
     foreseen |= {CLICK, microphone_name(model, n_words)} if args.microphone else set()
+    foreseen |= {ARRIVAL, DRAWING, browser_name(model, n_words)} if args.browser else set()
     foreseen |= {LISTENING} if args.listen else set()
 
     def comes(name: str) -> bool:
-        if name in (CLICK, LISTENING) or ": end of word to answer" in name:
+        if name in (CLICK, ARRIVAL, DRAWING, LISTENING) or ": end of word to answer" in name:
             return name in foreseen
         return ("peers" if name.endswith(": clip to answer") else "inference") in args.only
 

@@ -51,6 +51,7 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     )
     parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="show two result files side by side")
     parser.add_argument("--microphone", action="store_true", help="and through a virtual microphone, in real time")
+    parser.add_argument("--browser", action="store_true", help="and on the page in Chromium, in real time")
     parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
     parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
