@@ -42,6 +42,7 @@ OTHERS = {
     "early_probability": 0.4,
     "hangover_ms": 120,
     "min_speech_ms": 200,
+    "tail_ms": 900,
     "max_speech_ms": 1200,
     "running_pause_ms": 1500,
     "running_speech_ms": 100,

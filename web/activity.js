@@ -31,6 +31,7 @@ export const DEFAULT_VAD = Object.freeze({
   early_probability: 0.9,
   hangover_ms: 100,
   min_speech_ms: 60,
+  tail_ms: 300,
   max_speech_ms: 1500,
   running_pause_ms: 500,
   running_speech_ms: 600,

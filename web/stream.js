@@ -52,6 +52,7 @@ export class StreamingRecognizer {
     this.running = 0; // frames of rejected words less those of digits, since the last pause
     this.runningDb = -Infinity; // the loudest frame of the rejected words
     this.lastEnd = 0; // of the last word's speech
+    this.digitEnd = -Infinity; // likewise, of the last that was answered
   }
 
   /**
@@ -133,15 +134,15 @@ export class StreamingRecognizer {
   }
 
   /**
-   * Ask the model about the word so far; no answer for what holds too little voice to be a word.
+   * Ask the model about the word so far; no answer for what holds too little speech to be a word. What is rejected and
+   * holds little voice is a click, a breath or the tail of a stop: nothing is said of it.
    * @param {object} [options]
    * @param {number} [options.stableMs] no answer either, unless it was the same this long ago; 0: whatever it was
    * @param {number} [options.sure] nor one that is less probable, or rejected; 0: any
    */
   async answer({ stableMs = 0, sure = 0 } = {}) {
     const nStable = stableMs && framesIn(stableMs, this.vad);
-    const nVoiced = this.word.filter((frame) => frame.voiced).length;
-    if (nVoiced * this.vad.frame_ms < this.vad.min_speech_ms || this.position - this.wordStart <= nStable) return [];
+    if (!this.isWord() || this.position - this.wordStart <= nStable) return [];
     const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
     const prediction = await this.predict(this.word);
     if (sure && !isSure(prediction)) return [];
@@ -149,9 +150,24 @@ export class StreamingRecognizer {
       const before = await this.predict(this.word.slice(0, -nStable));
       if (before.label !== prediction.label || !isSure(before)) return [];
     }
+    if (prediction.rejected && !this.isVoiced()) return [];
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
     const latencyMs = waitedMs + performance.now() - this.cameMs;
     return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
+  }
+
+  isWord() {
+    const isTail = this.wordStart - this.digitEnd < framesIn(this.vad.tail_ms, this.vad);
+    return isTail ? this.isVoiced() : this.lasts((frame) => frame.active);
+  }
+
+  isVoiced() {
+    return this.lasts((frame) => frame.voiced);
+  }
+
+  /** Whether the chosen frames of the word last as long as a word. */
+  lasts(chosen) {
+    return this.word.filter(chosen).length * this.vad.frame_ms >= this.vad.min_speech_ms;
   }
 
   /** Amid running speech the model must be surer: there its digits are mostly syllables of other words. */
@@ -198,7 +214,8 @@ export class StreamingRecognizer {
     this.lastEnd = this.position - this.silence;
     const isDigit = answer.some((event) => event.kind === "digit");
     this.running = Math.max(0, this.running + (isDigit ? -1 : 1) * (this.lastEnd - this.wordStart));
-    if (!isDigit) this.runningDb = Math.max(this.runningDb, this.levelDb());
+    if (isDigit) this.digitEnd = this.lastEnd;
+    else this.runningDb = Math.max(this.runningDb, this.levelDb());
     this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
     this.word = [];
     return events;

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,8 +65,9 @@ class StreamingRecognizer:
     `pre_roll_ms` earlier. After `stable_silence_ms` of silence the model is asked what the word is and what it was
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
-    resumes before the answer belongs to the same word. What resumes after an answer is a new word only if it holds
-    `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. After
+    resumes before the answer belongs to the same word. What resumes within `tail_ms` of a digit is a new word only if
+    it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. Of
+    what is rejected with less voice than that, nothing is said. After
     `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is talking,
     and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than all of
     these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks.
@@ -132,6 +133,7 @@ class StreamingRecognizer:
         self._running = 0  # frames of rejected words less those of digits, since the last pause
         self._running_db = -np.inf  # the loudest frame of the rejected words
         self._last_end = 0  # of the last word's speech
+        self._digit_end = -math.inf  # likewise, of the last that was answered
 
     def accept(self, samples: np.ndarray | Sequence[float]) -> list[Event]:
         """Take the next block, mono (T,) float in [-1, 1] or int16, of any length.
@@ -194,7 +196,9 @@ class StreamingRecognizer:
         return self._partial()
 
     def _answer(self, stable_ms: float | None = None, sure: float = 0.0) -> list[Event]:
-        """Ask the model about the word so far; no answer for what holds too little voice to be a word.
+        """Ask the model about the word so far; no answer for what holds too little speech to be a word.
+
+        What is rejected and holds little voice is a click, a breath or the tail of a stop: nothing is said of it.
 
         Args:
             stable_ms: no answer either, unless it was the same this long ago.
@@ -213,6 +217,8 @@ class StreamingRecognizer:
                 return []
         compute_s = time.perf_counter() - start
         waited_s = self._seconds(self._silence) + self._resampler.delay_s
+        if prediction.rejected and not self._is_voiced():
+            return []
         kind = "rejected" if prediction.rejected else "digit"
         return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
 
@@ -223,7 +229,16 @@ class StreamingRecognizer:
         return [self._event("partial", self._predict(self._word))] if due and self._is_word() else []
 
     def _is_word(self) -> bool:
-        return sum(frame.voiced for frame in self._word) * self.options.frame_ms >= self.options.min_speech_ms
+        if self._word_start - self._digit_end < self.options.frames(self.options.tail_ms):
+            return self._is_voiced()
+        return self._lasts(frame.active for frame in self._word)
+
+    def _is_voiced(self) -> bool:
+        return self._lasts(frame.voiced for frame in self._word)
+
+    def _lasts(self, chosen: Iterable[bool]) -> bool:
+        """Whether the frames that are chosen last as long as a word."""
+        return sum(chosen) * self.options.frame_ms >= self.options.min_speech_ms
 
     @staticmethod
     def _is_sure(prediction: Prediction, probability: float) -> bool:
@@ -266,7 +281,9 @@ class StreamingRecognizer:
         n_frames = self._last_end - self._word_start
         is_digit = any(event.kind == "digit" for event in answer)
         self._running = max(0, self._running + (-n_frames if is_digit else n_frames))
-        if not is_digit:
+        if is_digit:
+            self._digit_end = self._last_end
+        else:
             self._running_db = max(self._running_db, self._level_db())
         self._past.clear()
         self._past.extend(self._word[len(self._word) - self._silence :])

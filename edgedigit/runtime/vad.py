@@ -45,7 +45,8 @@ class VadOptions:
     early_ms: int = 50  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
-    min_speech_ms: int = 60  # voiced speech in a word; less is a click, a breath or the tail of a stop consonant
+    min_speech_ms: int = 60  # speech in a word; less is a click
+    tail_ms: int = 300  # after a digit as much of voice is asked for: tails of stops have none
     max_speech_ms: int = 1500  # a word is cut here
     running_pause_ms: int = 500  # silence that ends running speech, such as a sentence
     running_speech_ms: int = 600  # more of rejected words than of digits, without such a pause: the speech is running
@@ -69,7 +70,14 @@ class VadOptions:
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
                 f"{self.frame_ms} <= early_ms <= hangover_ms"
             )
-        for name in ("stable_silence_ms", "stable_ms", "running_pause_ms", "running_speech_ms", "partial_ms"):
+        for name in (
+            "tail_ms",
+            "stable_silence_ms",
+            "stable_ms",
+            "running_pause_ms",
+            "running_speech_ms",
+            "partial_ms",
+        ):
             if not getattr(self, name) >= self.frame_ms:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
         if self.floor_window_ms < 10 * self.frame_ms:
