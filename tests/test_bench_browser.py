@@ -176,13 +176,23 @@ def test_what_the_browser_lacks_is_told_before_anything_is_measured(monkeypatch,
         check_browser(tiny_model)
 
 
+def test_sound_that_the_page_has_before_it_was_spoken_is_an_error(stream):
+    clock = Clock(heard_of(stream, pipe_ms=-20.0), stream)
+    with pytest.raises(DeviceError, match="lost between Chromium's fake microphone and the page"):
+        clock.arrivals_ms()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(chromium.find_chromium() is None, reason="no Chromium is installed")
 def test_words_in_chromium_are_answered_and_timed():
     pytest.importorskip("playwright")
     clips, _ = load_clips("nowhere")  # the samples
     said = []
-    asides, answered = run_browser(default_model(), clips, 150, 0, said.append)
+    try:
+        asides, answered = run_browser(default_model(), clips, 150, 0, said.append)
+    except DeviceError as error:  # a machine that is busy loses sound, and says so; once is forgiven
+        assert "measure again" in str(error)
+        asides, answered = run_browser(default_model(), clips, 150, 0, said.append)
     arrival, drawing = asides
     row = answered.row
     assert answered.condition == BROWSER and row["n_clips"] == 10

@@ -116,11 +116,20 @@ class Clock:
         return page_s + self._lies_at[piece] / SAMPLE_RATE
 
     def arrivals_ms(self) -> np.ndarray:
-        """From the last sample of each block to the page's having it, resampled: (M,) ms."""
+        """From the last sample of each block to the page's having it, resampled: (M,) ms.
+
+        Raises:
+            DeviceError: if the page has sound that was not spoken yet: some of it was lost before, within a piece.
+        """
         came_ms, n_samples = self._heard.audio.T
         ends_s = self.position_s((np.cumsum(n_samples) - 1) / SAMPLE_RATE)
         heard = ends_s < self._ends[-1] / self._rate
-        return (came_ms - self.spoken_ms(ends_s))[heard]
+        after_ms = (came_ms - self.spoken_ms(ends_s))[heard]
+        if after_ms.min() < 0:
+            raise DeviceError(
+                "sound was lost between Chromium's fake microphone and the page; close other programs and measure again"
+            )
+        return after_ms
 
     def answers(self) -> list[Answer]:
         """The rows of the page in the time of the stream, each answered when it was drawn.
