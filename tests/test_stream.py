@@ -1,5 +1,7 @@
 """A stream gives each word once, at its time, however it is cut into blocks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -152,7 +154,7 @@ def test_a_word_without_low_frequencies_is_answered_and_what_is_rejected_without
     recognizer, rejected, kinds
 ):
     class Sure:
-        info = recognizer.info
+        info = replace(recognizer.info, labels=(*recognizer.info.labels, "_unknown_"))
 
         def predict(self, waveform, sample_rate):
             return Prediction("8", 0.99, {"8": 0.99}, rejected, 0.0)
@@ -162,6 +164,8 @@ def test_a_word_without_low_frequencies_is_answered_and_what_is_rejected_without
     events = events_of(StreamingRecognizer(Sure()), sound)
     assert [event.kind for event in events if event.prediction] == kinds
     assert events[-1].kind == "speech_end"
+    Sure.info = recognizer.info
+    assert not [e for e in events_of(StreamingRecognizer(Sure()), sound) if e.prediction], "no label to refuse hiss by"
 
 
 def test_a_word_holds_nothing_of_the_word_before(recognizer):

@@ -15,6 +15,7 @@ pytest.importorskip("webrtcvad")
 import webrtcvad
 
 from edgedigit.audio import fix_length
+from edgedigit.labels import NON_DIGIT
 from edgedigit.runtime import Prediction, StreamingRecognizer, VadOptions
 from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import WebRtcActivity, is_voiced
@@ -80,8 +81,10 @@ def loud_frames(monkeypatch):
 class SignChanges:
     """Stands in for the network: the label counts the sign changes, and every other answer is unsure."""
 
-    def __init__(self):
-        self.info = SimpleNamespace(signal=Signal(), thresholds={}, sample_rate=8000, n_samples=8000)
+    def __init__(self, reject_label):
+        self.info = SimpleNamespace(
+            signal=Signal(), thresholds={}, sample_rate=8000, n_samples=8000, reject_label=reject_label
+        )
         self.windows = []
 
     def predict(self, waveform, sample_rate):
@@ -152,15 +155,17 @@ def test_clips_are_fitted_into_the_window_as_by_python():
         assert np.array_equal(np.float32(got), fix_length(clip, 8000))
 
 
+@pytest.mark.parametrize("reject_label", [None, NON_DIGIT])
 @pytest.mark.parametrize("thresholds", [{}, OTHERS], ids=["defaults", "others"])
 @pytest.mark.parametrize(("sample_rate", "block"), [(8000, 8000), (8000, 93), (44100, 512)])
-def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block, thresholds):
+def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block, thresholds, reject_label):
     waveform = words_in_noise(sample_rate)
-    recognizer = SignChanges()
+    recognizer = SignChanges(reject_label)
     stream = StreamingRecognizer(recognizer, VadOptions.from_dict(thresholds), sample_rate=sample_rate)
     expected = stream.accept(waveform) + stream.flush()
     assert {event.kind for event in expected} >= {"speech_start", "digit", "speech_end"}
-    got = ask("stream", samples=waveform.tolist(), sampleRate=sample_rate, block=block, thresholds=thresholds)
+    asked = {"sampleRate": sample_rate, "block": block, "thresholds": thresholds, "labels": [reject_label or "0"]}
+    got = ask("stream", samples=waveform.tolist(), **asked)
     assert [event["kind"] for event in got["events"]] == [event.kind for event in expected]
     for mine, theirs in zip(got["events"], expected, strict=True):
         assert (mine["timeS"], mine["startS"]) == pytest.approx((theirs.time_s, theirs.start_s), abs=1e-9)

@@ -4,6 +4,7 @@
  */
 
 import { framesIn, isVoiced } from "./activity.js";
+import { NON_DIGIT } from "./manifest.js";
 import { concatenate, StreamResampler } from "./resampler.js";
 import { padMirrored } from "./window.js";
 
@@ -158,7 +159,8 @@ export class StreamingRecognizer {
 
   isWord() {
     const isTail = this.wordStart - this.digitEnd < framesIn(this.vad.tail_ms, this.vad);
-    return isTail ? this.isVoiced() : this.lasts((frame) => frame.active);
+    const knowsOthers = this.recognizer.info.labels.includes(NON_DIGIT); // else it takes any hiss for a word
+    return isTail || !knowsOthers ? this.isVoiced() : this.lasts((frame) => frame.active);
   }
 
   isVoiced() {

@@ -66,8 +66,9 @@ class StreamingRecognizer:
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
     resumes before the answer belongs to the same word. What resumes within `tail_ms` of a digit is a new word only if
-    it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. Of
-    what is rejected with less voice than that, nothing is said. After
+    it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. A
+    model without `_unknown_`, which takes any hiss for a word, is asked about voiced words alone. Of what is rejected
+    with less voice than that, nothing is said. After
     `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is talking,
     and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than all of
     these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks.
@@ -111,6 +112,7 @@ class StreamingRecognizer:
         self._activity = activity or _make_activity(self.options, self._rate, silero_model)
         self._resampler = StreamResampler(sample_rate, self._rate)
         self._onset = self.options.frames(self.options.onset_ms)
+        self._knows_others = recognizer.info.reject_label is not None
         self._partials = partials
         self.reset()
 
@@ -229,7 +231,8 @@ class StreamingRecognizer:
         return [self._event("partial", self._predict(self._word))] if due and self._is_word() else []
 
     def _is_word(self) -> bool:
-        if self._word_start - self._digit_end < self.options.frames(self.options.tail_ms):
+        is_tail = self._word_start - self._digit_end < self.options.frames(self.options.tail_ms)
+        if is_tail or not self._knows_others:
             return self._is_voiced()
         return self._lasts(frame.active for frame in self._word)
 

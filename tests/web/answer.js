@@ -15,9 +15,9 @@ const RATE = 8000;
 const webrtc = { reset() {}, isSpeech: (pcm) => pcm.some((sample) => Math.abs(sample) > 300) };
 
 /** A network of one rule: the label is the number of sign changes, modulo 10, and short sums are unsure. */
-function recognizer(windows, vad) {
+function recognizer(windows, vad, labels) {
   return {
-    info: { sampleRate: RATE, nSamples: RATE, vad },
+    info: { sampleRate: RATE, nSamples: RATE, vad, labels },
     async predict(waveform) {
       const window = fixLength(waveform, RATE, RATE);
       windows.push([...window]);
@@ -49,10 +49,10 @@ const tasks = {
 
   windows: ({ clips }) => clips.map((clip) => [...fixLength(Float32Array.from(clip), RATE, RATE)]),
 
-  async stream({ samples, sampleRate, block, thresholds }) {
+  async stream({ samples, sampleRate, block, thresholds, labels }) {
     const windows = [];
     const vad = readVad(thresholds);
-    const stream = new StreamingRecognizer(recognizer(windows, vad), new SpeechActivity(vad, webrtc), sampleRate);
+    const stream = new StreamingRecognizer(recognizer(windows, vad, labels), new SpeechActivity(vad, webrtc), sampleRate);
     const events = [];
     for (const part of blocksOf(Float32Array.from(samples), block)) events.push(...(await stream.accept(part)));
     events.push(...(await stream.flush()));
