@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import struct
 import subprocess
 import sys
 import tarfile
@@ -170,3 +172,21 @@ def test_colours_contrast_as_wcag_asks(scheme):
         assert min(contrast(text, "page"), contrast(text, "panel")) >= 4.5
     assert contrast("on-accent", "accent") >= 4.5
     assert min(contrast("accent", "panel"), contrast("accent", "track"), contrast("accent", "word")) >= 3
+
+
+def test_a_browser_that_closes_in_the_middle_of_a_file_leaves_nothing_on_the_terminal(tmp_path, capfd):
+    large = tmp_path / "large.onnx"
+    large.write_bytes(bytes(64 << 20))  # more than the sockets hold
+    with open_server({"large.onnx": large}, "127.0.0.1", 0) as server:
+        server.daemon_threads = False  # closing the server waits for the answer to end
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as browser:
+            browser.sendall(b"GET /large.onnx HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert browser.recv(12) == b"HTTP/1.1 200"
+            browser.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # reset, not read to the end
+        server.shutdown()
+    thread.join()
+    assert capfd.readouterr().err == ""

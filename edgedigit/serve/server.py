@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from functools import partial
 from http import HTTPStatus
@@ -40,6 +41,11 @@ class SiteHandler(SimpleHTTPRequestHandler):
     def __init__(self, *args, files: dict[str, Path]):
         self._files = files
         super().__init__(*args)
+
+    def handle(self) -> None:
+        """Answer until the browser closes, be it in the middle of an answer."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def send_head(self):
         """The headers and the open file, or None after saying that there is no such file."""
