@@ -334,7 +334,8 @@ def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str]) -> str:
         note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} % (macro)."
     else:
         note = "The fp32 student, neither pruned nor quantised."
-    n_chosen = sum(row["stage"] == stage and row["speaker"] in chosen_on for row in answers)
+    digits = [row for row in answers if row["stage"] == stage and row["label"] != NON_DIGIT]
+    n_chosen = sum(row["speaker"] in chosen_on for row in digits)
     if n_chosen:
         note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
     return note

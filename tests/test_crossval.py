@@ -70,6 +70,11 @@ def test_a_second_macro_leaves_out_speakers_that_the_recipe_was_chosen_on():
     assert accuracies(rows)["macro over digits, speakers that no choice was made on"] == (3, 1.0)
 
 
+def test_the_note_counts_digits_that_the_recipe_was_chosen_on_as_the_table_does():
+    other = {**ANSWERS[2], "label": "_unknown_", "name": "one/word.wav"}
+    assert "chosen on 1 of these clips" in crossval._note("int8", [*ANSWERS, other], {"one:b"})
+
+
 def test_another_macro_and_the_worst_digit_leave_out_labels_in_doubt():
     rows = accuracies(crossval.tables(ANSWERS, "int8", in_doubt={"one/0.wav", "three/9.wav"}))
     assert rows["macro over digits, labels not in doubt"] == (3, 0.75)

@@ -25,6 +25,7 @@ DOCUMENTS = (
     "MODEL_CARD.md",
     "docs/architectures.md",
     "docs/emg.md",
+    "docs/own_words.md",
     "docs/streaming.md",
     "docs/training.md",
 )
