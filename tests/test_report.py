@@ -66,7 +66,7 @@ def root(tmp_path):
     (tmp_path / "README.md").write_text(f"# Title\n\n{block}\n\nby hand\n", encoding="utf-8")
     (tmp_path / "MODEL_CARD.md").write_text("# Card\n", encoding="utf-8")
     (tmp_path / "docs").mkdir(exist_ok=True)
-    for name in ("architectures.md", "emg.md", "streaming.md", "training.md"):
+    for name in ("architectures.md", "emg.md", "own_words.md", "streaming.md", "training.md"):
         (tmp_path / "docs" / name).write_text("# Without blocks\n", encoding="utf-8")
     write(tmp_path / "docs" / "results" / "fsdd_official.json", RESULTS)
     return tmp_path
