@@ -151,6 +151,19 @@ def test_pieces_are_found_where_sound_was_lost_or_inserted():
     assert lies_at(heard, played).tolist() == [400, 400, 336, 336, 336]
 
 
+@pytest.mark.parametrize("silence", (4640, 12000))  # the first piece holds silence and sound; or silence alone
+def test_a_page_that_begins_before_the_sound_hears_silence_first(silence):
+    played = np.random.default_rng(0).normal(0, 0.1, 6 * SAMPLE_RATE)
+    heard = np.concatenate([np.zeros(silence), played])
+    assert (lies_at(heard, played) == -silence).all()
+
+
+def test_a_page_that_hears_something_else_is_an_error():
+    rng = np.random.default_rng(0)
+    with pytest.raises(DeviceError, match="does not hear what was played"):
+        lies_at(rng.normal(0, 0.1, 3 * SAMPLE_RATE), rng.normal(0, 0.1, 4 * SAMPLE_RATE))
+
+
 def test_a_piece_is_found_beside_what_is_louder():
     rng = np.random.default_rng(0)
     sound = np.concatenate([rng.normal(0, 1e-3, 4000), rng.normal(0, 1, 4000)])

@@ -123,7 +123,7 @@ class Clock:
         """
         came_ms, n_samples = self._heard.audio.T
         ends_s = self.position_s((np.cumsum(n_samples) - 1) / SAMPLE_RATE)
-        heard = ends_s < self._ends[-1] / self._rate
+        heard = (ends_s >= 0) & (ends_s < self._ends[-1] / self._rate)  # not the silence before the first sample
         after_ms = (came_ms - self.spoken_ms(ends_s))[heard]
         if after_ms.min() < 0:
             raise DeviceError(
@@ -175,29 +175,33 @@ def place_of(firsts: np.ndarray, starts: np.ndarray, waveform: np.ndarray) -> in
 def lies_at(heard: np.ndarray, played: np.ndarray) -> np.ndarray:
     """By how many samples each piece of what was heard (T,) lies later in what was played: (T / PIECE,) int.
 
-    A piece in which nothing can be found, as after the end, lies as the one before it does.
+    Negative where the page hears silence before the first sample comes. A piece in which nothing can be found, as after
+    the end, lies as the one before it does, or as the first that is found.
 
     Raises:
-        DeviceError: if the first is not in the beginning of what was played, or there is no whole piece.
+        DeviceError: if no piece is found within `OPENING_S` of its place, or there is no whole piece.
     """
     piece, reach = round(PIECE_S * SAMPLE_RATE), round(MOVED_S * SAMPLE_RATE)
     if heard.size < piece:
         raise DeviceError(
             f"the page heard {heard.size / SAMPLE_RATE:.2f} s, expected all that was played; measure again"
         )
-    offsets = []
+    lead = round(OPENING_S * SAMPLE_RATE)
+    played = np.pad(played, (lead, 0))  # the silence before it, in which a page may begin
+    offsets: list[int | None] = []
+    known, nearest = None, 0.0
     for start in range(0, heard.size - piece + 1, piece):
-        first = start + offsets[-1] - reach if offsets else 0
-        last = first + 2 * reach if offsets else round(OPENING_S * SAMPLE_RATE)
-        begin = max(0, first)
-        at, correlation = find(heard[start : start + piece], played[begin : last + piece])
+        lowest, highest = (-lead, lead) if known is None else (known - reach, known + reach)
+        begin = max(-lead, start + lowest)
+        at, correlation = find(heard[start : start + piece], played[begin + lead : start + highest + piece + lead])
+        nearest = max(nearest, correlation)
         if correlation >= FOUND:
-            offsets.append(begin + at - start)
-        elif offsets:
-            offsets.append(offsets[-1])
-        else:
-            raise DeviceError(f"the page does not hear what was played (correlation {correlation:.2f}); measure again")
-    return np.array(offsets)
+            known = begin + at - start
+        offsets.append(known)
+    if known is None:
+        raise DeviceError(f"the page does not hear what was played (correlation {nearest:.2f}); measure again")
+    first = next(offset for offset in offsets if offset is not None)
+    return np.array([first if offset is None else offset for offset in offsets])
 
 
 def find(piece: np.ndarray, sound: np.ndarray) -> tuple[int, float]:
