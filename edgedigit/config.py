@@ -156,6 +156,8 @@ class AugmentConfig:
     clean_snr_db: float = 45.0  # even clean recordings have a noise floor
     recorded_share: float = 0.35  # of noises; the rest is coloured noise between white and brown
     babble_share: float = 0.2
+    noise_equalizer_db: float = 0.0  # standard deviation of a random curve on each noise: few recordings stand for many
+    noise_speed_range: float = 0.0  # recorded noise is played this share faster or slower
     overdrive_probability: float = 0.0  # peaks cut off, as by a microphone that is turned up too far
     overdrive_db: tuple[float, float] = (3.0, 25.0)  # of the loudest sample above where it is cut
     gate_probability: float = 0.0  # microphones with noise suppression
@@ -173,6 +175,7 @@ class AugmentConfig:
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
         _at_least(0, copies=self.copies, shift_ms=self.shift_ms, equalizer_db=self.equalizer_db, gain_db=self.gain_db)
+        _at_least(0, noise_equalizer_db=self.noise_equalizer_db)
         _at_least(0, time_masks=self.time_masks, time_mask_ms=self.time_mask_ms, frequency_masks=self.frequency_masks)
         for name in (setting.name for setting in dataclasses.fields(self)):
             value = getattr(self, name)
@@ -301,6 +304,7 @@ class DistillConfig:
     alpha: float = 0.7
     feature_weight: float = 0.0  # of the distance to the teachers' embeddings; 0 asks for none
     teacher_weights: tuple[float, ...] = ()  # of each teacher's log-probabilities in their mean; empty weighs all alike
+    quiet_teachers: bool = False  # they hear each clip before noise was added, and the student after
 
     def __post_init__(self):
         _above_zero(temperature=self.temperature)
@@ -435,6 +439,8 @@ class Config:
         _one_of(PRECISIONS, precision=self.precision, student_precision=self.student_precision)
         if self.teachers_from and not self.teachers:
             raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
+        if self.distill.quiet_teachers and self.data.signal.kind != "audio":
+            raise ConfigError("distill.quiet_teachers is true, but nothing takes the noise away from EMG")
         if self.distill.teacher_weights and len(self.distill.teacher_weights) != len(self.teachers):
             raise ConfigError(
                 f"distill.teacher_weights has {len(self.distill.teacher_weights)} values, expected one for each of "

@@ -233,7 +233,8 @@ def mixed(probability, n=64, seed=0):
     rng = np.random.default_rng(seed)
     waveforms = rng.normal(0, rng.uniform(0.01, 0.3, (n, 1)), (n, 1600)).astype(np.float32)
     targets = np.eye(10, dtype=np.float32)[rng.integers(0, 10, n)]
-    return waveforms, targets, *augment.mixup(waveforms, targets, probability, 0.4, rng)
+    (mixed,), mixed_targets = augment.mixup([waveforms], targets, probability, 0.4, rng)
+    return waveforms, targets, mixed, mixed_targets
 
 
 def test_mixup_keeps_targets_distributions_and_the_first_clip_in_front():
@@ -341,3 +342,59 @@ def test_the_page_about_augmentation_states_the_present_strengths():
     assert (docs / "augmentation.md").read_text(encoding="utf-8") == drawing["document"]()
     pictures = [docs / "augmentation" / f"{picture.name}.png" for picture in drawing["PICTURES"]]
     assert sum(picture.stat().st_size for picture in pictures) < 600_000
+
+
+def noisy_only(**changes):
+    """Nothing but noise: at 0 dB on every clip unless changed."""
+    off = dict.fromkeys(
+        [n for n in AugmentConfig.__dataclass_fields__ if n.endswith("_probability")] + ["shift_ms", "equalizer_db"],
+        0.0,
+    )
+    return AugmentConfig(**off | {"noise_probability": 1.0, "snr_db": (0.0, 0.0), "gain_db": 0.0} | changes)
+
+
+def test_the_quiet_view_is_the_clip_before_noise():
+    clips = [tone(440, level=0.1), tone(900, level=0.1)]
+    heard, quiet = Augmenter(noisy_only(), N_SAMPLES, SAMPLE_RATE).with_quiet(clips, np.random.default_rng(0))
+    np.testing.assert_allclose(quiet, np.stack(clips), atol=1e-5)
+    assert all(db(rms(h - q) / rms(q)) == pytest.approx(0, abs=0.5) for h, q in zip(heard, quiet, strict=True))
+
+
+def test_both_views_share_voice_place_room_and_gain_and_the_first_is_what_a_call_gives():
+    config = AugmentConfig(noise_probability=0.0, clean_snr_db=120.0, band_probability=0.0, codec_probability=0.0)
+    clips = [vowel(), tone(500)]
+    heard, quiet = Augmenter(config, N_SAMPLES, SAMPLE_RATE).with_quiet(clips, np.random.default_rng(3))
+    np.testing.assert_allclose(heard, quiet, atol=1e-3)
+    loud = AugmentConfig(noise_probability=1.0)
+    augmenter = Augmenter(loud, N_SAMPLES, SAMPLE_RATE)
+    heard, _ = augmenter.with_quiet(clips, np.random.default_rng(3))
+    np.testing.assert_array_equal(heard, augmenter(clips, np.random.default_rng(3)))
+
+
+def test_mixup_blends_all_views_alike():
+    rng = np.random.default_rng(0)
+    waveforms = rng.normal(0, 0.1, (8, 1600)).astype(np.float32)
+    targets = np.eye(8, dtype=np.float32)
+    (one, twice), _ = augment.mixup([waveforms, 2 * waveforms], targets, 1.0, 0.4, rng)
+    np.testing.assert_allclose(twice, 2 * one, rtol=1e-5)
+    assert not np.allclose(one, waveforms)
+
+
+def test_recorded_noise_is_played_faster_and_slower():
+    config = noisy_only(recorded_share=1.0, noise_speed_range=0.4)
+    augmenter = Augmenter(config, N_SAMPLES, SAMPLE_RATE, noises=[tone(1000, n=3 * N_SAMPLES)])
+    heard, quiet = augmenter.with_quiet([tone(100, level=0.05)] * 24, np.random.default_rng(0))
+    peaks = [peak_hz(noise) for noise in heard - quiet]
+    assert 600 <= min(peaks) < 750 and 1250 < max(peaks) <= 1440
+    assert all(db(rms(noise) / rms(tone(100, level=0.05))) == pytest.approx(0, abs=0.5) for noise in heard - quiet)
+
+
+def test_noise_has_a_colour_of_its_own_each_time():
+    hiss = np.random.default_rng(1).normal(0, 0.1, 3 * N_SAMPLES).astype(np.float32)
+    tilts = {}
+    for deviation_db in (0.0, 8.0):
+        config = noisy_only(recorded_share=1.0, noise_equalizer_db=deviation_db)
+        augmenter = Augmenter(config, N_SAMPLES, SAMPLE_RATE, noises=[hiss])
+        heard, quiet = augmenter.with_quiet([tone(100, level=0.05)] * 24, np.random.default_rng(0))
+        tilts[deviation_db] = np.std([formant_hz(noise) for noise in heard - quiet])
+    assert tilts[0.0] < 60 and tilts[8.0] > 200

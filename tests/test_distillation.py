@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from tiny_training import GENTLE, LABELS, N_SAMPLES, make_trainer, small_model, tones, trained_model
@@ -185,3 +186,26 @@ def test_embeddings_are_kept_with_batches_that_come_again():
         assert torch.equal(soft, soft_again)
         assert all(torch.equal(a, b) for a, b in zip(known, known_again, strict=True))
         assert len(known) == 2
+
+
+def test_quiet_teachers_hear_the_clip_and_the_student_the_noise():
+    heard = []
+
+    class Listening(Ensemble):
+        def forward(self, waveform, known=None):
+            heard.append((waveform, known))
+            return super().forward(waveform, known)
+
+    noisy = dataclasses.replace(GENTLE, noise_probability=1.0, snr_db=(0.0, 0.0))
+    trainer = make_trainer(epochs=1, augment=noisy, quiet=True, teacher=Listening([small_model(seed=8)], "fp32"))
+    expected = list(trainer.batches.epoch(0))
+    trainer.run()
+    assert len(heard) == len(expected)
+    for (waveform, known), batch in zip(heard, expected, strict=True):
+        torch.testing.assert_close(waveform, torch.from_numpy(batch.quiet))
+        assert not known and not np.allclose(batch.quiet, batch.waveforms, atol=0.01)
+
+
+def test_nothing_takes_the_noise_away_from_emg():
+    with pytest.raises(ConfigError, match=r"distill.quiet_teachers is true, but nothing takes the noise away from EMG"):
+        from_dict({"data": {"signal": {"kind": "emg"}}, "distill": {"quiet_teachers": True}})

@@ -60,8 +60,16 @@ def make_trainer(
     fit_options = {key: kwargs.pop(key) for key in list(kwargs) if key in FitConfig.__dataclass_fields__}
     fit = FitConfig(**{"epochs": epochs, "lr": 1e-2, "batch_size": 8, "ema_decay": 0.7, **fit_options})
     model = model or small_model()
+    quiet = kwargs.pop("quiet", False)
     batches = TrainingBatches(
-        recordings or tones(32), LABELS, augment, N_SAMPLES, SAMPLE_RATE, fit.batch_size, fit.samples_per_epoch
+        recordings or tones(32),
+        LABELS,
+        augment,
+        N_SAMPLES,
+        SAMPLE_RATE,
+        fit.batch_size,
+        fit.samples_per_epoch,
+        quiet=quiet,
     )
     return Trainer(model, batches, validation, fit, augment, teacher, folder=folder, phase="tiny", **kwargs)
 

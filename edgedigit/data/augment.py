@@ -17,6 +17,7 @@ from edgedigit.config import AugmentConfig
 
 STFT_LENGTH = 256  # samples: 32 ms at 8 kHz, long enough to resolve a man's pitch
 STFT_HOP = 64
+SPARE_PLAYED = 1.03  # of what is played faster or slower: its length is met within 2 %
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
@@ -301,25 +302,36 @@ class Augmenter:
 
     def __call__(self, waveforms: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         """Augment a batch of clips of any length: (B, n_samples) float32."""
+        return self.with_quiet(waveforms, rng)[0]
+
+    def with_quiet(self, waveforms: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """As a call gives it, and the same voices in the same rooms before noise and what a microphone makes of it.
+
+        Returns:
+            Two arrays (B, n_samples) float32.
+        """
         config = self.config
         if not config.enabled:
-            return np.stack([fix_length(waveform, self.n_samples) for waveform in waveforms])
+            batch = np.stack([fix_length(waveform, self.n_samples) for waveform in waveforms])
+            return batch, batch.copy()
         batch = np.stack([self._place(self._vary_voice(waveform, rng), rng) for waveform in waveforms])
-        batch = self._vary_channel(batch, rng)
-        batch = self._overdrive(self._add_noise(batch, rng), rng)
+        quiet = self._vary_channel(batch, rng)
+        batch = self._overdrive(self._add_noise(quiet, rng), rng)
         batch = self._transmit(self._suppress_noise(batch, rng), rng)
         gain_db = rng.uniform(-config.gain_db, config.gain_db, (len(batch), 1)).astype(np.float32)
-        batch *= 10 ** (gain_db / 20)
-        return np.clip(batch, -1.0, 1.0, out=batch)
+        for view in (batch, quiet):
+            view *= 10 ** (gain_db / 20)
+            np.clip(view, -1.0, 1.0, out=view)
+        return batch, quiet
 
     def mix(
-        self, waveforms: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`mixup` as the configuration has it, of clips (B, T) and targets (B, n_labels)."""
+        self, views: Sequence[np.ndarray], targets: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        """`mixup` as the configuration has it, of clips (B, T), as one or more hear them, and targets (B, n_labels)."""
         config = self.config
         if not config.enabled or config.mixup_probability == 0:
-            return waveforms, targets
-        return mixup(waveforms, targets, config.mixup_probability, config.mixup_alpha, rng)
+            return views, targets
+        return mixup(views, targets, config.mixup_probability, config.mixup_alpha, rng)
 
     def _vary_voice(self, waveform, rng):
         config = self.config
@@ -340,10 +352,7 @@ class Augmenter:
 
     def _vary_channel(self, batch, rng):
         config = self.config
-        n_knots = 33
-        coarse = rng.normal(0.0, config.equalizer_db, (len(batch), 9)) * (rng.random((len(batch), 1)) < 0.8)
-        position = np.linspace(0, 8, n_knots)
-        gain = np.stack([np.interp(position, np.arange(9), row) for row in coarse])
+        gain = random_curves(len(batch), config.equalizer_db, rng) * (rng.random((len(batch), 1)) < 0.8)
         rooms = None
         if config.room_probability > 0:
             bank = room_bank(config.n_rooms, self.sample_rate)
@@ -389,13 +398,24 @@ class Augmenter:
         kind = rng.random(len(batch))
         for row in range(len(batch)):
             if self.noises and kind[row] < config.recorded_share:
-                noise[row] = self._excerpt(self.noises[rng.integers(len(self.noises))], rng)
+                noise[row] = self._recorded_noise(rng)
             elif self.speech and kind[row] > 1 - config.babble_share:
                 talkers = rng.integers(0, len(self.speech), int(rng.integers(3, 9)))
                 noise[row] = sum(self._excerpt(self.speech[i], rng) for i in talkers)
+        if config.noise_equalizer_db > 0:  # else nothing is drawn, so that recipes without it stay as they were
+            noise = filter_spectrum(noise, random_curves(len(batch), config.noise_equalizer_db, rng))
         snr_db = rng.uniform(*config.snr_db, len(batch))
         snr_db[rng.random(len(batch)) >= config.noise_probability] = config.clean_snr_db
         return add_at_snr(batch, noise, snr_db)
+
+    def _recorded_noise(self, rng):
+        waveform, spread = self.noises[rng.integers(len(self.noises))], self.config.noise_speed_range
+        if spread == 0:
+            return self._excerpt(waveform, rng)
+        factor = rng.uniform(1 - spread, 1 + spread)
+        n_played = int(self.n_samples * factor * SPARE_PLAYED)
+        start = int(rng.integers(0, len(waveform)))
+        return change_speed(excerpt(waveform, start, n_played), factor)[: self.n_samples]
 
     def _excerpt(self, waveform, rng):
         return excerpt(waveform, int(rng.integers(0, len(waveform))), self.n_samples)
@@ -407,27 +427,36 @@ def excerpt(waveform: np.ndarray, start: int, n_samples: int) -> np.ndarray:
     return window / (np.sqrt(np.mean(window**2)) + 1e-6)
 
 
+def random_curves(n: int, deviation_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Smooth frequency responses for `filter_spectrum`: (n, 33) dB, of this standard deviation at nine frequencies."""
+    position = np.linspace(0, 8, 33)
+    return np.stack([np.interp(position, np.arange(9), row) for row in rng.normal(0.0, deviation_db, (n, 9))])
+
+
 def mixup(
-    waveforms: np.ndarray, targets: np.ndarray, probability: float, alpha: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    views: Sequence[np.ndarray], targets: np.ndarray, probability: float, alpha: float, rng: np.random.Generator
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Blend some clips of a batch with others, at equal level, and their targets in the same proportion.
 
     Args:
-        waveforms: (B, T).
+        views: (B, T) each, the same clips as one or more hear them; all are blended alike.
         targets: (B, n_labels) probabilities.
         probability: share of clips that are blended.
         alpha: Beta(alpha, alpha) draws the proportion; the first clip always weighs at least half.
 
     Source: Zhang et al. 2018.
     """
-    weight = rng.beta(alpha, alpha, len(waveforms)).astype(np.float32)
+    weight = rng.beta(alpha, alpha, len(targets)).astype(np.float32)
     weight = np.maximum(weight, 1 - weight)
-    weight[rng.random(len(waveforms)) >= probability] = 1.0
-    other = rng.permutation(len(waveforms))
-    level = active_rms(waveforms) + 1e-9
-    partner = waveforms[other] * (level / level[other]).astype(np.float32)[:, None]
+    weight[rng.random(len(targets)) >= probability] = 1.0
+    other = rng.permutation(len(targets))
     weight = weight[:, None]
-    return weight * waveforms + (1 - weight) * partner, weight * targets + (1 - weight) * targets[other]
+    blended = []
+    for waveforms in views:
+        level = active_rms(waveforms) + 1e-9
+        partner = waveforms[other] * (level / level[other]).astype(np.float32)[:, None]
+        blended.append(weight * waveforms + (1 - weight) * partner)
+    return blended, weight * targets + (1 - weight) * targets[other]
 
 
 @lru_cache(maxsize=1)

@@ -27,10 +27,14 @@ ORDER, CLIPS = 1, 2  # streams of random numbers that must not meet: order of an
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: waveforms (B, n_samples), of EMG (B, channels, n_samples), targets (B, n_labels), float32."""
+    """One training batch: waveforms (B, n_samples), of EMG (B, channels, n_samples), targets (B, n_labels), float32.
+
+    `quiet` are the waveforms (B, n_samples) before noise was added, or None where nobody asks for them.
+    """
 
     waveforms: np.ndarray
     targets: np.ndarray
+    quiet: np.ndarray | None = None
 
 
 def as_arrays(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +107,7 @@ class TrainingBatches:
         augmenter: of EMG; None: that of audio.
         unknown: what `_unknown_` is drawn from, where it is among the labels; the others stay balanced as ever.
         shares: of recordings that are drawn more seldom, as `balanced_weights` takes them.
+        quiet: whether batches hold the waveforms before noise as well; of audio alone.
 
     Raises:
         DataError: if there are no recordings, or a label or a kind of `_unknown_` has none.
@@ -122,6 +127,7 @@ class TrainingBatches:
         augmenter: EmgAugmenter | None = None,
         unknown: UnknownConfig | None = None,
         shares: Mapping[str, float] = MappingProxyType({}),
+        quiet: bool = False,
     ):
         missing = sorted(set(labels) - {recording.label for recording in recordings} - {NON_DIGIT})
         if missing:
@@ -134,6 +140,7 @@ class TrainingBatches:
         self.augment = augment
         self.batch_size = min(batch_size, len(recordings))
         self.seed = seed
+        self.quiet = quiet
         self.waited_s = 0.0  # in the present epoch, for batches that were not ready when asked for
         n_samples_drawn = samples_per_epoch or len(recordings)
         self.n_batches = max(1, n_samples_drawn // self.batch_size)
@@ -186,13 +193,19 @@ class TrainingBatches:
 
     def _make(self, rows: np.ndarray, epoch: int, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, CLIPS, epoch, step])
+        clips = [self._waveform(row, rng) for row in rows]
+        views = self.augmenter.with_quiet(clips, rng) if self.quiet else (self.augmenter(clips, rng),)
+        targets = self.targets[rows]
         if self.draws is None:
-            waveforms = self.augmenter([self.recordings[row].waveform for row in rows], rng)
-            waveforms, targets = self.augmenter.mix(waveforms, self.targets[rows], rng)
+            views, targets = self.augmenter.mix(views, targets, rng)
         else:
-            waveforms = self.augmenter([self.draws.waveform(row, rng) for row in rows], rng)
-            targets = self.targets[rows]
             of_digits = self.draws.is_digit[rows]
             for part in (of_digits, ~of_digits):  # a digit over a noise or a word is still that digit
-                waveforms[part], targets[part] = self.augmenter.mix(waveforms[part], targets[part], rng)
-        return Batch(waveforms.astype(np.float32, copy=False), targets.astype(np.float32, copy=False))
+                mixed, targets[part] = self.augmenter.mix([view[part] for view in views], targets[part], rng)
+                for view, of_part in zip(views, mixed, strict=True):
+                    view[part] = of_part
+        waveforms, *quiet = (view.astype(np.float32, copy=False) for view in views)
+        return Batch(waveforms, targets.astype(np.float32, copy=False), *quiet)
+
+    def _waveform(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        return self.recordings[row].waveform if self.draws is None else self.draws.waveform(row, rng)

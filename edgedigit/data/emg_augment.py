@@ -47,9 +47,11 @@ class EmgAugmenter:
             moving[lost, channels[lost]] = 0.0
         return (moving + rest).astype(np.float32, copy=False)
 
-    def mix(self, windows: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def mix(
+        self, views: Sequence[np.ndarray], targets: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Sequence[np.ndarray], np.ndarray]:
         """Nothing: what two muscles would give that say two words at once is no EMG."""
-        return windows, targets
+        return views, targets
 
 
 def shift(window: np.ndarray, n_samples: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
+from edgedigit.train.channels_last import channels_last
 from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_for, autocast_type, check_device
 from edgedigit.train.fake_quantize import FakeQuantized
@@ -231,7 +232,8 @@ class Trainer:
         self._started, self._first_step = time.perf_counter(), self.step
         while not self.done:
             started = time.perf_counter()
-            loss = self._train_epoch()
+            with channels_last(self.network, self.device):
+                loss = self._train_epoch()
             self.epoch += 1
             record = {
                 "phase": self.phase,
@@ -278,6 +280,10 @@ class Trainer:
                 )
         return total / len(self.batches)
 
+    def _rows_of(self, values: np.ndarray) -> Tensor:
+        """What this process has of a batch."""
+        return torch.from_numpy(values[self.rows]).to(self.device)
+
     def _prepared(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[Tensor]]]:
         """Batches of this epoch: features (B, C, F, N), targets (B, n_labels), soft targets (B, n_labels) or None, and
         teachers' embeddings (B, width) where they are matched.
@@ -293,12 +299,15 @@ class Trainer:
             return
         kept = []
         for batch in self.batches.epoch(self.epoch):
-            waveforms, targets = (
-                torch.from_numpy(values[self.rows]).to(self.device) for values in (batch.waveforms, batch.targets)
-            )
+            waveforms, targets = (self._rows_of(values) for values in (batch.waveforms, batch.targets))
             with torch.no_grad(), embeddings_of(self.hinting) as embeddings:
                 features = self.model.frontend(waveforms)
-                soft = None if self.teacher is None else self.teacher(waveforms, {self.model.spec: features})
+                if self.teacher is None:
+                    soft = None
+                elif batch.quiet is None:
+                    soft = self.teacher(waveforms, {self.model.spec: features})
+                else:
+                    soft = self.teacher(self._rows_of(batch.quiet))
             if copies and self.epoch + copies < self.config.epochs:
                 kept.append((features, targets, soft, embeddings))
             yield features, targets, soft, embeddings
