@@ -78,6 +78,24 @@ class Block(nn.Module):
         return torch.relu(x + y) if self.residual else torch.relu(y)
 
 
+class Maps(nn.Module):
+    """Small patterns of time and frequency, before anything mixes all bands: (B, C, F, N) to (B, maps * F / 2, N)."""
+
+    def __init__(self, n_planes: int, maps: int):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(n_planes, maps, 3, (2, 1), 1, bias=False), nn.BatchNorm2d(maps), nn.ReLU())
+        self.second = nn.Sequential(
+            nn.Conv2d(maps, maps, 3, 1, 1, groups=maps, bias=False),
+            nn.BatchNorm2d(maps),
+            nn.Conv2d(maps, maps, 1, bias=False),
+            nn.BatchNorm2d(maps),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return torch.relu(x + self.second(x)).flatten(1, 2)
+
+
 class StudentDSCNN(nn.Module):
     """Features (B, C, F, N) to logits (B, n_labels).
 
@@ -110,6 +128,8 @@ class StudentDSCNN(nn.Module):
         dropout: float,
         channels: list[int] | None,
         deviations: bool,
+        maps: int = 0,
+        stem_kernel: int = 5,
     ):
         super().__init__()
         if not len(widths) == len(depths) == len(kernels):
@@ -123,7 +143,9 @@ class StudentDSCNN(nn.Module):
             channels = [widths[0], *(widths[stage] for stage, _ in layout)]
         self.norm = nn.BatchNorm1d(n_features)
         self.deviations = deviations
-        self.stem = nn.Conv1d(n_features * (1 + deviations), channels[0], 5, stem_stride, 2, bias=False)
+        self.maps = Maps(1 + deviations, maps) if maps else None
+        n_rows = maps * ((n_features + 1) // 2) if maps else n_features * (1 + deviations)
+        self.stem = nn.Conv1d(n_rows, channels[0], stem_kernel, stem_stride, stem_kernel // 2, bias=False)
         self.stem_norm = nn.BatchNorm1d(channels[0])
         self.blocks = nn.ModuleList(
             Block(
@@ -149,7 +171,13 @@ class StudentDSCNN(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.flatten(1, 2))  # (B, C * F, N)
         if self.deviations:
-            x = torch.cat([x, x - x.mean(dim=2, keepdim=True)], dim=1)
+            x = torch.stack([x, x - x.mean(dim=2, keepdim=True)], dim=1)  # (B, 2, C * F, N)
+        elif self.maps is not None:
+            x = x.unsqueeze(1)
+        if self.maps is not None:
+            x = self.maps(x)
+        elif self.deviations:
+            x = x.flatten(1, 2)
         x = torch.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
@@ -178,6 +206,8 @@ def student_dscnn(
     dropout: float = 0.1,
     channels=None,
     deviations: bool = False,
+    maps: int = 0,
+    stem_kernel: int = 5,
 ) -> nn.Module:
     """Temporal depthwise-separable student on log-mel 40 x 99: 61,018 parameters, 1.73 M MACs.
 
@@ -194,6 +224,8 @@ def student_dscnn(
         dropout=dropout,
         channels=channels,
         deviations=deviations,
+        maps=maps,
+        stem_kernel=stem_kernel,
     )
 
 
