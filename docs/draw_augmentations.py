@@ -157,8 +157,7 @@ PICTURES = (
         "recorded_noise",
         "Recorded noise",
         "Real places, where recordings of them are at hand (`data.noises`). Half of them, by origin, is kept for "
-        "`python -m edgedigit.robustness` unless `data.noise_part` is `all`. Few recordings stand for many where each "
-        "is played faster or slower (`augment.noise_speed_range`) and given a colour (`augment.noise_equalizer_db`).",
+        "`python -m edgedigit.robustness` unless `data.noise_part` is `all`.",
         f"{percent(CONFIG.recorded_share)} of the noises",
         "a fan of our own making at 10 dB",
         machine,

@@ -156,8 +156,6 @@ class AugmentConfig:
     clean_snr_db: float = 45.0  # even clean recordings have a noise floor
     recorded_share: float = 0.35  # of noises; the rest is coloured noise between white and brown
     babble_share: float = 0.2
-    noise_equalizer_db: float = 0.0  # standard deviation of a random curve on each noise: few recordings stand for many
-    noise_speed_range: float = 0.0  # recorded noise is played this share faster or slower
     overdrive_probability: float = 0.0  # peaks cut off, as by a microphone that is turned up too far
     overdrive_db: tuple[float, float] = (3.0, 25.0)  # of the loudest sample above where it is cut
     gate_probability: float = 0.0  # microphones with noise suppression
@@ -175,7 +173,6 @@ class AugmentConfig:
     def __post_init__(self):
         _at_least(1, n_rooms=self.n_rooms)
         _at_least(0, copies=self.copies, shift_ms=self.shift_ms, equalizer_db=self.equalizer_db, gain_db=self.gain_db)
-        _at_least(0, noise_equalizer_db=self.noise_equalizer_db)
         _at_least(0, time_masks=self.time_masks, time_mask_ms=self.time_mask_ms, frequency_masks=self.frequency_masks)
         for name in (setting.name for setting in dataclasses.fields(self)):
             value = getattr(self, name)

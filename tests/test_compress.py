@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from tiny_training import LABELS, N_SAMPLES, SMALL, small_model, tones, trained_model
+from tiny_training import KINDS, LABELS, N_SAMPLES, SMALL, small_model, tones, trained_model
 
 from edgedigit.compress.prune import folded_parameters, parameter_targets, prune_to
 from edgedigit.compress.quantize import calibration_indices, feature_nodes, quantize
@@ -34,9 +34,9 @@ def test_impossible_targets_are_refused(sparsity, steps):
         parameter_targets(1000, sparsity, steps)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "deviations"])
+@pytest.fixture(scope="module", params=[{}, {"deviations": True}, {"maps": [4]}], ids=["plain", "deviations", "maps"])
 def wide_model(request):
-    return small_model(**WIDE, deviations=request.param).eval()
+    return small_model(**WIDE, **request.param).eval()
 
 
 @pytest.mark.parametrize("share, round_to", [(0.8, 4), (0.4, 4), (0.5, 8), (0.6, 1)])
@@ -115,11 +115,11 @@ def test_calibration_is_seeded_and_balanced():
     assert rows != calibration_indices(recordings, 60, 1)
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "deviations"])
+@pytest.fixture(scope="module", params=["log_mel", "mfcc", "deviations", "maps"])
 def exported(request, tmp_path_factory):
     """A trained small model, as torch, as ONNX and as INT8."""
     folder = tmp_path_factory.mktemp(request.param)
-    kind = {"deviations": True} if request.param == "deviations" else {"frontend": {"kind": request.param}}
+    kind = KINDS.get(request.param, {"frontend": {"kind": request.param}})
     model = trained_model(**kind, **SMALL)
     clips, _ = as_arrays(tones(64, seed=3), LABELS, N_SAMPLES)
     export_onnx(Exportable(model, 1.0), folder / "model.onnx")

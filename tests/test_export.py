@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tiny_training import LABELS, N_SAMPLES, SMALL, tones, trained_model
+from tiny_training import KINDS, LABELS, N_SAMPLES, SMALL, tones, trained_model
 
 from edgedigit.config import Config, DataConfig, GateConfig
 from edgedigit.data.dataset import as_arrays
@@ -36,11 +36,11 @@ RECORDINGS = [
 RAW = {"widths": [4], "depths": [1], "kernels": [9], "stem_stride": 8}
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw", "deviations"])
+@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw", "deviations", "maps"])
 def exported(request, tmp_path_factory):
     """(exportable model, ONNX file, TorchScript file) of each kind of features."""
     folder = tmp_path_factory.mktemp(request.param)
-    kind = {"deviations": True} if request.param == "deviations" else {"frontend": {"kind": request.param}}
+    kind = KINDS.get(request.param, {"frontend": {"kind": request.param}})
     model = trained_model(**kind, **(RAW if request.param == "raw" else SMALL))
     exportable = Exportable(model, TEMPERATURE)
     facts = model_facts(CONFIG, model, CALIBRATION, RECORDINGS)

@@ -151,7 +151,14 @@ def test_student_widths_come_from_channels():
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{}, {"branches": False}, {"kernels": [3, 5, 9], "stem_stride": 1}, {"deviations": True}]
+    "kwargs",
+    [
+        {},
+        {"branches": False},
+        {"kernels": [3, 5, 9], "stem_stride": 1},
+        {"deviations": True},
+        {"maps": [4, 6], "deviations": True, "stem_kernel": 1},
+    ],
 )
 def test_folding_keeps_the_function(kwargs):
     model = settle(seeded("student_dscnn", **kwargs))
@@ -171,6 +178,26 @@ def test_deviations_do_not_hear_what_is_steady():
         network.stem.weight[:, :40] = 0.0  # what is left are the deviations
         assert (network(features + steady) - network(features)).abs().max() < 1e-4
         assert (plain(features + steady) - plain(features)).abs().max() > 1e-2
+
+
+def test_maps_halve_the_bands_and_hear_patterns_wherever_they_lie():
+    network = settle(seeded("student_dscnn", maps=[3, 5])).network
+    assert network.stem.in_channels == network.maps.n_outputs == 5 * 10
+    rows = torch.randn(1, 1, 40, 99, generator=torch.Generator().manual_seed(0))
+    rows[:, :, 28:] = 0.0
+    with torch.no_grad():
+        low, high = (network.maps(x).unflatten(1, (5, 10)) for x in (rows, rows.roll(4, dims=2)))
+    torch.testing.assert_close(low[:, :, 3:6], high[:, :, 4:7], rtol=1e-4, atol=1e-5)  # four rows are one band
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [({"maps": [0]}, "maps are (0,), expected"), ({"stem_kernel": 2}, "stem_kernel is 2, expected an odd number")],
+)
+def test_impossible_maps_and_stems_are_refused(options, words):
+    with pytest.raises(ConfigError) as raised:
+        create_model("student_dscnn", **options)
+    assert words in str(raised.value)
 
 
 def test_folding_leaves_the_original_and_can_be_stored(tmp_path):

@@ -14,6 +14,7 @@ SAMPLE_RATE = N_SAMPLES = 8000
 LABELS = ("low", "high")
 TONE_HZ = {"low": 400, "high": 1600}
 GENTLE = AugmentConfig(room_probability=0.0, vocoder_probability=0.0, snr_db=(20.0, 30.0))
+KINDS = {"deviations": {"deviations": True}, "maps": {"deviations": True, "maps": [4, 6], "stem_kernel": 1}}
 SMALL = {"widths": [8, 12], "depths": [1, 1], "kernels": [5, 5]}
 
 

@@ -59,7 +59,7 @@ def prune_to(model: WaveformModel, max_params: int, round_to: int) -> WaveformMo
         pruning_ratio=0.95,
         iterative_steps=FINENESS,
         round_to=round_to,
-        ignored_layers=[network.classifier],
+        ignored_layers=[network.classifier, *getattr(network, "kept_whole", ())],
     )
     for _ in range(FINENESS):
         if folded_parameters(pruned) <= max_params:

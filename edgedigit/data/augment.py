@@ -17,7 +17,6 @@ from edgedigit.config import AugmentConfig
 
 STFT_LENGTH = 256  # samples: 32 ms at 8 kHz, long enough to resolve a man's pitch
 STFT_HOP = 64
-SPARE_PLAYED = 1.03  # of what is played faster or slower: its length is met within 2 %
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
@@ -352,7 +351,10 @@ class Augmenter:
 
     def _vary_channel(self, batch, rng):
         config = self.config
-        gain = random_curves(len(batch), config.equalizer_db, rng) * (rng.random((len(batch), 1)) < 0.8)
+        n_knots = 33
+        coarse = rng.normal(0.0, config.equalizer_db, (len(batch), 9)) * (rng.random((len(batch), 1)) < 0.8)
+        position = np.linspace(0, 8, n_knots)
+        gain = np.stack([np.interp(position, np.arange(9), row) for row in coarse])
         rooms = None
         if config.room_probability > 0:
             bank = room_bank(config.n_rooms, self.sample_rate)
@@ -398,24 +400,13 @@ class Augmenter:
         kind = rng.random(len(batch))
         for row in range(len(batch)):
             if self.noises and kind[row] < config.recorded_share:
-                noise[row] = self._recorded_noise(rng)
+                noise[row] = self._excerpt(self.noises[rng.integers(len(self.noises))], rng)
             elif self.speech and kind[row] > 1 - config.babble_share:
                 talkers = rng.integers(0, len(self.speech), int(rng.integers(3, 9)))
                 noise[row] = sum(self._excerpt(self.speech[i], rng) for i in talkers)
-        if config.noise_equalizer_db > 0:  # else nothing is drawn, so that recipes without it stay as they were
-            noise = filter_spectrum(noise, random_curves(len(batch), config.noise_equalizer_db, rng))
         snr_db = rng.uniform(*config.snr_db, len(batch))
         snr_db[rng.random(len(batch)) >= config.noise_probability] = config.clean_snr_db
         return add_at_snr(batch, noise, snr_db)
-
-    def _recorded_noise(self, rng):
-        waveform, spread = self.noises[rng.integers(len(self.noises))], self.config.noise_speed_range
-        if spread == 0:
-            return self._excerpt(waveform, rng)
-        factor = rng.uniform(1 - spread, 1 + spread)
-        n_played = int(self.n_samples * factor * SPARE_PLAYED)
-        start = int(rng.integers(0, len(waveform)))
-        return change_speed(excerpt(waveform, start, n_played), factor)[: self.n_samples]
 
     def _excerpt(self, waveform, rng):
         return excerpt(waveform, int(rng.integers(0, len(waveform))), self.n_samples)
@@ -425,12 +416,6 @@ def excerpt(waveform: np.ndarray, start: int, n_samples: int) -> np.ndarray:
     """`n_samples` of a recording (T,) from `start` on, at unit RMS; beyond its end it begins again."""
     window = np.take(waveform, np.arange(start, start + n_samples), mode="wrap")
     return window / (np.sqrt(np.mean(window**2)) + 1e-6)
-
-
-def random_curves(n: int, deviation_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth frequency responses for `filter_spectrum`: (n, 33) dB, of this standard deviation at nine frequencies."""
-    position = np.linspace(0, 8, 33)
-    return np.stack([np.interp(position, np.arange(9), row) for row in rng.normal(0.0, deviation_db, (n, 9))])
 
 
 def mixup(

@@ -25,7 +25,7 @@ from edgedigit.data.engines import (
     say_with_program,
 )
 from edgedigit.data.languages import DIGITS_IN, ENGLISH, REGIONS
-from edgedigit.data.other_words import words_beside
+from edgedigit.data.other_words import OTHER_WORDS, words_beside
 from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import SYNTH, Recording
 from edgedigit.errors import ConfigError, DataError
@@ -34,7 +34,6 @@ from edgedigit.labels import DIGIT_WORDS, DIGITS, NON_DIGIT
 N_PER_WORD = 400
 PROGRAM_REPEATS = 4  # clips of each word by each voice of an installed program, which are few but sound better
 MAX_PROGRAM_SHARE = 0.5
-CLIPS_OF_OTHER = 4  # at least, of each word that `NON_DIGIT` stands for: by other voices each time
 FOREIGN_SHARE = 0.45  # of espeak-ng's clips: English with an accent
 
 SPEED_RANGE = (0.7, 1.35)
@@ -83,8 +82,7 @@ def render(
     only.
 
     Args:
-        words: labels; digits are spoken as numbers, and "_unknown_" is so many clips of other words, or more: four of
-            each.
+        words: labels; digits are spoken as numbers, and "_unknown_" is `n_per_word` clips of other words.
         n_per_word: clips of each word.
         seed: of voices and styles.
         voices: from `all_voices`; None takes them all.
@@ -100,21 +98,17 @@ def render(
         MissingDependencyError: if the package espeakng-loader is absent.
     """
     rng = np.random.default_rng(seed)
-    voices = list(voices or all_voices(language, words))
-    plan = _plan(voices, n_per_word, rng)
-    others = _others(words, language) if NON_DIGIT in words else []
-    n_others = max(n_per_word, CLIPS_OF_OTHER * len(others)) if others else 0
-    total = n_per_word * sum(word != NON_DIGIT for word in words) + n_others
+    plan = _plan(list(voices or all_voices(language, words)), n_per_word, rng)
     recordings = []
     with (
         Espeak() as espeak,
-        progress_bar(None, progress, total=total, desc="rendering speech", unit="clip") as bar,
+        progress_bar(None, progress, total=len(words) * n_per_word, desc="rendering speech", unit="clip") as bar,
     ):
         for word in words:
-            said, speakers = (others, _plan(voices, n_others, rng)) if word == NON_DIGIT else ([word], plan)
-            for index, planned in enumerate(speakers):
+            said = _others(words, language) if word == NON_DIGIT else [word]
+            for index, planned in enumerate(plan):
                 spoken = said[index % len(said)]
-                waveform, voice = _say(espeak, spoken, language, planned, speakers, sample_rate, rng)
+                waveform, voice = _say(espeak, spoken, language, planned, plan, sample_rate, rng)
                 name = f"synth/{word}/{index:05d}_{voice}"
                 recordings.append(Recording(waveform, sample_rate, word, f"synth:{voice}", SYNTH, name))
                 bar.update()
@@ -253,7 +247,7 @@ def load(
     if language != ENGLISH:
         settings |= {"language": language, "spellings": DIGITS_IN.get(language)}
     if NON_DIGIT in words:
-        settings |= {"others": words_beside(words), "clips_of_other": CLIPS_OF_OTHER}
+        settings["others"] = OTHER_WORDS
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = cache_dir() / SYNTH / f"{key[:24]}.npz"
     if not path.exists():

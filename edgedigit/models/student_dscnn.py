@@ -79,21 +79,37 @@ class Block(nn.Module):
 
 
 class Maps(nn.Module):
-    """Small patterns of time and frequency, before anything mixes all bands: (B, C, F, N) to (B, maps * F / 2, N)."""
+    """Small patterns of time and frequency, before anything mixes all bands: (B, C, F, N) to (B, maps * bands, N).
 
-    def __init__(self, n_planes: int, maps: int):
+    Every stage halves the bands and has one residual depthwise-separable block.
+
+    Args:
+        n_planes: C.
+        n_rows: F.
+        widths: maps of each stage.
+    """
+
+    def __init__(self, n_planes: int, n_rows: int, widths: tuple[int, ...]):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(n_planes, maps, 3, (2, 1), 1, bias=False), nn.BatchNorm2d(maps), nn.ReLU())
-        self.second = nn.Sequential(
-            nn.Conv2d(maps, maps, 3, 1, 1, groups=maps, bias=False),
-            nn.BatchNorm2d(maps),
-            nn.Conv2d(maps, maps, 1, bias=False),
-            nn.BatchNorm2d(maps),
-        )
+        self.halving, self.residual = nn.ModuleList(), nn.ModuleList()
+        n_in = n_planes
+        for stage, width in enumerate(widths):
+            halving = _separable(n_in, width, (2, 1)) if stage else [nn.Conv2d(n_in, width, 3, (2, 1), 1, bias=False)]
+            self.halving.append(nn.Sequential(*halving, nn.BatchNorm2d(width)))
+            self.residual.append(nn.Sequential(*_separable(width, width, 1), nn.BatchNorm2d(width)))
+            n_in, n_rows = width, (n_rows + 1) // 2
+        self.n_outputs = n_in * n_rows
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        return torch.relu(x + self.second(x)).flatten(1, 2)
+        for halving, residual in zip(self.halving, self.residual, strict=True):
+            x = torch.relu(halving(x))
+            x = torch.relu(x + residual(x))
+        return x.flatten(1, 2)
+
+
+def _separable(n_in: int, n_out: int, stride: int | tuple[int, int]) -> list[nn.Module]:
+    depthwise = nn.Conv2d(n_in, n_in, 3, stride, 1, groups=n_in, bias=False)
+    return [depthwise, nn.BatchNorm2d(n_in), nn.Conv2d(n_in, n_out, 1, bias=False)]
 
 
 class StudentDSCNN(nn.Module):
@@ -111,9 +127,12 @@ class StudentDSCNN(nn.Module):
         channels: outputs of the stem and of each block, where pruning has changed them.
         deviations: the stem is also given every row's deviation from its mean over the clip, from which steady noise
             and the microphone's colour are gone.
+        maps: of each stage of `Maps` before the stem, which pruning leaves whole; empty for none.
+        stem_kernel: frames that the stem looks at, odd.
 
     Raises:
-        ConfigError: if stages are described by lists of different lengths, or a kernel is even or below 3.
+        ConfigError: if stages are described by lists of different lengths, or a kernel is even or, but for the stem's,
+            below 3.
     """
 
     def __init__(
@@ -128,14 +147,18 @@ class StudentDSCNN(nn.Module):
         dropout: float,
         channels: list[int] | None,
         deviations: bool,
-        maps: int = 0,
-        stem_kernel: int = 5,
+        maps: tuple[int, ...],
+        stem_kernel: int,
     ):
         super().__init__()
         if not len(widths) == len(depths) == len(kernels):
             raise ConfigError(f"widths {widths}, depths {depths} and kernels {kernels} must name as many stages")
         if any(kernel < 3 or kernel % 2 == 0 for kernel in kernels):
             raise ConfigError(f"kernels are {kernels}, expected odd numbers from 3")
+        if stem_kernel < 1 or stem_kernel % 2 == 0:
+            raise ConfigError(f"stem_kernel is {stem_kernel}, expected an odd number from 1")
+        if any(width < 1 for width in maps):
+            raise ConfigError(f"maps are {maps}, expected numbers from 1")
         if any(width < 1 for width in widths) or not any(depths):
             raise ConfigError(f"widths {widths} and depths {depths} leave nothing to compute")
         layout = [(stage, position) for stage, depth in enumerate(depths) for position in range(depth)]
@@ -143,8 +166,8 @@ class StudentDSCNN(nn.Module):
             channels = [widths[0], *(widths[stage] for stage, _ in layout)]
         self.norm = nn.BatchNorm1d(n_features)
         self.deviations = deviations
-        self.maps = Maps(1 + deviations, maps) if maps else None
-        n_rows = maps * ((n_features + 1) // 2) if maps else n_features * (1 + deviations)
+        self.maps = Maps(1 + deviations, n_features, maps) if maps else None
+        n_rows = self.maps.n_outputs if maps else n_features * (1 + deviations)
         self.stem = nn.Conv1d(n_rows, channels[0], stem_kernel, stem_stride, stem_kernel // 2, bias=False)
         self.stem_norm = nn.BatchNorm1d(channels[0])
         self.blocks = nn.ModuleList(
@@ -168,16 +191,15 @@ class StudentDSCNN(nn.Module):
         """Present widths, as the constructor takes them."""
         return [self.stem.out_channels, *(block.pointwise.out_channels for block in self.blocks)]
 
+    @property
+    def kept_whole(self) -> list[nn.Module]:
+        """What pruning takes no channel from."""
+        return [] if self.maps is None else [self.maps]
+
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.flatten(1, 2))  # (B, C * F, N)
-        if self.deviations:
-            x = torch.stack([x, x - x.mean(dim=2, keepdim=True)], dim=1)  # (B, 2, C * F, N)
-        elif self.maps is not None:
-            x = x.unsqueeze(1)
-        if self.maps is not None:
-            x = self.maps(x)
-        elif self.deviations:
-            x = x.flatten(1, 2)
+        planes = [x, x - x.mean(dim=2, keepdim=True)] if self.deviations else [x]
+        x = torch.cat(planes, dim=1) if self.maps is None else self.maps(torch.stack(planes, dim=1))
         x = torch.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
@@ -206,7 +228,7 @@ def student_dscnn(
     dropout: float = 0.1,
     channels=None,
     deviations: bool = False,
-    maps: int = 0,
+    maps=(),
     stem_kernel: int = 5,
 ) -> nn.Module:
     """Temporal depthwise-separable student on log-mel 40 x 99: 61,018 parameters, 1.73 M MACs.
@@ -224,7 +246,7 @@ def student_dscnn(
         dropout=dropout,
         channels=channels,
         deviations=deviations,
-        maps=maps,
+        maps=tuple(maps),
         stem_kernel=stem_kernel,
     )
 
