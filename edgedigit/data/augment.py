@@ -424,7 +424,7 @@ def mixup(
     """Blend some clips of a batch with others, at equal level, and their targets in the same proportion.
 
     Args:
-        views: (B, T) each, the same clips as one or more hear them; all are blended alike.
+        views: (B, T) each, the same clips as one or more hear them; levels are those of the first.
         targets: (B, n_labels) probabilities.
         probability: share of clips that are blended.
         alpha: Beta(alpha, alpha) draws the proportion; the first clip always weighs at least half.
@@ -436,11 +436,9 @@ def mixup(
     weight[rng.random(len(targets)) >= probability] = 1.0
     other = rng.permutation(len(targets))
     weight = weight[:, None]
-    blended = []
-    for waveforms in views:
-        level = active_rms(waveforms) + 1e-9
-        partner = waveforms[other] * (level / level[other]).astype(np.float32)[:, None]
-        blended.append(weight * waveforms + (1 - weight) * partner)
+    level = active_rms(views[0]) + 1e-9
+    gain = (level / level[other]).astype(np.float32)[:, None]
+    blended = [weight * view + (1 - weight) * (view[other] * gain) for view in views]
     return blended, weight * targets + (1 - weight) * targets[other]
 
 

@@ -199,7 +199,10 @@ class StudentDSCNN(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.flatten(1, 2))  # (B, C * F, N)
         planes = [x, x - x.mean(dim=2, keepdim=True)] if self.deviations else [x]
-        x = torch.cat(planes, dim=1) if self.maps is None else self.maps(torch.stack(planes, dim=1))
+        if self.maps is not None:
+            x = self.maps(torch.stack(planes, dim=1))
+        elif self.deviations:
+            x = torch.cat(planes, dim=1)
         x = torch.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)

@@ -446,7 +446,7 @@ def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.n
         augmenter,
         config.data.unknown,
         dict.fromkeys(label_issues(config.data), config.data.label_issue_share),
-        config.distill.quiet_teachers,
+        quiet=config.distill.quiet_teachers,
     )
 
 
