@@ -437,7 +437,9 @@ class Config:
         if self.teachers_from and not self.teachers:
             raise ConfigError(f"teachers_from is {self.teachers_from!r}, but no teachers are named; name those to take")
         if self.distill.quiet_teachers and self.data.signal.kind != "audio":
-            raise ConfigError("distill.quiet_teachers is true, but nothing takes the noise away from EMG")
+            raise ConfigError(
+                "distill.quiet_teachers is true, but EMG has no noise that was added; set it to false for EMG"
+            )
         if self.distill.teacher_weights and len(self.distill.teacher_weights) != len(self.teachers):
             raise ConfigError(
                 f"distill.teacher_weights has {len(self.distill.teacher_weights)} values, expected one for each of "

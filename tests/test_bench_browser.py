@@ -1,5 +1,7 @@
 """Answers in a browser: times run from when the device handed the sound over, and end when the page has drawn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_model import tone_word
@@ -158,10 +160,27 @@ def test_a_page_that_begins_before_the_sound_hears_silence_first(silence):
     assert (lies_at(heard, played) == -silence).all()
 
 
-def test_a_page_that_hears_something_else_is_an_error():
+def test_a_page_that_hears_something_else_first_is_an_error():
     rng = np.random.default_rng(0)
+    played = rng.normal(0, 0.1, 4 * SAMPLE_RATE)
     with pytest.raises(DeviceError, match="does not hear what was played"):
-        lies_at(rng.normal(0, 0.1, 3 * SAMPLE_RATE), rng.normal(0, 0.1, 4 * SAMPLE_RATE))
+        lies_at(np.concatenate([rng.normal(0, 0.1, SAMPLE_RATE), played[SAMPLE_RATE:]]), played)
+    with pytest.raises(DeviceError, match="nothing but silence"):
+        lies_at(np.zeros(3 * SAMPLE_RATE), played)
+
+
+def test_silence_before_the_sound_has_no_delay(stream):
+    silence = round(0.5 * SAMPLE_RATE)
+    heard = heard_of(stream, page_s=0.0, pipe_ms=42.0)
+    early = np.stack([heard.audio[0] - (300.0, 0.0), heard.audio[0]])  # worth 0.5 s, seen before it could be spoken
+    early[:, 1] = silence / 2
+    padded = dataclasses.replace(
+        heard,
+        waveform=np.concatenate([np.zeros(silence, heard.waveform.dtype), heard.waveform]),
+        audio=np.concatenate([early, heard.audio]),
+    )
+    plain, later = (Clock(one, stream).arrivals_ms() for one in (heard, padded))
+    assert later.min() >= 0 and np.median(later) == pytest.approx(np.median(plain), abs=1)
 
 
 def test_a_piece_is_found_beside_what_is_louder():

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edgedigit.config import AugmentConfig
+from edgedigit.config import AugmentConfig, UnknownConfig
 from edgedigit.data.dataset import TrainingBatches, as_arrays, balanced_weights
 from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError
@@ -147,3 +147,14 @@ def test_arrays_fit_clips_of_any_length_and_follow_the_order_of_labels():
     assert waveforms.shape == (2, N_SAMPLES)
     assert waveforms.dtype == np.float32
     assert targets.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("labels", [("0", "1"), ("0", "1", "_unknown_")])
+def test_asking_for_the_quiet_clips_changes_nothing_that_the_student_hears(dozen, labels):
+    unknown = UnknownConfig(words=0.0, sentences=0.0)
+    plain, both = (batches(dozen, labels, unknown=unknown, quiet=quiet) for quiet in (False, True))
+    for one, other in zip(plain.epoch(0), both.epoch(0), strict=True):
+        assert one.quiet is None and other.quiet.shape == other.waveforms.shape
+        np.testing.assert_array_equal(one.waveforms, other.waveforms)
+        np.testing.assert_array_equal(one.targets, other.targets)
+        assert not np.array_equal(other.quiet, other.waveforms)

@@ -206,6 +206,15 @@ def test_quiet_teachers_hear_the_clip_and_the_student_the_noise():
         assert not known and not np.allclose(batch.quiet, batch.waveforms, atol=0.01)
 
 
-def test_nothing_takes_the_noise_away_from_emg():
-    with pytest.raises(ConfigError, match=r"distill.quiet_teachers is true, but nothing takes the noise away from EMG"):
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_setting_reaches_the_batches_that_a_teacher_answers(quiet):
+    config = from_dict({"distill": {"quiet_teachers": quiet}, "data": {"labels": list(LABELS)}})
+    track = pipeline.Track("final", tones(16), [])
+    for taught in (True, False):
+        batches = pipeline.make_batches(config, track, config.fit_student, [], 0, taught)
+        assert (next(batches.epoch(0)).quiet is not None) == (quiet and taught)
+
+
+def test_quiet_teachers_are_refused_for_emg():
+    with pytest.raises(ConfigError, match=r"distill.quiet_teachers is true, but EMG has no noise that was added"):
         from_dict({"data": {"signal": {"kind": "emg"}}, "distill": {"quiet_teachers": True}})

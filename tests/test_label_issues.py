@@ -80,6 +80,6 @@ def test_a_recipe_that_names_the_file_draws_these_recordings_more_seldom(tmp_pat
     path = tmp_path / "issues.json"
     path.write_text(json.dumps({"issues": {doubted: "9"}}))
     config = load_config(None, [*plain, f"data.label_issues={path}", "data.label_issue_share=0.2"])
-    batches = pipeline.make_batches(config, material.tracks[0], config.fit_student, [], seed=0)
+    batches = pipeline.make_batches(config, material.tracks[0], config.fit_student, [], seed=0, taught=False)
     of_label = [i for i, r in enumerate(batches.recordings) if r.label == batches.recordings[3].label and i != 3]
     assert batches.weights[3] / batches.weights[of_label].max() == pytest.approx(0.2, rel=0.01)

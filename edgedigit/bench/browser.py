@@ -41,6 +41,7 @@ SAME = 3 / 2**15  # of two samples, one of them rounded to 16 bits
 MOST_EARLY_MS = 1.0  # that a block may be seen before its stamp, which browsers round
 PIECE_S = 1.0  # of what the page has heard, looked for in what was played
 MOVED_S = 0.25  # by which a piece may lie elsewhere than the one before it
+SILENT = 1e-4  # of full scale: less than the noise between words, more than a resampler leaves of zeros
 FOUND = 0.5  # correlation of a piece with where it lies; less, and there is nothing to hear
 
 
@@ -176,10 +177,11 @@ def lies_at(heard: np.ndarray, played: np.ndarray) -> np.ndarray:
     """By how many samples each piece of what was heard (T,) lies later in what was played: (T / PIECE,) int.
 
     Negative where the page hears silence before the first sample comes. A piece in which nothing can be found, as after
-    the end, lies as the one before it does, or as the first that is found.
+    the end, lies as the one before it does; silence before the first that is found lies as that does.
 
     Raises:
-        DeviceError: if no piece is found within `OPENING_S` of its place, or there is no whole piece.
+        DeviceError: if the first piece that is not silent is not within `OPENING_S` of its place, or there is no such
+            piece.
     """
     piece, reach = round(PIECE_S * SAMPLE_RATE), round(MOVED_S * SAMPLE_RATE)
     if heard.size < piece:
@@ -189,17 +191,18 @@ def lies_at(heard: np.ndarray, played: np.ndarray) -> np.ndarray:
     lead = round(OPENING_S * SAMPLE_RATE)
     played = np.pad(played, (lead, 0))  # the silence before it, in which a page may begin
     offsets: list[int | None] = []
-    known, nearest = None, 0.0
+    known = None
     for start in range(0, heard.size - piece + 1, piece):
         lowest, highest = (-lead, lead) if known is None else (known - reach, known + reach)
         begin = max(-lead, start + lowest)
         at, correlation = find(heard[start : start + piece], played[begin + lead : start + highest + piece + lead])
-        nearest = max(nearest, correlation)
         if correlation >= FOUND:
             known = begin + at - start
+        elif known is None and np.abs(heard[start : start + piece]).max() > SILENT:
+            raise DeviceError(f"the page does not hear what was played (correlation {correlation:.2f}); measure again")
         offsets.append(known)
     if known is None:
-        raise DeviceError(f"the page does not hear what was played (correlation {nearest:.2f}); measure again")
+        raise DeviceError("the page hears nothing but silence; measure again")
     first = next(offset for offset in offsets if offset is not None)
     return np.array([first if offset is None else offset for offset in offsets])
 

@@ -67,7 +67,7 @@ def prune_track(
         with progress_bar(bars, phase) as progress:
             trainer = Trainer(
                 model.requires_grad_(True),
-                make_batches(config, track, fit, material.noises, config.seed + 1000 * step),
+                make_batches(config, track, fit, material.noises, config.seed + 1000 * step, teacher is not None),
                 None,
                 fit,
                 config.augment,

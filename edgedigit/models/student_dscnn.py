@@ -1,9 +1,11 @@
-"""The student: depthwise-separable convolutions over time, with the mel bands as channels.
+"""The student: depthwise-separable convolutions over time, with the mel bands, or maps of them, as channels.
 
 A temporal net is chosen for its INT8 speed: every pointwise convolution is one dense matrix product
-over a few dozen frames, and the depthwise ones are a small share of the work.
+over a few dozen frames, and the depthwise ones are a small share of the work. Where noise covers some bands, patterns
+that lie in few of them are what is left: maps find these first.
 
 Source: the layout follows TC-ResNet (Choi et al. 2019) and MatchboxNet (Majumdar and Ginsburg 2020);
+maps before it are the two-dimensional blocks that BC-ResNet (Kim et al. 2021) begins with, at one stage's cost;
 the training-time branches are those of RepVGG (Ding et al. 2021) and MobileOne (Vasu et al. 2023); rows without their
 mean are cepstral mean normalisation (Atal 1974), of log energies.
 """
@@ -84,8 +86,8 @@ class Maps(nn.Module):
     Every stage halves the bands and has one residual depthwise-separable block.
 
     Args:
-        n_planes: C.
-        n_rows: F.
+        n_planes: C: a row beside its deviation from its mean.
+        n_rows: F, bands in their order.
         widths: maps of each stage.
     """
 
@@ -131,8 +133,8 @@ class StudentDSCNN(nn.Module):
         stem_kernel: frames that the stem looks at, odd.
 
     Raises:
-        ConfigError: if stages are described by lists of different lengths, or a kernel is even or, but for the stem's,
-            below 3.
+        ConfigError: if stages are described by lists of different lengths, a kernel is even or, but for the stem's,
+            below 3, or a number of channels or maps is below 1.
     """
 
     def __init__(
@@ -237,7 +239,15 @@ def student_dscnn(
     """Temporal depthwise-separable student on log-mel 40 x 99: 61,018 parameters, 1.73 M MACs.
 
     Counted before pruning, training-time branches folded.
+
+    Raises:
+        ConfigError: if an option has a value that the net cannot have, or there are `maps` and no bands side by side.
     """
+    if maps and (spec.shape[0] > 1 or spec.shape[1] < 2 ** len(maps)):
+        raise ConfigError(
+            f"maps={list(maps)} needs one plane of at least {2 ** len(maps)} bands, got features of {spec.shape[0]} x "
+            f"{spec.shape[1]}; leave maps out or take another front end"
+        )
     return StudentDSCNN(
         n_features=spec.shape[0] * spec.shape[1],
         n_labels=n_labels,

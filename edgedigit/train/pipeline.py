@@ -426,8 +426,14 @@ def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track]) -> 
             )
 
 
-def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int) -> TrainingBatches:
-    """Augmented batches of a track's training recordings."""
+def make_batches(
+    config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int, taught: bool
+) -> TrainingBatches:
+    """Augmented batches of a track's training recordings.
+
+    Args:
+        taught: whether teachers answer them, who may have to hear them before noise.
+    """
     signal = config.data.signal
     augmenter = None
     if signal.kind == "emg":
@@ -446,7 +452,7 @@ def make_batches(config: Config, track: Track, fit: FitConfig, noises: list[np.n
         augmenter,
         config.data.unknown,
         dict.fromkeys(label_issues(config.data), config.data.label_issue_share),
-        quiet=config.distill.quiet_teachers,
+        quiet=taught and config.distill.quiet_teachers,
     )
 
 
@@ -486,7 +492,7 @@ def make_trainer(
     set_up_torch(config.seed, config.threads, config.device)
     return Trainer(
         make_model(config, described),
-        make_batches(config, track, fit, noises, config.seed),
+        make_batches(config, track, fit, noises, config.seed, teacher is not None),
         validation_arrays(config, track),
         fit,
         config.augment,
