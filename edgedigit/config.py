@@ -326,11 +326,12 @@ class CompressConfig:
     qat_lr: float = 3e-4  # peak; the net is already trained, and large steps would undo that
     round_to: int = 4  # channels stay a multiple of this: vector width of INT8 kernels
     calibration_clips: int = 512
+    unknown_odds: float = 1.0  # exported probabilities expect `_unknown_` so many times as often as each other label
 
     def __post_init__(self):
         _at_least(1, epochs_per_step=self.epochs_per_step, final_epochs=self.final_epochs, round_to=self.round_to)
         _at_least(1, pruning_steps=self.pruning_steps, calibration_clips=self.calibration_clips)
-        _above_zero(lr=self.lr, qat_lr=self.qat_lr)
+        _above_zero(lr=self.lr, qat_lr=self.qat_lr, unknown_odds=self.unknown_odds)
         _at_least(0, qat_epochs=self.qat_epochs)
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")

@@ -18,7 +18,7 @@ from edgedigit.config import AugmentConfig, Config, FitConfig, UnknownConfig, ap
 from edgedigit.data.dataset import TrainingBatches, as_arrays, balanced_weights
 from edgedigit.data.recording import Recording
 from edgedigit.data.splits import check_disjoint, hold_out_non_digits, make_split
-from edgedigit.data.unknown import Draws, cut_off, even_prior, find_pieces, random_piece, word_extent
+from edgedigit.data.unknown import Draws, cut_off, find_pieces, prior_bias, random_piece, word_extent
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.models import create_model
@@ -372,14 +372,15 @@ def test_the_rejection_threshold_lets_right_digits_through(corpus, monkeypatch):
     assert found["reject_below"] == pytest.approx(z / (z + 1 + others), abs=1e-4)
 
 
-def test_an_even_prior_undoes_how_often_training_drew_each_label(corpus):
-    """Probabilities of a net that has learnt nothing but how often labels came are all alike afterwards."""
+@pytest.mark.parametrize("odds", [1.0, 3.0])
+def test_the_bias_undoes_how_often_training_drew_each_label(corpus, odds):
+    """Probabilities of a net that has learnt nothing but how often labels came are as they are to be afterwards."""
     config = UnknownConfig(words=0.3, cut=0.1)
     drawn = batches(corpus, unknown=config).label_shares()
     assert drawn[2] > 2 * drawn[0]
-    evened = drawn * np.exp(even_prior(LABELS, config))
-    assert evened / evened.sum() == pytest.approx(1 / len(LABELS))
-    assert even_prior(LABELS[:2], config) == []
+    expected = drawn * np.exp(prior_bias(LABELS, config, odds))
+    assert expected / expected.sum() == pytest.approx(np.array([1, 1, odds]) / (2 + odds))
+    assert prior_bias(LABELS[:2], config, odds) == []
 
 
 def write_others(folder):

@@ -15,7 +15,7 @@ from edgedigit.compress.prune import fold, folded_parameters, parameter_targets,
 from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.unknown import even_prior
+from edgedigit.data.unknown import prior_bias
 from edgedigit.errors import ConfigError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
@@ -53,8 +53,9 @@ def prune_track(
     Returns:
         The pruned student, also in `<track>-pruned.best.pt` or, with `qat_epochs`, `<track>-qat.best.pt`.
     """
-    compress = config.compress
     before = CompressConfig()  # what pruning does not depend on, so that eight bits can be tried on a pruned net
+    compress = replace(config.compress, unknown_odds=before.unknown_odds)  # of what is exported alone
+    config = replace(config, compress=compress)
     pruning = replace(config, compress=replace(compress, qat_epochs=before.qat_epochs, qat_lr=before.qat_lr))
     model = load_student(config, run_dir, track.name)
     teacher = load_teachers(config, run_dir, track.name)
@@ -137,9 +138,9 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
 
     Returns:
         `temperature`, `reject_below` (probability), `n` clips they rest on; temperature 1 and no
-        rejection where the track has no validation. `label_bias`, of `even_prior`, rests on none.
+        rejection where the track has no validation. `label_bias`, of `prior_bias`, rests on none.
     """
-    label_bias = even_prior(config.data.labels, config.data.unknown)
+    label_bias = prior_bias(config.data.labels, config.data.unknown, config.compress.unknown_odds)
     if not track.validation:
         return {"temperature": 1.0, "reject_below": 0.0, "n": 0, "label_bias": label_bias}
     waveforms, targets = as_arrays(track.validation, config.data.labels, model.spec.n_samples)

@@ -128,18 +128,21 @@ def _share(weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.where(chosen, weights, 0.0) / max(weights[chosen].sum(), 1e-300)
 
 
-def even_prior(labels: Sequence[str], config: UnknownConfig) -> list[float]:
-    """What to add to the logits of a model that was trained on `Draws`, so that it expects all labels alike.
+def prior_bias(labels: Sequence[str], config: UnknownConfig, odds: float) -> list[float]:
+    """What to add to the logits of a model that was trained on `Draws`, so that it expects what it is to expect.
 
     Training draws `_unknown_` several times as often as any other label, and a net learns to expect that: in noise it
     takes words for it that it would still read. Without `_unknown_` among the labels nothing is to be added.
+
+    Args:
+        odds: how many times as often as each other label `_unknown_` is to be expected; 1: all alike.
 
     Source: Bayes' rule for other priors, Saerens, Latinne and Decaestecker 2002.
     """
     if NON_DIGIT not in labels:
         return []
     times_as_often = config.share / ((1 - config.share) / (len(labels) - 1))
-    return [-math.log(times_as_often) if label == NON_DIGIT else 0.0 for label in labels]
+    return [math.log(odds / times_as_often) if label == NON_DIGIT else 0.0 for label in labels]
 
 
 def random_window(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
