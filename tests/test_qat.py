@@ -216,3 +216,9 @@ def test_a_pruned_net_is_trained_for_eight_bits_without_pruning_it_again(tmp_pat
         found = predict_logits(load_pruned(compressed, tmp_path, "final"), waveforms)
         np.testing.assert_array_equal(found, predict_logits(expected, waveforms))
     assert np.abs(predict_logits(trained, waveforms) - predict_logits(pruned, waveforms)).max() > 0
+
+    exported = from_dict({**settings, "compress": {**compress, "qat_epochs": 2, "unknown_odds": 3.0}})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+    again = prune_track(exported, material, track, tmp_path, resume=True, say=str, bars=False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == before  # of what is exported alone
+    np.testing.assert_array_equal(predict_logits(again, waveforms), predict_logits(trained, waveforms))
