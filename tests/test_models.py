@@ -192,7 +192,11 @@ def test_maps_halve_the_bands_and_hear_patterns_wherever_they_lie():
 
 @pytest.mark.parametrize(
     "options, words",
-    [({"maps": [0]}, "maps are (0,), expected"), ({"stem_kernel": 2}, "stem_kernel is 2, expected an odd number")],
+    [
+        ({"maps": [0]}, "maps are (0,), expected"),
+        ({"stem_kernel": 2}, "stem_kernel is 2, expected an odd number"),
+        ({"maps": [4], "frontend": {"kind": "raw"}}, "needs one plane of at least 2 bands, got features of 1 x 1;"),
+    ],
 )
 def test_impossible_maps_and_stems_are_refused(options, words):
     with pytest.raises(ConfigError) as raised:
