@@ -1,13 +1,14 @@
-"""Cross-validate a recipe over speakers: the scripts once a fold, then one table over all folds.
+"""Cross-validate a recipe over speakers or over seeds: the scripts once a fold, then one table over all folds.
 
     python -m edgedigit.crossval loso --config configs/fsdd_loso.yaml --results docs/results/fsdd_loso.json
     python -m edgedigit.crossval kfold:5 --config configs/shipped.yaml --results docs/results/strangers.json
     python -m edgedigit.crossval --folds 5 --stage student --model bc_resnet:tau=1 --jobs 2
     python -m edgedigit.crossval --folds 5 --config configs/emg.yaml --set data.fold_by=session
+    python -m edgedigit.crossval seeds:5 --results docs/results/fsdd_official.json
 
 Every fold runs train_distill.py and, unless --stage is student, prune_and_quantize.py in a folder of its own and is
-evaluated once, at the end, on speakers that it never met. A fold that is finished is kept and one that was cut short
-is taken up again by --resume.
+evaluated once, at the end, on speakers that it never met. Seeds share the recipe's own split and its test. A fold that
+is finished is kept and one that was cut short is taken up again by --resume.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,34 +31,45 @@ from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
 from edgedigit.config import apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
+from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import SIMULATED
 from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.figures import confusion_figure, save_png
 from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row
+from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures
 from edgedigit.train.pipeline import (
+    FINAL,
     STUDENT_ANSWERS_FILE,
     STUDENT_FILE,
     TEACHERS,
     check_models,
     label_issues,
+    load_material,
     load_run_config,
     make_model,
     split_of,
 )
-from edgedigit.train.scoring import OVER_SPEAKERS, accuracy_table, clustered_row, confusion_table, read_answers
+from edgedigit.train.scoring import (
+    OVER_SPEAKERS,
+    accuracy_table,
+    clustered_row,
+    confusion_table,
+    predict_onnx,
+    read_answers,
+)
 
 STAGES = {  # what is counted: the file that says a fold is finished, and that of its answers
     "int8": (SUMMARY_FILE, "answers.csv"),
     "student": (STUDENT_FILE, STUDENT_ANSWERS_FILE),
 }
+SEEDS = "seeds"  # the protocol whose folds differ in the seed alone
 OTHER_STAGES = {TEACHERS: "teachers together, fp32", "student": "student, fp32", "pruned": "pruned, fp32"}
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
 
 
-def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
-    """Names of the splits of a protocol: `loso`, or `kfold:N`.
+def folds_of(protocol: str, config, data_dir: str | None) -> list[str]:
+    """Names of the folds of a protocol: the splits of `loso` or `kfold:N`, or `seed:0`, … of `seeds:N`.
 
     Raises:
         ConfigError: if the protocol is unknown.
@@ -71,12 +84,12 @@ def fold_splits(protocol: str, config, data_dir: str | None) -> list[str]:
                 f"loso leaves FSDD's speakers out, got sources {', '.join(config.data.sources)}; add fsdd"
             )
         return [f"loso:{speaker}" for speaker in speakers]
-    if kind == "kfold" and count.isdecimal() and int(count) >= 2:
-        return [f"kfold:{count}:{fold}" for fold in range(int(count))]
-    raise ConfigError(f"protocol {protocol!r} is unknown; choose loso or kfold:N with N of 2 or more")
+    if kind in ("kfold", SEEDS) and count.isdecimal() and int(count) >= 2:
+        return [f"seed:{n}" if kind == SEEDS else f"{protocol}:{n}" for n in range(int(count))]
+    raise ConfigError(f"protocol {protocol!r} is unknown; choose loso, kfold:N or seeds:N with N of 2 or more")
 
 
-def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
+def run_fold(fold: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
     """Train one fold in subprocesses, to the stage that is asked for; its answers on the test speakers.
 
     Raises:
@@ -85,7 +98,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
     finished, answers = (run_dir / name for name in STAGES[args.stage])
     if (run_dir / "config.json").exists() and not args.resume:
         raise ConfigError(f"{run_dir} already holds a fold; go on with --resume or choose another --run-dir")
-    if not (args.resume and _is_finished(split, run_dir, args)):
+    if not (args.resume and _is_finished(fold, run_dir, args)):
         run_dir.mkdir(parents=True, exist_ok=True)
         finished.unlink(missing_ok=True)
         train = [
@@ -95,7 +108,7 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
             "--quiet",
             *(["--config", args.config] if args.config else []),
         ]
-        train += [word for setting in _settings(split, run_dir, args) for word in ("--set", setting)]
+        train += [word for setting in _settings(fold, run_dir, args) for word in ("--set", setting)]
         compress = ["prune_and_quantize.py", "--run-dir", run_dir, "--quiet"]
         common = ["--data-dir", args.data_dir] if args.data_dir else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
@@ -108,11 +121,11 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
                 if done.returncode not in (0, GateError.exit_code):  # a gate judges a product, a fold is a figure
                     said = (run_dir / "output.txt").read_text(encoding="utf-8").strip().rpartition("\n")[2]
                     raise EdgedigitError(
-                        f"fold {split}: {words[0]} ended with code {done.returncode} ({said}); "
+                        f"fold {fold}: {words[0]} ended with code {done.returncode} ({said}); "
                         f"see {run_dir / 'output.txt'}"
                     )
         if not finished.exists():  # a crash ends with the code of a gate
-            raise EdgedigitError(f"fold {split}: {finished.name} was not written; see {run_dir / 'output.txt'}")
+            raise EdgedigitError(f"fold {fold}: {finished.name} was not written; see {run_dir / 'output.txt'}")
     told = read_answers(answers)
     # The file of INT8 knows nothing of teachers; a fold of an earlier version has no other.
     if args.stage == "int8" and (run_dir / STUDENT_ANSWERS_FILE).exists():
@@ -120,10 +133,12 @@ def run_fold(split: str, run_dir: Path, args: argparse.Namespace) -> list[dict]:
     return [row for row in told if row["part"].split(",")[0] == "test"]
 
 
-def _settings(split: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
-    """Overrides of a fold: the model, what the command line sets, the split, the same fold's teachers elsewhere."""
+def _settings(fold: str, run_dir: Path, args: argparse.Namespace) -> list[str]:
+    """Overrides of a fold: the model, what the command line sets, its split or seed, its teachers elsewhere."""
     taken = [f"teachers_from={args.teachers_from / run_dir.name}"] if args.teachers_from else []
-    return [*model_settings(args), *args.set, f"data.split={split}", *taken]
+    kind, _, value = fold.partition(":")
+    own = f"seed={value}" if kind == "seed" else f"data.split={fold}"
+    return [*model_settings(args), *args.set, own, *taken]
 
 
 def model_settings(args: argparse.Namespace) -> list[str]:
@@ -131,7 +146,7 @@ def model_settings(args: argparse.Namespace) -> list[str]:
     return [f"student={args.model}", "teachers=[]"] if args.model else []
 
 
-def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
+def _is_finished(fold: str, run_dir: Path, args: argparse.Namespace) -> bool:
     """Whether a fold has been trained to its end with the present recipe.
 
     Raises:
@@ -139,7 +154,7 @@ def _is_finished(split: str, run_dir: Path, args: argparse.Namespace) -> bool:
     """
     if not (run_dir / STAGES[args.stage][0]).exists():
         return False
-    wanted = load_config(args.config, _settings(split, run_dir, args))
+    wanted = load_config(args.config, _settings(fold, run_dir, args))
     if training_settings(load_run_config(run_dir)) != training_settings(wanted):
         raise ConfigError(f"{run_dir} holds a fold of another recipe; choose another --run-dir")
     return True
@@ -153,15 +168,55 @@ def over_folds(folds: Mapping[str, Sequence[dict]], stage: str) -> dict:
         stage: "int8", "pruned" or "student".
 
     Returns:
-        `rows` as `metrics.accuracy_row` makes them, `accuracy_mean` and `accuracy_sd`.
+        `of`, what they are: "folds" or "seeds"; `rows` as `metrics.accuracy_row` makes them; `accuracy_mean` and
+        `accuracy_sd`.
     """
     counted = {
         name: [row for row in answers if row["stage"] == stage and row["label"] != NON_DIGIT]
         for name, answers in folds.items()
     }
-    rows = [_row(f"fold {name}", answers) for name, answers in counted.items()]
+    of = SEEDS if all(name.startswith("seed:") for name in counted) else "folds"
+    rows = [_row(f"{of[:-1]} {name.removeprefix('seed:')}", answers) for name, answers in counted.items()]
     accuracies = [row["accuracy"] for row in rows]
-    return {"rows": rows, "accuracy_mean": mean(accuracies), "accuracy_sd": stdev(accuracies)}
+    return {"of": of, "rows": rows, "accuracy_mean": mean(accuracies), "accuracy_sd": stdev(accuracies)}
+
+
+def seed_tables(folds: Mapping[str, Sequence[dict]], stage: str) -> list[dict]:
+    """Rows of a result over seeds: their mean at this stage and at the others, then each seed.
+
+    All seeds answer the same clips, so the interval of a mean is that of clips, each with one answer of every seed,
+    and n is their number.
+
+    Args:
+        folds: answers of each, by the name of its fold.
+        stage: "int8", "pruned" or "student".
+    """
+    answers = [row for rows in folds.values() for row in rows if row["label"] != NON_DIGIT]
+    rows = []
+    for one, title in ((stage, ""), *((o, f", {t}") for o, t in OTHER_STAGES.items() if o != stage)):
+        by_clip: dict[str, list[dict]] = defaultdict(list)
+        for row in answers:
+            if row["stage"] == one:
+                by_clip[row["name"]].append(row)
+        if by_clip:
+            group = f"mean of {len(folds)} seeds{title}"
+            clustered = clustered_row(group, [_row(name, told) for name, told in by_clip.items()])
+            rows.append({**clustered, "n": len(by_clip)})
+    return rows + over_folds(folds, stage)["rows"]
+
+
+def probabilities_of(fold_dir: Path, data_dir: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Probabilities (n, n_labels) of a fold's INT8 file for the digits of its test, and their labels (n,).
+
+    None where the fold had no validation, on which they would have been calibrated.
+    """
+    config = load_run_config(fold_dir)
+    material = load_material(config, data_dir, progress=False)
+    if not material.tracks[0].validation:
+        return None
+    spoken = [recording for recording in material.test if recording.label != NON_DIGIT]
+    waveforms, targets = as_arrays(spoken, config.data.labels, config.data.signal.n_samples)
+    return predict_onnx(fold_dir / f"{FINAL}-int8.onnx", waveforms), targets
 
 
 def pooled_confusion(answers: Sequence[dict], stage: str, labels: Sequence[str]) -> np.ndarray:
@@ -241,7 +296,7 @@ def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> se
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.crossval", description=__doc__)
-    parser.add_argument("protocol", nargs="?", help="loso (FSDD's speakers) or kfold:N")
+    parser.add_argument("protocol", nargs="?", help="loso (FSDD's speakers), kfold:N or seeds:N")
     parser.add_argument("--folds", type=int, metavar="N", help="short for kfold:N: every speaker tests once")
     parser.add_argument("--stage", choices=STAGES, default="int8", help="student: train alone, no compression (int8)")
     parser.add_argument("--model", metavar="NAME[:KEY=VALUE,...]", help="train this one alone, without teachers")
@@ -288,27 +343,33 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{student.name} cannot be pruned; stop before with --stage student, or set compress.target_sparsity=0"
             )
     run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
-    splits = fold_splits(args.protocol, config, args.data_dir)
+    names = folds_of(args.protocol, config, args.data_dir)
     chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)
     if args.results:
         Path(args.results).parent.mkdir(parents=True, exist_ok=True)  # better now than after hours
 
-    def fold(split: str) -> list[dict]:
-        answers = run_fold(split, run_dir / split.replace(":", "-"), args)
-        row = _row(split, [one for one in answers if one["stage"] == args.stage and one["label"] != NON_DIGIT])
+    def folder(name: str) -> Path:
+        return run_dir / name.replace(":", "-")
+
+    def fold(name: str) -> list[dict]:
+        answers = run_fold(name, folder(name), args)
+        row = _row(name, [one for one in answers if one["stage"] == args.stage and one["label"] != NON_DIGIT])
         print(f"{row['group']}: {row['n_correct']} of {row['n']} right", flush=True)
         return answers
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        folds = dict(zip(splits, pool.map(fold, splits), strict=True))
+        folds = dict(zip(names, pool.map(fold, names), strict=True))
     answers = [row for rows in folds.values() for row in rows]
-    rows, by_fold = tables(answers, args.stage, chosen_on, in_doubt), over_folds(folds, args.stage)
+    by_fold = over_folds(folds, args.stage)
+    by_seed = by_fold["of"] == SEEDS
+    rows = seed_tables(folds, args.stage) if by_seed else tables(answers, args.stage, chosen_on, in_doubt)
+    told = [probabilities_of(folder(name), args.data_dir) for name in names] if args.stage == "int8" else [None]
     confusion = pooled_confusion(answers, args.stage, config.data.labels)
-    print(accuracy_table([*rows, *by_fold["rows"]]))
-    print(f"over {len(folds)} folds: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")
+    print(accuracy_table(rows if by_seed else [*rows, *by_fold["rows"]]))
+    print(f"over {len(folds)} {by_fold['of']}: mean {100 * by_fold['accuracy_mean']:.2f} %, ", end="")
     print(f"standard deviation {100 * by_fold['accuracy_sd']:.2f} points")
     print(confusion_table(confusion, config.data.labels))
-    title = f"{len(folds)} folds together{_origin(answers)}"
+    title = f"{len(folds)} {by_fold['of']} together{_origin(answers)}"
     save_png(confusion_figure(confusion, config.data.labels, title), run_dir / "confusion.png")
     by = "" if config.data.fold_by == "speaker" else f" by {config.data.fold_by}"
     result = {
@@ -316,12 +377,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "title": args.title or f"{args.protocol}{by}, {', '.join(config.data.fold_sources or config.data.sources)}",
         "command": _command(args),
         "commit": source_commit(),
-        "seeds": [config.seed],
+        "seeds": list(range(len(folds))) if by_seed else [config.seed],
         "rows": rows,
         "folds": by_fold,
         "confusion": {"labels": list(config.data.labels), "counts": confusion.tolist()},
         "note": _note(args.stage, answers, chosen_on),
     }
+    if None not in told:
+        result["probabilities"] = probability_figures(*(np.concatenate(part) for part in zip(*told, strict=True)))
     if args.results:
         write_json(args.results, result)
     print_json(json.loads(json.dumps(result)))

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 from tiny_training import write_tones
 
 from edgedigit import crossval
 from edgedigit.cli import run_main
 from edgedigit.config import load_config
+from edgedigit.data.recording import Recording
+from edgedigit.train.pipeline import Material, Track
 
 ANSWERS = [
     {
@@ -133,6 +136,7 @@ def test_what_is_said_of_a_fold_is_what_the_table_has_of_it(monkeypatch, tmp_pat
     """A clip that is no digit counts in neither."""
     unknown = {**ANSWERS[0], "label": "_unknown_", "answer": "_unknown_"}
     monkeypatch.setattr(crossval, "run_fold", lambda *_: [*ANSWERS, unknown])
+    monkeypatch.setattr(crossval, "probabilities_of", lambda *_: None)
     labels = ["data.labels=[0, 1, _unknown_]", "data.sources=[fsdd]"]
     argv = ["--folds", "2", "--run-dir", str(tmp_path), *(word for setting in labels for word in ("--set", setting))]
     assert run_main(crossval.main, argv) == 0
@@ -144,9 +148,51 @@ def test_what_is_said_of_a_fold_is_what_the_table_has_of_it(monkeypatch, tmp_pat
 def test_folds_count_alike_whatever_their_size():
     folds = {"kfold:2:0": ANSWERS[:2], "kfold:2:1": ANSWERS[2:]}
     over = crossval.over_folds(folds, "int8")
+    assert over["of"] == "folds"
     assert accuracies(over["rows"]) == {"fold kfold:2:0": (2, 1.0), "fold kfold:2:1": (2, 0.5)}
     assert over["accuracy_mean"] == pytest.approx(0.75)
     assert over["accuracy_sd"] == pytest.approx(0.5**1.5)  # of 1 and 0.5, divided by n - 1
+
+
+def test_seeds_share_a_split_and_differ_in_the_seed():
+    names = crossval.folds_of("seeds:3", load_config(None), None)
+    args = crossval.parse_args(["seeds:3", "--set", "data.split=all"])
+    assert names == ["seed:0", "seed:1", "seed:2"]
+    assert crossval._settings(names[2], "", args) == ["data.split=all", "seed=2"]
+
+
+def test_a_mean_over_seeds_counts_each_clip_once_and_knows_how_clips_differ():
+    """Two clips that two seeds answer: one right both times, one right once."""
+    first = {**ANSWERS[0], "name": "a.wav"}
+    second = {**ANSWERS[0], "name": "b.wav"}
+    unknown = {**ANSWERS[0], "label": "_unknown_", "name": "c.wav"}
+    before = [{**first, "stage": "student"}, {**second, "stage": "student"}]
+    folds = {"seed:0": [first, second, unknown, *before], "seed:1": [first, {**second, "answer": "1"}, *before]}
+    rows = crossval.seed_tables(folds, "int8")
+    assert accuracies(rows) == {
+        "mean of 2 seeds": (2, 0.75),
+        "mean of 2 seeds, student, fp32": (2, 1.0),
+        "seed 0": (2, 1.0),
+        "seed 1": (2, 0.5),
+    }
+    # Student's t of 1 degree of freedom, 12.7, times sqrt(2 / 1 * (0.5**2 + 0.5**2) / 4**2) = 0.25: no less than all.
+    assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == (0.0, 1.0)
+
+
+def test_probabilities_are_those_of_the_digits_of_a_calibrated_fold(monkeypatch, tmp_path):
+    def recording(label):
+        return Recording(np.zeros(8000, np.float32), 8000, label, "one:a", "one", f"{label}.wav")
+
+    config = load_config(None, ["data.labels=[0, 1, _unknown_]"])
+    test = [recording(label) for label in ("1", "_unknown_", "0")]
+    tracks = [Track("final", [], [recording("0")])]
+    monkeypatch.setattr(crossval, "load_run_config", lambda _: config)
+    monkeypatch.setattr(crossval, "load_material", lambda *_, **__: Material(tuple(tracks), test, []))
+    monkeypatch.setattr(crossval, "predict_onnx", lambda path, waveforms: (path.name, len(waveforms)))
+    predicted, targets = crossval.probabilities_of(tmp_path, None)
+    assert predicted == ("final-int8.onnx", 2) and targets.tolist() == [1, 0]
+    tracks[0] = Track("final", [], [])  # without validation nothing was calibrated
+    assert crossval.probabilities_of(tmp_path, None) is None
 
 
 def test_confusion_is_pooled_over_folds_and_counts_one_stage():

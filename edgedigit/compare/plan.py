@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgedigit import config as configuration
 from edgedigit.config import Config, DataConfig, ModelConfig, merged
-from edgedigit.crossval import fold_splits
+from edgedigit.crossval import folds_of
 from edgedigit.errors import ConfigError
 from edgedigit.spec import Signal
 from edgedigit.train.pipeline import check_models
@@ -175,7 +175,7 @@ def _check_keys(where, values, known: set, required: set) -> None:
 
 @cache
 def _loso_splits(data: DataConfig, data_dir: str | None) -> tuple[str, ...]:
-    return tuple(fold_splits("loso", Config(data=data), data_dir))
+    return tuple(folds_of("loso", Config(data=data), data_dir))
 
 
 def _splits(config: Config, data_dir: str | None) -> tuple[str, ...]:

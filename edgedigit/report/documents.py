@@ -55,7 +55,8 @@ def render_results(path: Path) -> str:
         lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
         folds = results.get("folds")
         if folds:
-            lines += ["", f"Over {len(folds['rows'])} folds: mean {_percent(folds['accuracy_mean'])} %, standard"]
+            lines += ["", f"Over {len(folds['rows'])} {folds.get('of', 'folds')}: mean"]
+            lines[-1] += f" {_percent(folds['accuracy_mean'])} %, standard"
             lines[-1] += f" deviation {_percent(folds['accuracy_sd'])} points."
         if "probabilities" in results:
             lines += ["", *_probabilities_table(results["probabilities"])]
