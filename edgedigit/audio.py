@@ -130,9 +130,12 @@ def write_wav(path: str | os.PathLike | BinaryIO, waveform: np.ndarray, sample_r
 
 def frame_energies(waveform: np.ndarray, frame_length: int) -> np.ndarray:
     """Mean square of each whole or last partial frame: (T,) -> (ceil(T / frame_length),) float64."""
-    starts = np.arange(0, waveform.size, frame_length)
-    sums = np.add.reduceat(np.square(waveform, dtype=np.float64), starts)
-    return sums / np.minimum(frame_length, waveform.size - starts)
+    n_whole = waveform.size // frame_length
+    frames = waveform[: n_whole * frame_length].reshape(n_whole, frame_length)
+    last = waveform[n_whole * frame_length :].astype(np.float64)
+    # einsum sums in float64 without an array of squares, twice as large as a long clip.
+    energies = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / frame_length
+    return np.append(energies, last @ last / last.size) if last.size else energies
 
 
 def speech_energies(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -182,10 +185,22 @@ def fix_length(
 
 
 def _loudest_start(waveform: np.ndarray, n_samples: int, sample_rate: int) -> int:
-    """Start of the window of `n_samples` with the most speech energy; the middle of a tie."""
+    """Start of the window of `n_samples` with the most speech energy; the middle of a tie.
+
+    What a window holds is linear in its start while its ends stay in their frames: only where one of them enters
+    another frame can it be most, and between two such starts that tie, all tie.
+    """
     frame_length = max(1, round(sample_rate * SPEECH_FRAME_MS / 1000))
-    speech = np.repeat(np.sqrt(speech_energies(waveform, sample_rate)), frame_length)[: waveform.size]
-    total = np.concatenate(([0.0], np.cumsum(speech)))
-    held = total[n_samples:] - total[:-n_samples]
-    best = np.flatnonzero(held >= held.max() * (1 - 1e-9))
-    return int(best[best.size // 2])
+    spare = waveform.size - n_samples
+    level = np.sqrt(speech_energies(waveform, sample_rate))
+    edges = np.minimum(np.arange(level.size + 1) * frame_length, waveform.size)
+    total = np.concatenate(([0.0], np.cumsum(level * np.diff(edges))))
+    starts = np.concatenate(([0, spare], edges, edges - n_samples))
+    starts = np.unique(starts[(starts >= 0) & (starts <= spare)])
+    held = np.interp(starts + n_samples, edges, total) - np.interp(starts, edges, total)
+    tied = held >= held.max() * (1 - 1e-9)
+    following = np.append(np.diff(starts), 1)  # starts from each to the next
+    counts = np.where(tied, np.where(np.append(tied[1:], False), following, 1), 0)
+    middle = int(counts.sum()) // 2
+    best = int(np.searchsorted(np.cumsum(counts), middle, side="right"))
+    return int(starts[best] + middle - (np.cumsum(counts)[best] - counts[best]))

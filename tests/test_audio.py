@@ -1,12 +1,13 @@
 """Audio in any container becomes the same mono float waveform, or one clear line."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 
-from edgedigit.audio import fix_length, load_waveform, read_audio, resample, write_wav
+from edgedigit.audio import fix_length, load_waveform, read_audio, resample, speech_energies, write_wav
 from edgedigit.errors import AudioError
 
 
@@ -144,6 +145,36 @@ def test_word_of_a_long_clip_is_in_the_middle():
     clip[16000:20000] = tone(duration_s=0.5)
     word = np.flatnonzero(fix_length(clip, 8000))
     assert word.size >= 3990 and (word[0] + word[-1]) / 2 == pytest.approx(4000, abs=200)
+
+
+def start_of_all(waveform, n_samples, frame_length=160):
+    """Where the window with the most speech energy starts, from what every single window holds."""
+    speech = np.repeat(np.sqrt(speech_energies(waveform, 8000)), frame_length)[: waveform.size]
+    total = np.concatenate(([0.0], np.cumsum(speech)))
+    held = total[n_samples:] - total[:-n_samples]
+    best = np.flatnonzero(held >= held.max() * (1 - 1e-9))
+    return int(best[best.size // 2])
+
+
+@pytest.mark.parametrize("n_samples", [8000, 7991, 100])
+def test_no_window_of_a_long_clip_holds_more_speech_than_the_one_that_is_kept(n_samples):
+    rng = np.random.default_rng(n_samples)
+    for n in (n_samples + 1, n_samples + 163, 20000, 44321):
+        loudness = np.repeat(rng.choice([0.0, 0.001, 0.1, 0.5], n // 700 + 1), 700)[:n]  # with ties, long and short
+        clip = (rng.normal(0, 1, n) * loudness).astype(np.float32)
+        start = start_of_all(clip, n_samples)
+        np.testing.assert_array_equal(fix_length(clip, n_samples), clip[start : start + n_samples])
+
+
+def test_a_long_clip_is_cut_within_little_more_memory_than_its_energies():
+    """A device that listens for long meets long words; what they take for a moment tears its heap."""
+    clip = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
+    fix_length(clip, 8000)
+    tracemalloc.start()
+    fix_length(clip, 8000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < clip.nbytes
 
 
 def test_long_silence_stays_silent():

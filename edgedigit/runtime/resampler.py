@@ -11,6 +11,7 @@ from edgedigit.audio import check_sample_rate
 TRANSITION = 0.1  # width of the filter's slope as a share of the lower Nyquist frequency: 400 Hz at 8 kHz
 KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
 MAX_CHUNK = 4096  # input samples handled at once, which bounds memory for blocks of any size
+OUTPUTS_AT_ONCE = 32  # each gathers all its taps: a block's at once would be a megabyte, 50 times a second
 
 
 class StreamResampler:
@@ -73,11 +74,15 @@ class StreamResampler:
         starts_available = self._buffer.size - 2 * self._half + 1
         count = max(0, -(-(starts_available * self._up - self._position) // self._down))
         positions = self._position + np.arange(count) * self._down
-        starts, phases = positions // self._up, positions % self._up
-        output = np.zeros(0, dtype=np.float32)
+        output = np.empty(count, dtype=np.float32)
         if count:
-            taps = np.lib.stride_tricks.sliding_window_view(self._buffer, 2 * self._half)
-            output = (taps[starts] * self._filters[phases]).sum(axis=1)
+            # A view as of sliding_window_view, which interns strings at each call until their table is a megabyte.
+            step = self._buffer.itemsize
+            taps = np.ndarray((starts_available, 2 * self._half), np.float32, self._buffer, strides=(step, step))
+            for first in range(0, count, OUTPUTS_AT_ONCE):
+                part = slice(first, first + OUTPUTS_AT_ONCE)
+                starts, phases = positions[part] // self._up, positions[part] % self._up
+                np.einsum("ij,ij->i", taps[starts], self._filters[phases], out=output[part])
         self._position += count * self._down
         used = min(self._position // self._up, self._buffer.size)
         self._buffer = self._buffer[used:]
