@@ -7,8 +7,8 @@
     python -m edgedigit.crossval seeds:5 --results docs/results/fsdd_official.json
 
 Every fold runs train_distill.py and, unless --stage is student, prune_and_quantize.py in a folder of its own and is
-evaluated once, at the end, on speakers that it never met. Seeds share the recipe's own split and its test. A fold that
-is finished is kept and one that was cut short is taken up again by --resume.
+evaluated once, at the end, on its test: speakers that it never met, or what the recipe's own split sets aside for all
+seeds. A fold that is finished is kept and one that was cut short is taken up again by --resume.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,13 +36,14 @@ from edgedigit.errors import ConfigError, EdgedigitError, GateError
 from edgedigit.figures import confusion_figure, save_png
 from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures
+from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures, wilson_interval
 from edgedigit.train.pipeline import (
     FINAL,
     STUDENT_ANSWERS_FILE,
     STUDENT_FILE,
     TEACHERS,
     check_models,
+    check_recordings,
     label_issues,
     load_material,
     load_run_config,
@@ -182,41 +182,54 @@ def over_folds(folds: Mapping[str, Sequence[dict]], stage: str) -> dict:
 
 
 def seed_tables(folds: Mapping[str, Sequence[dict]], stage: str) -> list[dict]:
-    """Rows of a result over seeds: their mean at this stage and at the others, then each seed.
+    """Rows of a result over seeds: their mean at this stage and at the others, then each seed; then `_unknown_`.
 
-    All seeds answer the same clips, so the interval of a mean is that of clips, each with one answer of every seed,
-    and n is their number.
+    All seeds answer the same clips. n of a mean is their number, and its interval is Wilson's for one answer to each:
+    what other clips would give, not what other seeds would, which the standard deviation over seeds says.
 
     Args:
         folds: answers of each, by the name of its fold.
         stage: "int8", "pruned" or "student".
     """
-    answers = [row for rows in folds.values() for row in rows if row["label"] != NON_DIGIT]
-    rows = []
-    for one, title in ((stage, ""), *((o, f", {t}") for o, t in OTHER_STAGES.items() if o != stage)):
-        by_clip: dict[str, list[dict]] = defaultdict(list)
-        for row in answers:
-            if row["stage"] == one:
-                by_clip[row["name"]].append(row)
-        if by_clip:
-            group = f"mean of {len(folds)} seeds{title}"
-            clustered = clustered_row(group, [_row(name, told) for name, told in by_clip.items()])
-            rows.append({**clustered, "n": len(by_clip)})
-    return rows + over_folds(folds, stage)["rows"]
+    every = [row for rows in folds.values() for row in rows]
+    spoken = [row for row in every if row["label"] != NON_DIGIT]
+
+    def mean_row(title: str, one: str, answers: Sequence[dict]) -> list[dict]:
+        told = [row for row in answers if row["stage"] == one]
+        if not told:
+            return []
+        right = mean(row["label"] == row["answer"] for row in told)
+        n = len({row["name"] for row in told})
+        low, high = wilson_interval(right * n, n)
+        group = f"mean of {len(folds)} seeds{title}{_origin(told)}"
+        return [{"group": group, "n": n, "accuracy": right, "accuracy_low": low, "accuracy_high": high}]
+
+    rows = mean_row("", stage, spoken)
+    for other, title in OTHER_STAGES.items():
+        rows += mean_row(f", {title}", other, spoken) if other != stage else []
+    others = mean_row(f", label {NON_DIGIT}", stage, [row for row in every if row["label"] == NON_DIGIT])
+    return rows + over_folds(folds, stage)["rows"] + others
 
 
 def probabilities_of(fold_dir: Path, data_dir: str | None) -> tuple[np.ndarray, np.ndarray] | None:
     """Probabilities (n, n_labels) of a fold's INT8 file for the digits of its test, and their labels (n,).
 
-    None where the fold had no validation, on which they would have been calibrated.
+    None where there is no such file, or no validation, on which it would have been calibrated.
+
+    Raises:
+        DataError, ModelError: if the recordings that the fold was trained on are not those at hand.
     """
+    path = fold_dir / f"{FINAL}-int8.onnx"
+    if not path.exists():
+        return None
     config = load_run_config(fold_dir)
     material = load_material(config, data_dir, progress=False)
+    check_recordings(config, fold_dir, material.tracks)
     if not material.tracks[0].validation:
         return None
     spoken = [recording for recording in material.test if recording.label != NON_DIGIT]
     waveforms, targets = as_arrays(spoken, config.data.labels, config.data.signal.n_samples)
-    return predict_onnx(fold_dir / f"{FINAL}-int8.onnx", waveforms), targets
+    return predict_onnx(path, waveforms), targets
 
 
 def pooled_confusion(answers: Sequence[dict], stage: str, labels: Sequence[str]) -> np.ndarray:
@@ -328,6 +341,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if (args.protocol is None) == (args.folds is None):
         parser.error("name one protocol, such as kfold:5 or loso, or give --folds 5")
     args.protocol = args.protocol or f"kfold:{args.folds}"
+    if args.protocol.startswith(SEEDS) and (args.chosen_on or any(one.startswith("seed=") for one in args.set)):
+        parser.error("seeds:N takes seeds 0 to N - 1 on one split: leave --chosen-on and --set seed=… out")
     return args
 
 
@@ -344,6 +359,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     run_dir = Path(args.run_dir or f"runs/{args.protocol.replace(':', '-')}")
     names = folds_of(args.protocol, config, args.data_dir)
+    if args.protocol.startswith(SEEDS) and config.data.split == "all":
+        raise ConfigError("split all sets no digits aside, so seeds have no test; name one by --set data.split=auto")
     chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)
     if args.results:
         Path(args.results).parent.mkdir(parents=True, exist_ok=True)  # better now than after hours
@@ -371,10 +388,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(confusion_table(confusion, config.data.labels))
     title = f"{len(folds)} {by_fold['of']} together{_origin(answers)}"
     save_png(confusion_figure(confusion, config.data.labels, title), run_dir / "confusion.png")
+    of = f", split {config.data.split}" if by_seed else ""
     by = "" if config.data.fold_by == "speaker" else f" by {config.data.fold_by}"
     result = {
         "name": Path(args.results).stem if args.results else args.protocol,
-        "title": args.title or f"{args.protocol}{by}, {', '.join(config.data.fold_sources or config.data.sources)}",
+        "title": args.title or f"{args.protocol}{by}, {', '.join(config.data.fold_sources or config.data.sources)}{of}",
         "command": _command(args),
         "commit": source_commit(),
         "seeds": list(range(len(folds))) if by_seed else [config.seed],

@@ -703,7 +703,7 @@ def test_words_that_are_mostly_wrong_end_the_command_as_a_broken_budget(few, mon
     assert few("--only", "answers", "--min-right", "0") == 0
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 def test_the_command_ends_with_json_and_keeps_its_figures(command, tmp_path):
     done = command("--write", tmp_path / "results")
     assert done.returncode == 0, done.stderr
@@ -714,7 +714,7 @@ def test_the_command_ends_with_json_and_keeps_its_figures(command, tmp_path):
     assert [row["n_correct"] for row in kept["rows"] if "n_extra" in row] == [3]
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.parametrize("flag", ["--budget-inference-ms", "--budget-answer-ms"])
 def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
     done = command(flag, "0.001")

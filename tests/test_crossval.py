@@ -10,6 +10,7 @@ from edgedigit import crossval
 from edgedigit.cli import run_main
 from edgedigit.config import load_config
 from edgedigit.data.recording import Recording
+from edgedigit.metrics import wilson_interval
 from edgedigit.train.pipeline import Material, Track
 
 ANSWERS = [
@@ -156,27 +157,61 @@ def test_folds_count_alike_whatever_their_size():
 
 def test_seeds_share_a_split_and_differ_in_the_seed():
     names = crossval.folds_of("seeds:3", load_config(None), None)
-    args = crossval.parse_args(["seeds:3", "--set", "data.split=all"])
+    args = crossval.parse_args(["seeds:3", "--set", "data.split=kfold:5:0"])
     assert names == ["seed:0", "seed:1", "seed:2"]
-    assert crossval._settings(names[2], "", args) == ["data.split=all", "seed=2"]
+    assert crossval._settings(names[2], "", args) == ["data.split=kfold:5:0", "seed=2"]
 
 
-def test_a_mean_over_seeds_counts_each_clip_once_and_knows_how_clips_differ():
-    """Two clips that two seeds answer: one right both times, one right once."""
-    first = {**ANSWERS[0], "name": "a.wav"}
-    second = {**ANSWERS[0], "name": "b.wav"}
-    unknown = {**ANSWERS[0], "label": "_unknown_", "name": "c.wav"}
-    before = [{**first, "stage": "student"}, {**second, "stage": "student"}]
-    folds = {"seed:0": [first, second, unknown, *before], "seed:1": [first, {**second, "answer": "1"}, *before]}
+def answered(stage, right, label="0"):
+    """Answers of one stage to as many clips, right or wrong."""
+    return [
+        {**ANSWERS[0], "stage": stage, "label": label, "answer": label if yes else "1", "name": f"{label}{i}.wav"}
+        for i, yes in enumerate(right)
+    ]
+
+
+def test_a_mean_over_seeds_counts_each_clip_once():
+    folds = {
+        "seed:0": answered("int8", [1, 1, 1]) + answered("student", [1, 1, 1]) + answered("int8", [1, 0], "_unknown_"),
+        "seed:1": answered("int8", [1, 0, 0]) + answered("student", [1, 1, 1]) + answered("int8", [0, 0], "_unknown_"),
+    }
     rows = crossval.seed_tables(folds, "int8")
     assert accuracies(rows) == {
-        "mean of 2 seeds": (2, 0.75),
-        "mean of 2 seeds, student, fp32": (2, 1.0),
-        "seed 0": (2, 1.0),
-        "seed 1": (2, 0.5),
+        "mean of 2 seeds": (3, 0.667),
+        "mean of 2 seeds, student, fp32": (3, 1.0),
+        "mean of 2 seeds, label _unknown_": (2, 0.25),
+        "seed 0": (3, 1.0),
+        "seed 1": (3, 0.333),
     }
-    # Student's t of 1 degree of freedom, 12.7, times sqrt(2 / 1 * (0.5**2 + 0.5**2) / 4**2) = 0.25: no less than all.
-    assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == (0.0, 1.0)
+    one = wilson_interval(2, 3)  # as if one net had been asked: two seeds are no twice as many clips
+    assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == pytest.approx(one)
+    assert rows[1]["accuracy_low"] == wilson_interval(3, 3)[0] < 1
+    simulated = {name: [{**row, "source": "emg_simulated"} for row in told] for name, told in folds.items()}
+    assert all(row["group"].endswith(", simulated") for row in crossval.seed_tables(simulated, "int8"))
+
+
+def test_a_result_over_seeds_holds_them_and_how_sure_they_were(monkeypatch, tmp_path, capsys):
+    fp32 = answered("student", [1, 1])
+    seeds = {"seed:0": answered("int8", [1, 1]) + fp32, "seed:1": answered("int8", [1, 0]) + fp32}
+    sure = {"seed-0": [[0.9, 0.1], [0.8, 0.2]], "seed-1": [[0.6, 0.4], [0.3, 0.7]]}
+    monkeypatch.setattr(crossval, "run_fold", lambda name, *_: seeds[name])
+    monkeypatch.setattr(crossval, "probabilities_of", lambda path, _: (np.array(sure[path.name]), np.zeros(2, int)))
+    argv = ["seeds:2", "--run-dir", str(tmp_path), "--set", "data.labels=[0, 1]"]
+    assert run_main(crossval.main, argv) == 0
+    out = capsys.readouterr().out
+    result = json.loads(out.splitlines()[-1])
+    assert result["seeds"] == [0, 1] and result["folds"]["of"] == "seeds" and result["title"].endswith("split auto")
+    assert "over 2 seeds: mean 75.00 %" in out
+    assert result["probabilities"]["nll"] == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.6, 0.3])))
+
+
+def test_seeds_need_a_test_and_no_other_seed(capsys):
+    assert run_main(crossval.main, ["seeds:2", "--config", "configs/shipped.yaml"]) == 2
+    assert "split all sets no digits aside" in capsys.readouterr().err
+    for words in (["--set", "seed=3"], ["--chosen-on", "data.seed=1"]):
+        with pytest.raises(SystemExit) as stopped:
+            crossval.parse_args(["seeds:2", *words])
+        assert stopped.value.code == 2 and "seeds 0 to N - 1" in capsys.readouterr().err
 
 
 def test_probabilities_are_those_of_the_digits_of_a_calibrated_fold(monkeypatch, tmp_path):
@@ -187,8 +222,11 @@ def test_probabilities_are_those_of_the_digits_of_a_calibrated_fold(monkeypatch,
     test = [recording(label) for label in ("1", "_unknown_", "0")]
     tracks = [Track("final", [], [recording("0")])]
     monkeypatch.setattr(crossval, "load_run_config", lambda _: config)
+    monkeypatch.setattr(crossval, "check_recordings", lambda *_: None)
     monkeypatch.setattr(crossval, "load_material", lambda *_, **__: Material(tuple(tracks), test, []))
     monkeypatch.setattr(crossval, "predict_onnx", lambda path, waveforms: (path.name, len(waveforms)))
+    assert crossval.probabilities_of(tmp_path, None) is None  # nothing was exported
+    (tmp_path / "final-int8.onnx").touch()
     predicted, targets = crossval.probabilities_of(tmp_path, None)
     assert predicted == ("final-int8.onnx", 2) and targets.tolist() == [1, 0]
     tracks[0] = Track("final", [], [])  # without validation nothing was calibrated

@@ -70,7 +70,7 @@ class StreamResampler:
         return self._push_chunk(np.zeros(self._half, dtype=np.float32))
 
     def _push_chunk(self, samples: np.ndarray) -> np.ndarray:
-        self._buffer = np.concatenate((self._buffer, samples))
+        self._buffer = np.concatenate((self._buffer, samples), dtype=np.float32, casting="unsafe")
         starts_available = self._buffer.size - 2 * self._half + 1
         count = max(0, -(-(starts_available * self._up - self._position) // self._down))
         positions = self._position + np.arange(count) * self._down
