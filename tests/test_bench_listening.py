@@ -113,12 +113,12 @@ def test_growth_is_from_the_first_tenth_to_the_last():
     [
         ({}, []),
         ({"cpu_share": 0.0301}, ["listening: 3.01 % of one core, at most 3 % is expected"]),
-        ({"growth_mb": 3.1}, ["listening: memory has grown by 3.10 MB in 54 minutes, at most 3 MB is expected"]),
+        ({"growth_mb": 1.1}, ["listening: memory has grown by 1.10 MB in 54 minutes, at most 1 MB is expected"]),
         ({"growth_mb": None}, []),
     ],
 )
 def test_listening_that_costs_too_much_or_grows_is_said(changes, said):
-    cost = {"cpu_share": 0.03, "growth_mb": 3.0, "growth_over_minutes": 54.0}
+    cost = {"cpu_share": 0.03, "growth_mb": 1.0, "growth_over_minutes": 54.0}
     assert broken_limits({**cost, **changes}, BenchConfig()) == said
 
 
