@@ -200,7 +200,8 @@ def test_a_result_over_seeds_holds_them_and_how_sure_they_were(monkeypatch, tmp_
     assert run_main(crossval.main, argv) == 0
     out = capsys.readouterr().out
     result = json.loads(out.splitlines()[-1])
-    assert result["seeds"] == [0, 1] and result["folds"]["of"] == "seeds" and result["title"].endswith("split fsdd_official")
+    assert result["seeds"] == [0, 1] and result["folds"]["of"] == "seeds"
+    assert result["title"].endswith("split fsdd_official")
     assert "over 2 seeds: mean 75.00 %" in out
     assert result["probabilities"]["nll"] == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.6, 0.3])))
 
