@@ -13,7 +13,7 @@ from edgedigit.data.engines import SKIPPED_VARIANTS, Espeak, Style, espeak_voice
 from edgedigit.data.languages import DIGITS_IN
 from edgedigit.data.other_words import OTHER_WORDS, words_beside
 from edgedigit.errors import ConfigError, DataError
-from edgedigit.labels import DIGITS
+from edgedigit.labels import DIGITS, NON_DIGIT
 
 pytest.importorskip("espeakng_loader")
 
@@ -101,6 +101,14 @@ def test_accents_speak_a_share_of_the_digits_and_no_other_words():
     assert len(spoken) >= 16  # 18 for each digit, each another accent; what came out too long was drawn again
     assert max(spoken.values()) <= 4
     assert not any("espeak:hi+" in voice for voice in synth.all_voices("en", ["yes", "3"]))
+
+
+def test_accents_say_digits_beside_other_words_too_but_none_of_these():
+    recordings = synth.render(["3", NON_DIGIT, "7"], 40, seed=2)
+    foreign = Counter(r.label for r in recordings if r.speaker.split(":")[2].partition("+")[0] in DIGIT_SPELLINGS)
+    assert Counter(r.label for r in recordings) == {"3": 40, NON_DIGIT: 40, "7": 40}
+    assert foreign.keys() == {"3", "7"}
+    assert foreign.total() == pytest.approx(80 * synth.FOREIGN_SHARE, abs=4)
 
 
 def test_an_accent_is_heard_as_the_digit_in_its_own_spelling():

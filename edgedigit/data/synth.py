@@ -50,7 +50,8 @@ CACHE_FORMAT = 3  # raise when the same settings give other samples
 def all_voices(language: str = ENGLISH, words: Sequence[str] = DIGITS) -> list[str]:
     """Voices at hand, such as "espeak:en-us+f3" or "flite:slt".
 
-    For English digits, voices of other languages are among them ("espeak:hi+f3"): they say English with an accent.
+    For English digits, voices of other languages are among them ("espeak:hi+f3"): they say English with an accent. Of
+    what is no digit they say nothing.
 
     Raises:
         ConfigError: if espeak-ng does not speak `language`.
@@ -62,7 +63,7 @@ def all_voices(language: str = ENGLISH, words: Sequence[str] = DIGITS) -> list[s
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"espeak-ng speaks no {language!r}; {hint}digits are known in {', '.join(DIGITS_IN)}")
         return [f"espeak:{voice}" for voice in espeak_voices(REGIONS.get(language, (language,)))]
-    accents = (*ENGLISH_ACCENTS, *(DIGIT_SPELLINGS if set(words) <= set(DIGITS) else ()))
+    accents = (*ENGLISH_ACCENTS, *(DIGIT_SPELLINGS if set(words) <= {*DIGITS, NON_DIGIT} else ()))
     return [f"espeak:{voice}" for voice in espeak_voices(accents)] + program_voices()
 
 
@@ -98,17 +99,22 @@ def render(
         MissingDependencyError: if the package espeakng-loader is absent.
     """
     rng = np.random.default_rng(seed)
-    plan = _plan(list(voices or all_voices(language, words)), n_per_word, rng)
+    voices = list(voices or all_voices(language, words))
+    plan = _plan(voices, n_per_word, rng)
     recordings = []
     with (
         Espeak() as espeak,
         progress_bar(None, progress, total=len(words) * n_per_word, desc="rendering speech", unit="clip") as bar,
     ):
         for word in words:
-            said = _others(words, language) if word == NON_DIGIT else [word]
-            for index, planned in enumerate(plan):
+            said, saying = [word], plan
+            if word == NON_DIGIT:
+                said = _others(words, language)
+                native = [voice for voice in voices if _accent(voice) not in DIGIT_SPELLINGS]
+                saying = _plan(native or voices, n_per_word, rng)
+            for index, planned in enumerate(saying):
                 spoken = said[index % len(said)]
-                waveform, voice = _say(espeak, spoken, language, planned, plan, sample_rate, rng)
+                waveform, voice = _say(espeak, spoken, language, planned, saying, sample_rate, rng)
                 name = f"synth/{word}/{index:05d}_{voice}"
                 recordings.append(Recording(waveform, sample_rate, word, f"synth:{voice}", SYNTH, name))
                 bar.update()
