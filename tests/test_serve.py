@@ -1,6 +1,7 @@
 """The site is served whole, typed, to this computer alone, and what is missing costs one line."""
 
 import json
+import os
 import re
 import socket
 import struct
@@ -18,6 +19,7 @@ from edgedigit.manifest import sha256_of
 from edgedigit.runtime._paths import default_model
 from edgedigit.serve import vendor
 from edgedigit.serve.__main__ import main
+from edgedigit.serve.chromium import serving
 from edgedigit.serve.server import open_server
 from edgedigit.serve.site import page_dir, site_files
 
@@ -85,6 +87,19 @@ def test_files_have_the_type_that_browsers_insist_on(url, path, kind):
 def test_the_shipped_model_is_served_as_it_is(url):
     with urllib.request.urlopen(url + "/model/model.onnx") as answer:
         assert answer.read() == default_model().read_bytes()
+
+
+def test_an_older_model_in_the_place_of_a_newer_one_is_sent(tmp_path):
+    """What a browser kept while another model was served here is not taken for this one."""
+    headers = {}
+    for name, changed_s in (("fresh", 2_000_000_000), ("shipped", 1_000_000_000)):
+        model = tmp_path / name
+        model.write_text(name)
+        os.utime(model, (changed_s, changed_s))
+        with serving({"model.onnx": model}) as (url, _):
+            answer = urllib.request.urlopen(urllib.request.Request(url + "model.onnx", headers=headers))
+            assert (answer.status, answer.read().decode()) == (200, name)
+        headers = {"If-Modified-Since": answer.headers["Last-Modified"]}
 
 
 @pytest.mark.parametrize(
