@@ -205,3 +205,13 @@ def test_a_browser_that_closes_in_the_middle_of_a_file_leaves_nothing_on_the_ter
         server.shutdown()
     thread.join()
     assert capfd.readouterr().err == ""
+
+
+def test_a_request_for_no_address_is_refused_and_leaves_nothing_on_the_terminal(capfd):
+    with (
+        serving({}) as (_, server),
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as browser,
+    ):
+        browser.sendall(b"GET http://[ HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert browser.recv(12) == b"HTTP/1.1 400"
+    assert capfd.readouterr().err == ""

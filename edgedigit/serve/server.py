@@ -48,8 +48,13 @@ class SiteHandler(SimpleHTTPRequestHandler):
             super().handle()
 
     def send_head(self):
-        """The headers and the open file, or None after saying that there is no such file."""
-        if self._name() not in self._files:
+        """The headers and the open file, or None after saying that there is no such file or no such address."""
+        try:
+            is_known = self._name() in self._files
+        except ValueError:  # no address, such as http://[
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return None
+        if not is_known:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         # Nothing is "not modified": the browser's copy may be of another model, whose file was the newer one.
