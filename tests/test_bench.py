@@ -28,12 +28,12 @@ from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.noise_bed import joined, noise_bed, over_noise
 from edgedigit.bench.picture import answers_figure, cumulative
 from edgedigit.bench.rows import broken_budgets, check_broken, quiet_gates, remarks, table
+from edgedigit.bench.timing import time_calls
 from edgedigit.config import BenchConfig
 from edgedigit.data.augment import active_rms
 from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError, DeviceError, GateError, InputError, ModelError, WorkerError
 from edgedigit.runtime import Event, Prediction, Recognizer
-from edgedigit.runtime.timing import time_calls
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
 
 BLOCK_MS = 20

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.bench.load import busy_cores, other_cores
+from edgedigit.bench.timing import time_calls
 from edgedigit.config import BenchConfig
 from edgedigit.errors import MissingDependencyError, ModelError
 from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import RESULTS
-from edgedigit.runtime.timing import time_calls
 from edgedigit.spec import Signal
 
 CHECKPOINT = "student.pt"  # beside the exported files: the student that they were made from
