@@ -8,8 +8,10 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("webrtcvad")
 from tiny_model import build_tiny_model, silence, speak, tone_word
+from wrong_thresholds import NO_MAPPINGS, WRONG_THRESHOLDS
 
-from edgedigit.audio import frame_energies, load_waveform
+import infer
+from edgedigit.audio import frame_energies, load_waveform, write_wav
 from edgedigit.errors import AudioError, ConfigError
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime.predictor import Prediction
@@ -286,27 +288,29 @@ def test_thresholds_travel_with_the_model(tmp_path):
         StreamingRecognizer(Recognizer(model))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"frame_ms": 15},
-        {"aggressiveness": 4},
-        {"onset_ms": 0},
-        {"early_ms": 120},
-        {"stable_ms": 0},
-        {"stable_silence_ms": 5},
-        {"running_pause_ms": 0},
-        {"running_speech_ms": -600},
-        {"partial_ms": 1},
-        {"detector": "ears"},
-        {"silero_probability": 1},
-        {"max_speech_ms": 20},
-        {"floor_window_ms": 50},
-    ],
-)
-def test_thresholds_that_cannot_work(change):
-    with pytest.raises(ConfigError):
-        VadOptions(**change)
+NOT_FINITE = [{"hangover_ms": float("inf")}, {"gate_db": float("nan")}, {"floor_min_db": -float("inf")}]
+
+
+@pytest.mark.parametrize("values", [*WRONG_THRESHOLDS, *NOT_FINITE, *NO_MAPPINGS])
+def test_thresholds_that_cannot_work(values):
+    with pytest.raises(ConfigError) as error:
+        VadOptions.from_dict(values)
+    line = str(error.value)
+    assert all(name in line for name in (values if isinstance(values, dict) else ["VAD thresholds"]))
+    assert ("expected" in line or "must" in line or "known are" in line) and "\n" not in line
+
+
+@pytest.mark.parametrize("vad", ["null", '{"gate_db": NaN}', '{"hangover_ms": "100"}', '{"hangover_ms": Infinity}'])
+def test_a_model_whose_thresholds_cannot_work_costs_infer_one_line(refusal, tmp_path, vad):
+    model = build_tiny_model(tmp_path / "m.onnx", thresholds=f'{{"vad": {vad}}}')
+    write_wav(tmp_path / "71.wav", speak("71"))
+    assert "VAD threshold" in refusal(infer.main, [tmp_path / "71.wav", "--model", model])
+
+
+def test_whole_numbers_may_be_written_with_a_point(recognizer):
+    options = VadOptions(frame_ms=10.0, aggressiveness=1.0, pre_roll_ms=400.0)
+    heard = [events_of(StreamingRecognizer(recognizer, each), speak("18")) for each in (options, VadOptions())]
+    assert heard[0] == heard[1]
 
 
 def test_what_is_no_digit_ends_a_word_without_an_answer(knows_no_7):

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("webrtcvad")
 import webrtcvad
+from wrong_thresholds import NO_MAPPINGS, WRONG_THRESHOLDS
 
 from edgedigit.audio import fix_length
 from edgedigit.labels import NON_DIGIT
@@ -117,6 +118,14 @@ def test_the_pure_parts_pass_their_own_tests():
 
 def test_defaults_are_pythons():
     assert ask("defaults") == dataclasses.asdict(VadOptions())
+
+
+def test_what_python_refuses_as_thresholds_the_page_refuses():
+    cases = [*WRONG_THRESHOLDS, *NO_MAPPINGS]
+    for values, line in zip(cases, ask("refusals", thresholds=cases), strict=True):
+        assert line, f"the page takes {values}"
+        assert all(name in line for name in (values if isinstance(values, dict) else ["vad"])) and "\n" not in line
+    assert ask("refusals", thresholds=[{}, OTHERS, dataclasses.asdict(VadOptions())]) == [None] * 3
 
 
 @pytest.mark.parametrize("rates", [(48000, 8000), (44100, 8000), (11025, 8000), (8000, 16000), (8000, 8000)])

@@ -161,6 +161,10 @@ def with_manifest(**changes):
         ),
         (with_manifest(sha256="0" * 64), f"{default_model().name} is not the file that its manifest describes"),
         (with_manifest(signal={"kind": "emg"}), "This model takes emg, not sound"),
+        (
+            lambda page: page.route("**/model/manifest.json", lambda route: route.fulfill(body='{"thresholds": NaN}')),
+            "The model's manifest is no JSON: run export_models.py again.",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_costs_one_clear_line(site, before, line):

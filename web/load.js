@@ -14,7 +14,10 @@ const VENDOR = new URL("vendor/", import.meta.url).href;
 
 /** @returns {Promise<Recognizer>} */
 export async function loadRecognizer() {
-  const info = readManifest(await (await fetched(MANIFEST)).json());
+  const manifest = await (await fetched(MANIFEST)).json().catch(() => {
+    throw new PageError("The model's manifest is no JSON: run export_models.py again.");
+  });
+  const info = readManifest(manifest);
   const model = new Uint8Array(await (await fetched(MODEL)).arrayBuffer());
   const ort = await loadRuntime();
   return Recognizer.create(ort, model, info);

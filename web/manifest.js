@@ -2,6 +2,16 @@
 
 import { DEFAULT_VAD } from "./activity.js";
 
+const MAX_THRESHOLD = 1e6; // of any unit, as in edgedigit/runtime/vad.py
+const AT_LEAST_A_FRAME = [
+  "tail_ms",
+  "stable_silence_ms",
+  "stable_ms",
+  "running_pause_ms",
+  "running_speech_ms",
+  "partial_ms",
+];
+const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms"];
 export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
 /** Something that the person at the page can understand and act upon; its message is one line. */
@@ -33,15 +43,17 @@ export function readManifest(manifest) {
     labels.every((label) => typeof label === "string") &&
     [sampleRate, nSamples].every((value) => Number.isInteger(value) && value > 0) &&
     [file, sha256, version].every((value) => typeof value === "string") &&
-    typeof thresholds === "object";
+    isMapping(thresholds);
   if (!isWhole) throw new PageError("The model's manifest is incomplete: run export_models.py again.");
-  const rejectBelow = thresholds.reject_below ?? 0;
-  return { file, sha256, labels, sampleRate, nSamples, version, rejectBelow, vad: readVad(thresholds.vad ?? {}) };
+  const { reject_below: rejectBelow = 0, vad = {} } = thresholds;
+  if (!isThreshold(rejectBelow)) throw wrong("reject_below", rejectBelow, "a number");
+  return { file, sha256, labels, sampleRate, nSamples, version, rejectBelow, vad: readVad(vad) };
 }
 
-/** Thresholds of endpointing; what `values` leaves out keeps its default. */
+/** Thresholds of endpointing, checked as edgedigit/runtime/vad.py does; what `values` leaves out keeps its default. */
 export function readVad(values) {
-  const unknown = Object.keys(values).filter((name) => !(name in DEFAULT_VAD));
+  if (!isMapping(values)) throw wrong("vad", JSON.stringify(values), "names with values");
+  const unknown = Object.keys(values).filter((name) => !Object.hasOwn(DEFAULT_VAD, name));
   if (unknown.length) {
     throw new PageError(`The model has endpointing thresholds that this page does not know: ${unknown.join(", ")}.`);
   }
@@ -49,14 +61,28 @@ export function readVad(values) {
   if (detector !== DEFAULT_VAD.detector) {
     throw new PageError(`The model asks for the detector ${detector}; this page has ${DEFAULT_VAD.detector} alone.`);
   }
-  const wrong = Object.keys(numbers).find((name) => !Number.isFinite(numbers[name]));
-  if (wrong) throw new PageError(`The model's threshold ${wrong} is ${values[wrong]}, expected a number.`);
+  const noNumber = Object.keys(numbers).find((name) => !isThreshold(numbers[name]));
+  if (noNumber) throw wrong(noNumber, values[noNumber], "a number");
   const vad = { ...DEFAULT_VAD, ...values };
-  if (![10, 20, 30].includes(vad.frame_ms)) {
-    throw new PageError(`The model's threshold frame_ms is ${vad.frame_ms}, expected 10, 20 or 30.`);
-  }
+  const check = (name, isRight, expected) => {
+    if (!isRight(vad[name])) throw wrong(name, vad[name], expected);
+  };
+  const { frame_ms: frame, hangover_ms: hangover, max_speech_ms: longest } = vad;
+  check("silero_probability", (value) => value > 0 && value < 1, "more than 0 and below 1");
+  check("frame_ms", (value) => [10, 20, 30].includes(value), "10, 20 or 30");
+  check("aggressiveness", (value) => [0, 1, 2, 3].includes(value), "0, 1, 2 or 3");
+  check("onset_ms", (value) => frame <= value && value < longest, `${frame} up to less than max_speech_ms, ${longest}`);
+  check("early_ms", (value) => frame <= value && value <= hangover, `${frame} to hangover_ms, ${hangover}`);
+  for (const name of AT_LEAST_A_FRAME) check(name, (value) => value >= frame, `${frame} or more`);
+  for (const name of AT_LEAST_0) check(name, (value) => value >= 0, "0 or more");
+  check("floor_window_ms", (value) => value >= 10 * frame, `${10 * frame} or more`);
   return vad;
 }
+
+const isMapping = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isThreshold = (value) => Number.isFinite(value) && Math.abs(value) <= MAX_THRESHOLD;
+const wrong = (name, value, expected) =>
+  new PageError(`The model's threshold ${name} is ${value}, expected ${expected}.`);
 
 /** How a label is called on the page: "7", "yes"; nothing for what is no word of the model's. */
 export function nameOf(label) {

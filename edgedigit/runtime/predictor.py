@@ -18,6 +18,7 @@ from edgedigit.errors import AudioError, ConfigError, EmgError, InputError, Miss
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import manifest_path, verify_manifest
 from edgedigit.runtime._paths import default_model
+from edgedigit.runtime.vad import is_threshold
 from edgedigit.spec import Signal
 
 OUTPUT = "probabilities"
@@ -261,7 +262,9 @@ def _read_info(path: Path, session) -> ModelInfo:
             metadata=metadata,
             signal=signal or Signal(sample_rate=int(metadata["sample_rate"]), n_samples=int(metadata["n_samples"])),
         )
-        float(info.thresholds.get("reject_below", 0.0))
+        reject_below = info.thresholds.get("reject_below", 0.0)
+        if not is_threshold(reject_below):
+            raise ValueError(f"reject_below is {reject_below!r}, expected a finite number")
     except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(
             f"{path}: metadata is missing or malformed ({error!r}); use a model that export_models.py wrote"

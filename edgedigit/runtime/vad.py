@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -12,12 +14,18 @@ from edgedigit.errors import ConfigError, MissingDependencyError
 DETECTORS = ("webrtc", "silero")
 WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
 FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
+MAX_THRESHOLD = 1e6  # of any unit, 17 minutes in ms: beyond lie infinity and slips, and no memory for the past
 TARGET_FLOOR_DB = -55.0  # detectors depend on level: the noise floor is brought up to this
 MAX_GAIN_DB = 30.0
 # RMS about the mean up to which a frame holds no sound: one step of 16 bits. Zeros and a bare offset lie below it, and
 # so does dither in place of zeros: half a step if triangular, one where every sample is a step up or down. It is 15 dB
 # below floor_min_db: what a microphone hears there is no louder to the gate than silence anyway.
 NO_SOUND_RMS = 2.0**-15
+
+
+def is_threshold(value: object) -> bool:
+    """Whether a value from a model's metadata is a number that a threshold can be: finite, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and -MAX_THRESHOLD <= value <= MAX_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,24 @@ class VadOptions:
     def __post_init__(self):
         if self.detector not in DETECTORS:
             raise ConfigError(f"detector is {self.detector!r}, expected one of {', '.join(DETECTORS)}")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name != "detector" and not is_threshold(value):
+                limit = f"{MAX_THRESHOLD:.0f}"
+                raise ConfigError(f"VAD threshold {option.name} is {value!r}, expected a number, -{limit} to {limit}")
         if not 0 < self.silero_probability < 1:
             raise ConfigError(f"silero_probability is {self.silero_probability}, expected more than 0 and below 1")
         if self.frame_ms not in (10, 20, 30):
             raise ConfigError(f"frame_ms is {self.frame_ms}, expected 10, 20 or 30")
         if self.aggressiveness not in (0, 1, 2, 3):
             raise ConfigError(f"aggressiveness is {self.aggressiveness}, expected 0, 1, 2 or 3")
+        for name in ("frame_ms", "aggressiveness"):  # JSON may say 10.0, and webrtcvad takes no floats
+            object.__setattr__(self, name, int(getattr(self, name)))
         if not self.frame_ms <= self.onset_ms < self.max_speech_ms:
-            raise ConfigError(f"onset_ms is {self.onset_ms}, expected {self.frame_ms} to {self.max_speech_ms}")
+            raise ConfigError(
+                f"onset_ms {self.onset_ms} and max_speech_ms {self.max_speech_ms} must satisfy "
+                f"{self.frame_ms} <= onset_ms < max_speech_ms"
+            )
         if not self.frame_ms <= self.early_ms <= self.hangover_ms:
             raise ConfigError(
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
@@ -80,16 +98,21 @@ class VadOptions:
         ):
             if not getattr(self, name) >= self.frame_ms:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
+        for name in ("pre_roll_ms", "min_speech_ms"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.floor_window_ms < 10 * self.frame_ms:
             raise ConfigError(f"floor_window_ms is {self.floor_window_ms}, expected {10 * self.frame_ms} or more")
 
     @classmethod
-    def from_dict(cls, values: dict) -> VadOptions:
+    def from_dict(cls, values: Mapping) -> VadOptions:
         """From the `vad` part of a model's thresholds; what it leaves out keeps its default.
 
         Raises:
-            ConfigError: if a name is unknown or a value cannot work.
+            ConfigError: if it is no mapping, a name is unknown or a value cannot work.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"VAD thresholds are {values!r}, expected names with values; run export_models.py again")
         known = [option.name for option in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:

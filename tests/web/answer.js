@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 
 import { DEFAULT_VAD, isVoiced, SpeechActivity } from "../../web/activity.js";
-import { readVad } from "../../web/manifest.js";
+import { PageError, readVad } from "../../web/manifest.js";
 import { StreamResampler } from "../../web/resampler.js";
 import { StreamingRecognizer } from "../../web/stream.js";
 import { fixLength } from "../../web/window.js";
@@ -33,8 +33,20 @@ const blocksOf = (samples, block) => {
   return starts.map((start) => samples.subarray(start, start + block));
 };
 
+const lineOf = (values) => {
+  try {
+    readVad(values);
+  } catch (error) {
+    if (error instanceof PageError) return error.message;
+    throw error;
+  }
+  return null;
+};
+
 const tasks = {
   defaults: () => DEFAULT_VAD,
+
+  refusals: ({ thresholds }) => thresholds.map(lineOf),
 
   resample({ samples, from, to, block }) {
     const resampler = new StreamResampler(from, to);
