@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgedigit.audio import write_wav
 from edgedigit.errors import AudioError, DeviceError, InputError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_manifest
-from edgedigit.runtime import Recognizer, _paths, microphone
+from edgedigit.runtime import Recognizer, _paths, microphone, resampler
 from edgedigit.runtime.resampler import StreamResampler
 
 
@@ -249,6 +250,35 @@ def test_stream_resampler_filters_and_is_prompt():
     output = resampler.push(high)
     assert output.size >= 8000 - 0.006 * 8000
     assert np.abs(output[100:]).max() < 0.002
+
+
+@pytest.mark.parametrize("sample_rate", [44101, 96001, 383993])
+def test_rates_without_a_common_divisor_cost_no_more_memory_and_do_not_drift(sample_rate):
+    tracemalloc.start()
+    stream = StreamResampler(sample_rate, 8000)
+    waveform = np.sin(2 * np.pi * 1000 / sample_rate * np.arange(2 * sample_rate)).astype(np.float32)
+    parts = [stream.push(waveform[i : i + 8000]) for i in range(0, waveform.size, 8000)]
+    output = np.concatenate([*parts, stream.flush()])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 32e6 + waveform.nbytes * 4
+    assert output.size == 16000
+    np.testing.assert_allclose(output[100:-100], np.sin(np.pi / 4 * np.arange(16000))[100:-100], atol=1e-3)
+    stream.reset()
+    np.testing.assert_array_equal(np.concatenate([stream.push(waveform), stream.flush()]), output)
+
+
+def test_filters_that_are_interpolated_equal_those_that_are_not(monkeypatch):
+    waveform = np.random.default_rng(0).normal(0, 0.2, 11127).astype(np.float32)
+    interpolated = StreamResampler(11127, 8000).push(waveform)
+    monkeypatch.setattr(resampler, "MAX_TAPS", 1 << 20)
+    exact = StreamResampler(11127, 8000).push(waveform)
+    assert 0 < np.abs(interpolated - exact).max() < 1e-6
+
+
+def test_rates_of_audio_devices_are_resampled_with_a_filter_for_every_phase():
+    rates = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
+    assert all(StreamResampler(one, other)._is_exact for one in rates for other in rates)
 
 
 # Microphone, without hardware

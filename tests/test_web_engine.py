@@ -128,7 +128,9 @@ def test_what_python_refuses_as_thresholds_the_page_refuses():
     assert ask("refusals", thresholds=[{}, OTHERS, dataclasses.asdict(VadOptions())]) == [None] * 3
 
 
-@pytest.mark.parametrize("rates", [(48000, 8000), (44100, 8000), (11025, 8000), (8000, 16000), (8000, 8000)])
+@pytest.mark.parametrize(
+    "rates", [(48000, 8000), (44100, 8000), (11025, 8000), (44101, 8000), (8000, 16000), (8000, 8000)]
+)
 def test_resampling_equals_pythons_for_every_block_size(rates):
     waveform = np.random.default_rng(0).normal(0, 0.2, rates[0] // 4).astype(np.float32)
     resampler = StreamResampler(*rates)

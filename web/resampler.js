@@ -1,12 +1,14 @@
 /**
  * Resampling of a live stream, the same filter as edgedigit/runtime/resampler.py: windowed sinc, polyphase, with a
- * delay of about 5 ms, whose output does not depend on how the input is cut into blocks.
+ * delay of about 5 ms, whose output does not depend on how the input is cut into blocks. Where the rates share so small
+ * a divisor that their filters would not fit in MAX_TAPS, filters between those of an even grid are interpolated.
  *
  * Source: Kaiser window design, Oppenheim and Schafer, Discrete-Time Signal Processing, section 7.6.
  */
 
 const TRANSITION = 0.1; // width of the filter's slope as a share of the lower Nyquist frequency: 400 Hz at 8 kHz
 const KAISER_BETA = 6; // about 63 dB of attenuation beyond the slope
+const MAX_TAPS = 2 ** 18; // in the table of filters, 1 MB; any two rates of audio devices need fewer
 const MIN_SAMPLE_RATE = 1000; // Hz; anything lower cannot hold speech
 const MAX_SAMPLE_RATE = 768000; // Hz, the fastest that audio hardware offers
 
@@ -33,7 +35,11 @@ export class StreamResampler {
     /** How long after a sample has come in the output at its time can be computed, in seconds. */
     this.delayS = this.up === this.down ? 0 : this.half / origSampleRate;
     const cutoff = (2 * lower * (1 - TRANSITION / 4)) / origSampleRate; // middle of the slope, cycles per two samples
-    this.filters = Array.from({ length: this.up }, (_, phase) => filterOf(phase / this.up, this.half, cutoff));
+    const isExact = this.up * 2 * this.half <= MAX_TAPS;
+    this.nPhases = isExact ? this.up : Math.max(1, Math.floor(MAX_TAPS / (2 * this.half)) - 1);
+    // On a grid one more, so that every position has a filter on both sides.
+    const nFilters = isExact ? this.up : this.nPhases + 1;
+    this.filters = Array.from({ length: nFilters }, (_, phase) => filterOf(phase / this.nPhases, this.half, cutoff));
     this.reset();
   }
 
@@ -52,16 +58,24 @@ export class StreamResampler {
     const output = new Float32Array(count);
     for (let i = 0; i < count; i++) {
       const start = Math.floor(this.position / this.up);
-      const filter = this.filters[this.position % this.up];
-      let sum = 0;
-      for (let tap = 0; tap < filter.length; tap++) sum += this.buffer[start + tap] * filter[tap];
-      output[i] = sum;
+      const phase = (this.position % this.up) * this.nPhases; // in units of 1 / up filters
+      const below = Math.floor(phase / this.up);
+      const share = (phase % this.up) / this.up; // 0 where there is a filter for every phase
+      const value = this.filtered(start, this.filters[below]);
+      output[i] = share ? value + share * (this.filtered(start, this.filters[below + 1]) - value) : value;
       this.position += this.down;
     }
     const used = Math.min(Math.floor(this.position / this.up), this.buffer.length);
     this.buffer = this.buffer.slice(used);
     this.position -= used * this.up;
     return output;
+  }
+
+  /** The filter's sum over the samples from `start` on. */
+  filtered(start, filter) {
+    let sum = 0;
+    for (let tap = 0; tap < filter.length; tap++) sum += this.buffer[start + tap] * filter[tap];
+    return sum;
   }
 
   /** Return what the delay still held back. */

@@ -11,6 +11,7 @@ from edgedigit.audio import check_sample_rate
 TRANSITION = 0.1  # width of the filter's slope as a share of the lower Nyquist frequency: 400 Hz at 8 kHz
 KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
 MAX_CHUNK = 4096  # input samples handled at once, which bounds memory for blocks of any size
+MAX_TAPS = 1 << 18  # in the table of filters, 1 MB; any two rates of audio devices need fewer
 OUTPUTS_AT_ONCE = 32  # each gathers all its taps: a block's at once would be a megabyte, 50 times a second
 
 
@@ -20,6 +21,10 @@ class StreamResampler:
     soxr's streams work in blocks and hold samples back for up to 160 ms at 48 kHz, which is the whole budget of a
     spoken answer; this filter holds back half its length, `delay_s`, about 5 ms. Output does not depend on how the
     input is cut into blocks.
+
+    Where the rates share so small a divisor that their filters would not fit in `MAX_TAPS`, filters between those of an
+    even grid are interpolated: the grid is so fine that they differ by 1e-7, which is float32's own step. Positions are
+    whole numbers all the same, so no stream drifts.
 
     Args:
         orig_sample_rate: Hz, of the input.
@@ -44,8 +49,12 @@ class StreamResampler:
         self._half = ceil((63 - 8) / (2.285 * 2 * np.pi * TRANSITION * lower / orig_sample_rate) / 2)
         self.delay_s = 0.0 if self._up == self._down else self._half / orig_sample_rate
         cutoff = 2 * lower * (1 - TRANSITION / 4) / orig_sample_rate  # middle of the slope, in cycles per two samples
-        # One filter per fractional position of an output sample between two input samples: (up, 2 half).
-        offsets = np.arange(self._up)[:, None] / self._up + self._half - 1 - np.arange(2 * self._half)[None, :]
+        self._is_exact = self._up * 2 * self._half <= MAX_TAPS
+        self._n_phases = self._up if self._is_exact else max(1, MAX_TAPS // (2 * self._half) - 1)
+        # One filter per fractional position of an output sample between two input samples, (n_phases, 2 half); on a
+        # grid one more, so that every position has a filter on both sides.
+        phases = np.arange(self._n_phases + (not self._is_exact))
+        offsets = phases[:, None] / self._n_phases + self._half - 1 - np.arange(2 * self._half)[None, :]
         window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (offsets / self._half) ** 2, 0, None)))
         filters = np.sinc(cutoff * offsets) * window
         self._filters = (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -82,9 +91,17 @@ class StreamResampler:
             for first in range(0, count, OUTPUTS_AT_ONCE):
                 part = slice(first, first + OUTPUTS_AT_ONCE)
                 starts, phases = positions[part] // self._up, positions[part] % self._up
-                np.einsum("ij,ij->i", taps[starts], self._filters[phases], out=output[part])
+                np.einsum("ij,ij->i", taps[starts], self._filters_at(phases), out=output[part])
         self._position += count * self._down
         used = min(self._position // self._up, self._buffer.size)
         self._buffer = self._buffer[used:]
         self._position -= used * self._up
         return output
+
+    def _filters_at(self, phases: np.ndarray) -> np.ndarray:
+        """Filters (n, 2 half) for phases (n,), in units of 1 / up input samples."""
+        if self._is_exact:
+            return self._filters[phases]
+        below, rest = np.divmod(phases * self._n_phases, self._up)
+        filters = self._filters[below]
+        return filters + (rest / self._up).astype(np.float32)[:, None] * (self._filters[below + 1] - filters)

@@ -91,6 +91,16 @@ test("resampling keeps a tone, its level and its time, and removes what would al
   assert.throws(() => new StreamResampler(0, 8000), RangeError);
 });
 
+for (const rate of [44101, 383993]) {
+  test(`resampling from ${rate} Hz, which shares no divisor with 8 kHz, takes no more memory and keeps a tone`, () => {
+    const resampler = new StreamResampler(rate, 8000);
+    assert.ok(resampler.filters.length * resampler.filters[0].length <= 2 ** 18);
+    const tone = resampler.push(sine(1000, rate, rate));
+    const expected = sine(1000, tone.length, 8000);
+    for (let i = 200; i < tone.length; i++) assert.ok(Math.abs(tone[i] - expected[i]) < 1e-3);
+  });
+}
+
 test("mirroring goes back and forth as often as needed", () => {
   assert.deepEqual([...padMirrored(Float32Array.of(1, 2), 5, 3)], [1, 1, 2, 2, 1, 1, 2, 2, 1, 1]);
 });
