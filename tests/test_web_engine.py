@@ -110,10 +110,11 @@ def words_in_noise(sample_rate=8000, seed=0):
     return waveform.astype(np.float32)
 
 
-def test_the_pure_parts_pass_their_own_tests():
-    done = node("--test", "tests/web/pure.test.js")
+@pytest.mark.parametrize(("name", "n_at_least"), [("pure", 20), ("sw", 10)])
+def test_the_pure_parts_and_the_service_worker_pass_their_own_tests(name, n_at_least):
+    done = node("--test", f"tests/web/{name}.test.js")
     assert done.returncode == 0, done.stdout
-    assert int(re.search(r"pass (\d+)", done.stdout)[1]) > 10
+    assert int(re.search(r"pass (\d+)", done.stdout)[1]) >= n_at_least
 
 
 def test_defaults_are_pythons():

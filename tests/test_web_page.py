@@ -136,6 +136,33 @@ def test_once_loaded_it_works_without_its_server(samples):
         assert [row[0] for row in answers(page, 1)] == ["7"]
 
 
+@pytest.mark.parametrize("has_room", [True, False], ids=["room", "no room"])
+def test_another_model_is_shown_at_once_and_kept_whole_or_not_at_all(has_room):
+    """Where its manifest would fit and the model not, either is opened without the network, and no mixture of both."""
+    models = [artifacts_dir() / name for name in ("model_int8.onnx", "model.onnx")]
+    files = site_files(models[0])
+    with chromium() as browser, serving(files) as (url, server), opened(browser, url, []) as page:
+        page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+        page.wait_for_function("() => navigator.serviceWorker.controller")
+        if not has_room:
+            used = page.evaluate("() => navigator.storage.estimate().then(({ usage }) => usage)")
+            quota = {"origin": url.rstrip("/"), "quotaSize": used + 100_000}
+            page.context.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", quota)
+        files |= site_files(models[1])
+        shown = []
+        for is_open in (True, False):
+            if not is_open:
+                server.shutdown()
+                server.server_close()
+            page.reload()
+            page.wait_for_selector(LOADED, timeout=60_000)
+            assert page.inner_text("#failure") == ""
+            shown.append(re.search(r"\((.+?)\)", page.inner_text("#model"))[1])
+            page.wait_for_timeout(1000)  # what is stored is stored behind the page's back
+        assert shown[0] == models[1].name
+        assert shown[1] in [model.name for model in models[has_room:]]  # other files, stored anew, may have made room
+
+
 def without(pattern):
     return lambda page: page.route(pattern, lambda route: route.fulfill(status=404))
 

@@ -1,6 +1,7 @@
 /**
  * Keeps the page for times without a network: everything is stored when it is first opened. What the network has is
- * taken first, so that a new model or page is never hidden by an old one.
+ * taken first, so that a new model or page is never hidden by an old one. Nothing waits for storing, and where there is
+ * no room the old copy stays.
  */
 
 const CACHE = "edgedigit";
@@ -31,6 +32,7 @@ const FILES = [
   "vendor/ort.wasm.bundle.min.mjs",
   "vendor/ort-wasm-simd-threaded.wasm",
 ];
+const [MANIFEST, MODEL] = FILES.filter((name) => name.startsWith("model/"));
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)));
@@ -40,18 +42,32 @@ addEventListener("install", (event) => {
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
 addEventListener("fetch", (event) => {
-  if (event.request.method === "GET") event.respondWith(answer(event.request));
+  if (event.request.method === "GET") event.respondWith(answer(event));
 });
 
-async function answer(request) {
-  const cache = await caches.open(CACHE);
+async function answer(event) {
+  const { request } = event;
+  let response;
   try {
-    const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
-    return response;
+    response = await fetch(request);
   } catch (error) {
+    const cache = await caches.open(CACHE);
     const stored = await cache.match(request, { ignoreSearch: true });
     if (stored) return stored;
     throw error;
   }
+  if (response.ok) event.waitUntil(keep(request, response).catch(() => {})); // no room, or storage is forbidden
+  return response;
+}
+
+/**
+ * Store an answer. Of the model and its manifest neither works with another's: they are fetched once more, after the
+ * page has both, and stored together or not at all.
+ */
+async function keep(request, response) {
+  const isOf = (name) => request.url === new URL(name, location.href).href;
+  if (isOf(MANIFEST)) return;
+  const copy = isOf(MODEL) ? null : response.clone(); // at once, before the page reads it
+  const cache = await caches.open(CACHE);
+  await (copy ? cache.put(request, copy) : cache.addAll([MANIFEST, MODEL]));
 }
