@@ -69,6 +69,8 @@ def parse_args(argv: Sequence[str] | None = None):
     given = [name for name in ("length", "checksum", "n_best", "pause_ms") if getattr(args, name) is not None]
     if given and not args.string:
         parser.error(f"--{given[0].replace('_', '-')} is about digits in a row and needs --string")
+    if args.string and args.top_k > 1:
+        parser.error("--top-k is about single words; --n-best shows other strings")
     if args.device is not None and not args.mic:
         parser.error("--device chooses a microphone and needs --mic")
     if args.realtime and not args.inputs:
@@ -100,6 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(
             f"{recognizer.path.name} takes EMG, {signal.n_channels} channels at {signal.sample_rate} Hz, and no sound; "
             "name .npy or .csv files of it"
+        )
+    if signal.kind == "emg" and (args.string or args.endpointing):
+        raise InputError(
+            f"{recognizer.path.name} takes EMG, one word a recording; --string and --endpointing are for sound"
         )
 
     # 2. Words or strings, from the microphone or from recordings.
@@ -189,7 +195,7 @@ def recognize_emg(recognizer, source: str, report: Report) -> None:
 
 def listen(listener: Listener, args, report: Report) -> None:
     """Words or strings from the microphone until Ctrl-C; a device that has gone is waited for."""
-    from edgedigit.live import Session, own_stderr
+    from edgedigit.live import Session, ended_by_sigterm, own_stderr
     from edgedigit.recording import Recording
     from edgedigit.runtime.lasting_microphone import LastingMicrophone
 
@@ -206,6 +212,7 @@ def listen(listener: Listener, args, report: Report) -> None:
 
     start = time.monotonic()
     with (
+        ended_by_sigterm(),
         own_stderr(),
         LastingMicrophone(args.device, gone, back, on_lost=report.notice, on_doubt=report.notice) as microphone,
         ExitStack() as stack,
@@ -233,9 +240,9 @@ def listen(listener: Listener, args, report: Report) -> None:
 def play(listener: Listener, args, report: Report) -> None:
     """Words or strings in recordings that are heard as from a microphone: at their rate, block by block, in time."""
     from edgedigit.audio import read_audio
-    from edgedigit.live import Paced, Session
+    from edgedigit.live import Paced, Session, ended_by_sigterm
 
-    with shown(args, report) as display:
+    with ended_by_sigterm(), shown(args, report) as display:
         session = Session(listener, display)
         for source in recordings(args.inputs, report, is_emg=False):
             report.n_inputs += 1

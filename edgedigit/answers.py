@@ -86,25 +86,27 @@ class Report:
             f"{source}  {alternatives}".rstrip(),
         )
 
-    def string(self, source: str, string) -> None:
-        """Digits in a row, after the pause that ends them."""
+    def string(self, source: str, string, latency_ms: float) -> None:
+        """Digits in a row, after the pause that ends them, which is part of their latency."""
         result = {
             "source": source,
             "digits": string.digits,
             "probability": round(string.probability, 4),
             "start_s": round(string.start_s, 3),
             "end_s": round(string.end_s, 3),
+            "latency_ms": round(latency_ms, 3),
             "n_best": [{"digits": digits, "probability": round(p, 4)} for digits, p in string.n_best],
             "satisfied": string.satisfied,
             "heard": string.heard,
         }
+        self._latencies.add(latency_ms)
         if self._keep(result):
             return
         notes = [f"{digits} {p:.3f}" for digits, p in string.n_best[1:]]
         notes += [f"heard {string.heard}"] if string.corrected else []
         notes += ["not as expected"] if string.satisfied is False else []
         cells = string.digits, f"{string.probability:.3f}", f"{string.start_s:.2f}-{string.end_s:.2f}"
-        self._row(*cells, "-", f"{source}  {', '.join(notes)}".rstrip())
+        self._row(*cells, f"{latency_ms:.1f}", f"{source}  {', '.join(notes)}".rstrip())
 
     def _keep(self, result: dict) -> bool:
         """Count an answer; whether it has been printed, as --json wants it."""

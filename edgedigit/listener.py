@@ -60,7 +60,8 @@ class Listener:
         answers = strings if self.strings else [event for event in events if event.kind in ("digit", "rejected")]
         for answer in answers:
             if self.strings:
-                self._report.string(self._source, answer)
+                latency_ms = 1000 * (answer.time_s - answer.end_s + waited_s)
+                self._report.string(self._source, answer, latency_ms)
             else:
                 latency_ms = answer.latency_ms + 1000 * waited_s
                 self._report.word(self._source, answer.prediction, answer.start_s, answer.end_s, latency_ms)

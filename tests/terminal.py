@@ -38,6 +38,9 @@ class Terminal:
             assert time.monotonic() < deadline and self._process.poll() is None, self.text[-2000:]
             time.sleep(0.01)
 
+    def terminate(self):
+        self._process.terminate()
+
     def end(self):
         """Exit code, last line of JSON, and whether the terminal is as it was."""
         code = self._process.wait(30)

@@ -445,7 +445,7 @@ def test_a_budget_is_about_its_quantile(p95, p99, n_broken):
 
 @pytest.mark.parametrize(("n_correct", "n_broken"), [(1, 1), (327, 1), (328, 0)])
 def test_fast_answers_to_less_than_half_of_the_words_keep_no_budget(n_correct, n_broken):
-    row = {"name": "quiet", "latency_ms_p95": 1.0, "budget_ms": 150, "budget_quantile": "p95"}
+    row = {"name": "quiet", "latency_ms_p95": 1.0}
     row |= {"n_clips": 655, "n_correct": n_correct, "n_correct_offline": 655, **quiet_gates(BenchConfig())}
     broken = broken_budgets([row])
     assert len(broken) == n_broken
@@ -454,7 +454,7 @@ def test_fast_answers_to_less_than_half_of_the_words_keep_no_budget(n_correct, n
 
 @pytest.mark.parametrize(("most_lost", "n_broken"), [(None, 0), (1.0, 0), (0.9, 1)])
 def test_points_lost_are_limited_where_asked_for(most_lost, n_broken):
-    row = {"name": "quiet", "n_clips": 200, "n_correct": 196, "n_correct_offline": 198}
+    row = {"name": "quiet", "latency_ms_p95": 1.0, "n_clips": 200, "n_correct": 196, "n_correct_offline": 198}
     broken = broken_budgets([{**row, **quiet_gates(BenchConfig(max_points_lost=most_lost))}])
     assert len(broken) == n_broken
     assert not n_broken or broken == ["quiet: -1.00 points against one by one, at most 0.9 may be lost"]
@@ -672,6 +672,32 @@ def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, mo
     (kept,) = (tmp_path / "results").glob("*.json")
     assert "not measured: the device has gone" in output
     assert len(json.loads(kept.read_text(encoding="utf-8"))["rows"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--only"], "--only leaves nothing to measure"),
+        (["--only", "inference", "--snr-db", "20"], "--snr-db is about words in a stream"),
+        (["--only", "peers", "--plot", "a.png"], "--plot draws words in a stream"),
+        (["--only", "--listen", "1", "--held-out", "test"], "--held-out names who speaks"),
+        (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+    ],
+)
+def test_what_would_measure_nothing_is_told(refusal, flags, words):
+    assert words in refusal(command_line.main, flags)
+
+
+def test_words_in_noise_are_held_to_no_budget(few, monkeypatch, capsys, tones):
+    late = Answered({"name": "in rain", "latency_ms_p95": 1e4}, "rain 10 dB", np.array([1e4]))
+    monkeypatch.setattr(command_line, "run_answers", lambda *_: late)
+    monkeypatch.setattr(command_line, "run_silero", lambda *_: [])
+    monkeypatch.setattr(command_line, "table", lambda _: "")
+    assert few("--only", "answers") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["within_budget"] is True
+    late.row.update(quiet_gates(BenchConfig()), n_clips=1, n_correct=1, n_correct_offline=1)
+    with pytest.raises(GateError, match=r"in rain: p95 is 10000\.0 ms"):
+        few("--only", "answers")
 
 
 def test_a_picture_is_drawn_where_asked_for(few, tmp_path):

@@ -144,7 +144,20 @@ def test_the_rows_say_the_answer_and_what_it_is_made_of(tiny_model, monkeypatch)
     assert arrival["latency_ms_p50"] == pytest.approx(42, abs=0.2) and drawing["n"] == 2
     assert answered.row["name"] == browser_name(tiny_model, 2)
     assert answered.row["n_correct"] == answered.row["n_right_within"] == answered.row["n_correct_offline"] == 2
-    assert answered.row["latency_ms_p95"] == pytest.approx(80, abs=0.2) and answered.row["budget_ms"] == 150
+    assert answered.row["latency_ms_p95"] == pytest.approx(80, abs=0.2) and answered.row["within_ms"] == 150
+
+
+def test_a_rejected_word_is_decided_as_an_answered_one_is(tiny_model, monkeypatch):
+    def heard(_, played):
+        answered = heard_of(played, drawn_ms=80.0)
+        answered.rows[1]["label"] = ""
+        return answered
+
+    monkeypatch.setattr(browser, "hear", heard)
+    clips = [Clip(tone_word(digit), SAMPLE_RATE, str(digit)) for digit in (3, 1)]
+    _, answered = run_browser(tiny_model, clips, 150, 0, lambda _: None)
+    assert answered.row["n_rejected"] == 1 and answered.row["n_within"] == 2
+    np.testing.assert_allclose(answered.decided_ms, 80, atol=0.2)
 
 
 def test_pieces_are_found_where_sound_was_lost_or_inserted():

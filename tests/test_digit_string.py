@@ -216,8 +216,17 @@ def test_a_file_of_digits_is_one_line(run, tmp_path):
     (result,) = json.loads(out[-1])["results"]
     assert code == 0 and out[1].split()[0] == result["digits"] == "79927398713"
     assert result["satisfied"] is True and len(result["n_best"]) == 2
+    assert out[1].split()[3] == f"{result['latency_ms']:.1f}"
     _, out, _ = run("--string", "--length", "4", "--json", tmp_path / "pin.wav")
     assert [json.loads(out[0])[key] for key in ("digits", "satisfied")] == ["79927398713", False]
+
+
+def test_a_string_takes_the_pause_that_ends_it(run, tmp_path):
+    write_wav(tmp_path / "42.wav", np.concatenate([tone_word(4), silence(0.15), tone_word(2), silence(2)]))
+    _, out, _ = run("--string", "--pause-ms", "700", tmp_path / "42.wav")
+    summary = json.loads(out[-1])
+    assert summary["results"][0]["latency_ms"] == pytest.approx(700, abs=0.1)
+    assert summary["latency_ms_p50"] == pytest.approx(700, rel=0.01)
 
 
 def test_a_short_file_may_hold_a_string_too(run, tmp_path):
@@ -232,6 +241,7 @@ def test_a_short_file_may_hold_a_string_too(run, tmp_path):
         (["--length", "4"], "--length is about digits in a row and needs --string"),
         (["--string", "--checksum", "crc"], "expected one of luhn, mod97"),
         (["--string", "--length", "0"], "expected 1 to 64 digits"),
+        (["--string", "--top-k", "2"], "--n-best shows other strings"),
         (["--endpointing", "ears"], "expected webrtc, silero or Silero's ONNX file"),
     ],
 )

@@ -174,6 +174,15 @@ def test_lines_on_a_terminal_without_rich(tiny_model, two_words, tmp_path):
     assert terminal.end()[0] == 0 and "level" not in terminal.text and "digit" in terminal.text
 
 
+def test_a_terminal_is_put_right_and_told_the_result_when_the_program_is_terminated(tiny_model, two_words, tmp_path):
+    terminal = Terminal(*infer(tiny_model, "--realtime", *[two_words] * 20), folder=tmp_path)
+    terminal.wait_for("answers: 1")
+    terminal.terminate()
+    code, summary, restored = terminal.end()
+    assert code == 0 and restored and 1 <= summary["n_words"] < 40
+    assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")  # the cursor is shown again
+
+
 def test_r_keeps_a_clip_of_the_word_and_q_ends(tiny_model, two_words, tmp_path):
     terminal = Terminal(*infer(tiny_model, "--realtime", two_words, two_words), folder=tmp_path)
     terminal.wait_for("level")

@@ -140,6 +140,12 @@ def test_microphone_and_sample_clips_are_refused_with_one_line(product, capsys, 
     assert "takes EMG, 4 channels at 1000 Hz, and no sound" in line
 
 
+@pytest.mark.parametrize("flags", [["--string", "--checksum", "nonsense"], ["--endpointing", "webrtc"]])
+def test_what_is_about_streams_of_sound_is_refused(product, refusal, flags):
+    words = refusal(infer.main, ["--model", str(product[2] / "model.onnx"), "x.npy", *flags])
+    assert "one word a recording; --string and --endpointing are for sound" in words
+
+
 @pytest.mark.parametrize(
     "name, samples, words",
     [

@@ -12,7 +12,7 @@
 The answer budget runs from the last sample of the word to the moment the line with the digit is printed: what is left
 of the device's block, the silence that tells the end, resampling, features, network and output, which in a browser is
 the drawing. It is of the words that were answered; how many of all words were in time is shown beside it. Exit code 1
-if a budget or limit is broken.
+if a budget or limit is broken; words in noise are measured and held to none.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def run_answers(
     Args:
         model: ONNX file.
         clips: the words.
-        budget_ms: of the 95th percentile of the words that were answered; how many of all were is counted beside it.
+        budget_ms: how many of all words were answered or rejected within it is counted.
         how: to play them.
         condition: what to call it.
         bed: noise under the stream, as for `build_stream`.
@@ -105,12 +105,10 @@ def run_answers(
 
 
 def answer_row(name: str, measured: StreamScore, offline: dict[str, list[bool]], budget_ms: float) -> dict:
-    """A row of end of word -> answer, with what `answered_offline` says of the same clips."""
+    """A row of end of word -> answer, with what `answered_offline` says of the same clips; held to nothing yet."""
     return measured.row(
         name,
         budget_ms,
-        budget_ms=budget_ms,
-        budget_quantile="p95",
         groups=_groups(measured, offline),
         **{key: sum(right) for key, right in offline.items()},
     )

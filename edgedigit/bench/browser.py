@@ -72,7 +72,7 @@ def run_browser(
         {"name": ARRIVAL, **latency_summary(clock.arrivals_ms())},
         {"name": DRAWING, **latency_summary(np.array([shown["drawnMs"] - shown["shownMs"] for shown in heard.rows]))},
     ]
-    return asides, Answered(row, BROWSER, measured.latency_ms)
+    return asides, Answered(row, BROWSER, measured.decided_ms)
 
 
 def browser_name(model: Path, n_words: int) -> str:

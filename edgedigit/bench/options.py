@@ -83,10 +83,26 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     args = parser.parse_args(argv)
     if not all(map(math.isfinite, args.snr_db)):
         parser.error(f"--snr-db is {args.snr_db}, expected finite values in dB")
-    for name, least in (("clips", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
+    for name, least in (("clips", 0), ("seed", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
         if getattr(args, name) is not None and not least <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
     for name, most in (("min_right", 1), ("max_points_lost", 100), ("max_cpu_share", 1), ("max_growth_mb", math.inf)):
         if getattr(args, name) is not None and not 0 <= getattr(args, name) <= most:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 0 to {most}")
+    if not args.compare:
+        _check_use(parser, args)
     return args
+
+
+def _check_use(parser: ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where nothing would be measured, or not what an option is about."""
+    if not (args.only or args.microphone or args.browser or args.listen):
+        parser.error("--only leaves nothing to measure; add --listen, --microphone or --browser, or name a part")
+    answers = "answers" in args.only
+    streams = answers or args.microphone or args.browser
+    if args.snr_db and not answers:
+        parser.error("--snr-db is about words in a stream; add answers to --only")
+    if args.plot and not streams:
+        parser.error("--plot draws words in a stream; add answers to --only, --microphone or --browser")
+    if args.held_out and not (streams or "peers" in args.only):
+        parser.error("--held-out names who speaks; add answers or peers to --only, --microphone or --browser")
