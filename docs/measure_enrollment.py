@@ -29,9 +29,9 @@ from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import artifacts_dir
 
 NOTE = (
-    "Accuracy: words that are answered rightly at the threshold that 5 % of the other words pass. Right, rejected, wrong "
-    "and others pass: at the threshold that the program finds. One by one: the likeliest of the words alone, nothing "
-    "rejected."
+    "Accuracy: words that are answered rightly at the threshold that 5 % of the other words pass. Right, rejected, "
+    "wrong and others pass: at the threshold that the program finds. One by one: the likeliest of the words alone, "
+    "nothing rejected."
 )
 WORDS = ("cat", "down", "happy", "left", "right")
 N_DRAWS = 3  # of the clips that are enrolled
