@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from edgedigit.audio import write_wav
 from edgedigit.data import load_recordings, synth
 from edgedigit.data.accents import DIGIT_SPELLINGS
 from edgedigit.data.engines import SKIPPED_VARIANTS, Espeak, Style, espeak_voices, program_voices, say_with_program
@@ -163,8 +164,8 @@ def test_wrong_requests_are_one_clear_error(tmp_path):
         load_recordings(["synth:de:5"], tmp_path)
     with pytest.raises(DataError, match="digits in 'it' are not known; choose one of ar, cmn, de"):
         load_recordings(["synth:1:it"], tmp_path)
-    with pytest.raises(DataError, match="no other words in 'de'"):
-        load_recordings(["synth:1:de"], tmp_path, labels=("ja", "_unknown_"))
+    with pytest.raises(DataError, match="synth:1:de holds no recording of _unknown_"):
+        load_recordings(["synth:1:de"], tmp_path, labels=("_unknown_",))
 
 
 @pytest.mark.parametrize("language", DIGITS_IN)
@@ -181,6 +182,17 @@ def test_every_language_says_ten_different_digits_with_its_own_voices(language, 
 def test_words_of_a_language_are_read_as_they_are_spelled(tmp_path):
     (recording,) = load_recordings(["synth:1:de"], tmp_path, labels=("licht",))
     assert (recording.label, recording.speaker[:15]) == ("licht", "synth:espeak:de")
+
+
+def test_other_words_of_a_language_come_from_recordings(tmp_path):
+    """Voices know other words in English alone; a folder brings them beside the voices' digits."""
+    labels = (*DIGITS, "_unknown_")
+    (tmp_path / "words" / "straße").mkdir(parents=True)
+    write_wav(tmp_path / "words" / "straße" / "1.wav", np.full(4000, 0.1, np.float32))
+    recordings = load_recordings(["synth:1:de", "folder:words"], tmp_path, labels=labels)
+    assert [recording.label for recording in recordings] == list(labels)
+    assert [recording.source for recording in recordings] == ["synth"] * 10 + ["words"]
+    assert [r.label for r in synth.render(("ja", "_unknown_"), 1, voices=["espeak:de"], language="de")] == ["ja"]
 
 
 def test_unknown_stands_for_many_words_beside_those_wanted(tmp_path, monkeypatch):

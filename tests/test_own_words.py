@@ -121,6 +121,13 @@ def test_missing_recordings_say_what_there_is(words, source, labels, error, mess
         recordings_of(source, labels)
 
 
+def test_other_words_that_neither_voices_nor_recordings_bring_are_asked_for(tmp_path, monkeypatch):
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setattr("edgedigit.data.synth.cache_dir", lambda: tmp_path)
+    with pytest.raises(DataError, match="synth:1:de: no recording of _unknown_; add recordings or name only"):
+        recordings_of("synth:1:de", ("ja", "_unknown_"))
+
+
 def divided(words, labels=("yes", "7"), **settings):
     data = DataConfig((f"folder:{words}",), labels=labels, split="auto", noises="", **settings)
     return pipeline.divide(data, *pipeline.read_recordings(data, None, False))

@@ -83,7 +83,8 @@ def render(
     only.
 
     Args:
-        words: labels; digits are spoken as numbers, and "_unknown_" is `n_per_word` clips of other words.
+        words: labels; digits are spoken as numbers, and "_unknown_" is `n_per_word` clips of other words, which are
+            known in English alone: in other languages it is left out.
         n_per_word: clips of each word.
         seed: of voices and styles.
         voices: from `all_voices`; None takes them all.
@@ -95,10 +96,11 @@ def render(
         Recordings, word by word, each voice ("synth:espeak:en-us+f3") a speaker.
 
     Raises:
-        DataError: if a voice is unknown or cannot say a word acceptably, or the language lacks digits or other words.
+        DataError: if a voice is unknown or cannot say a word acceptably, or the language lacks digits.
         MissingDependencyError: if the package espeakng-loader is absent.
     """
     rng = np.random.default_rng(seed)
+    words = _said(words, language)
     voices = list(voices or all_voices(language, words))
     plan = _plan(voices, n_per_word, rng)
     recordings = []
@@ -109,7 +111,7 @@ def render(
         for word in words:
             said, saying = [word], plan
             if word == NON_DIGIT:
-                said = _others(words, language)
+                said = words_beside(words)
                 native = [voice for voice in voices if _accent(voice) not in DIGIT_SPELLINGS]
                 saying = _plan(native or voices, n_per_word, rng)
             for index, planned in enumerate(saying):
@@ -177,11 +179,9 @@ def _say(
     )
 
 
-def _others(words: Sequence[str], language: str) -> list[str]:
-    """What `NON_DIGIT` stands for beside `words`."""
-    if language != ENGLISH:
-        raise DataError(f"there are no other words in {language!r} for {NON_DIGIT}; record some, or leave it out")
-    return words_beside(words)
+def _said(words: Sequence[str], language: str) -> list[str]:
+    """Those of `words` that voices of a language say: of `NON_DIGIT`, other words are known in English alone."""
+    return [word for word in words if word != NON_DIGIT or language == ENGLISH]
 
 
 def _accent(voice: str) -> str:
@@ -237,12 +237,15 @@ def load(
     """
     if n_per_word < 1:
         raise ConfigError(f"synth:{n_per_word} asks for no clips; write synth:N with at least 1 clip of each word")
+    words = _said(words, language)
+    if not words:
+        return []
     voices = all_voices(language, words)
     settings = {
         "format": CACHE_FORMAT,
         "espeakng_loader": version("espeakng_loader"),
         "soxr": version("soxr"),
-        "words": list(words),
+        "words": words,
         "spellings": DIGIT_SPELLINGS,
         "foreign_share": FOREIGN_SHARE,
         "n_per_word": n_per_word,
