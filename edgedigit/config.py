@@ -448,6 +448,11 @@ class Config:
             )
         for name, fit in (("fit_teacher", self.fit_teacher), ("fit_student", self.fit_student)):
             weights, n_labels = fit.class_weights, len(self.data.labels)
+            if weights == BALANCED and NON_DIGIT in self.data.labels:  # export would even the odds a second time
+                raise ConfigError(
+                    f"{name}.class_weights is {BALANCED!r}, but with {NON_DIGIT} all other labels are drawn alike, and "
+                    f"exported probabilities are freed from how often {NON_DIGIT} is; leave class_weights out"
+                )
             if weights and weights != BALANCED and len(weights) != n_labels:
                 raise ConfigError(
                     f"{name}.class_weights has {len(weights)} values, expected one for each of {n_labels} labels"

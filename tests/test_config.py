@@ -353,6 +353,16 @@ def test_settings_that_need_each_other_come_in_any_order(order):
     assert load_config(None, settings).fit_student.class_weights == (1.0, 2.0)
 
 
+@pytest.mark.parametrize("fit", ["fit_student", "fit_teacher"])
+def test_labels_are_not_evened_twice(fit):
+    """Export takes out how often `_unknown_` was drawn; weights that had done so would be undone."""
+    labels = "data.labels=[yes_, no_, _unknown_]"
+    with pytest.raises(ConfigError, match=f"{fit}.class_weights is 'balanced', but .* leave class_weights out"):
+        load_config(None, [labels, f"{fit}.class_weights=balanced"])
+    assert load_config(None, [labels, f"{fit}.class_weights=[1, 2, 1]"])
+    assert load_config(None, ["data.labels=[yes_, no_]", f"{fit}.class_weights=balanced"])
+
+
 def test_later_settings_reach_into_earlier_ones():
     config = load_config(None, ["student=ds_cnn:depth=2", "student.kwargs.width=16", "seed=1", "seed=2"])
     assert (config.student.name, config.student.kwargs, config.seed) == ("ds_cnn", {"depth": 2, "width": 16}, 2)
