@@ -21,7 +21,7 @@ from edgedigit.enroll import __main__ as cli
 from edgedigit.enroll import clips as clips_module
 from edgedigit.enroll import head, pipeline
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
-from edgedigit.manifest import manifest_path, read_manifest
+from edgedigit.manifest import manifest_path, read_manifest, sha256_of
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime._paths import artifacts_dir
 
@@ -248,6 +248,22 @@ def test_bad_input_costs_one_line_and_loses_nothing(words, tmp_path, capsys, tin
     assert "labels are rise, expected two or more" in refused("--clips", words)
 
 
+def test_an_enrolled_model_names_the_one_that_it_was_made_of(words, tmp_path, capsys):
+    assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
+    capsys.readouterr()
+    again = ("--clips", words, "--output", tmp_path / "more", "--others", "none")
+    assert enroll(*again, "--model", tmp_path / "mine" / "model.onnx") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "mine/model.onnx has been enrolled already, on a model.onnx" in line and sha256_of(MODEL)[:12] in line
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_negative_seed_is_refused_before_anything_is_read(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        enroll("--clips", tmp_path / "nowhere", "--output", tmp_path, "--seed", "-1")
+    assert "--seed is -1, expected 0 or more" in capsys.readouterr().err
+
+
 def test_a_model_that_was_not_enrolled_is_never_overwritten(words, tmp_path, capsys):
     before = MODEL.read_bytes(), manifest_path(MODEL).read_bytes()
     assert enroll("--clips", words, "--output", MODEL.parent, "--others", "none") == 2
@@ -267,8 +283,7 @@ def test_enrolment_needs_no_torch(words, tmp_path):
 
 @BOTH
 def test_shipped_models_can_be_opened(model):
-    graph = onnx.load(artifacts_dir() / model).graph
-    opening = find_opening(graph, model)
+    opening = find_opening(onnx.load(artifacts_dir() / model), model)
     assert opening.scores and len(opening.stages) == 3
 
 
@@ -282,5 +297,5 @@ def test_a_net_without_stages_over_time_gives_its_embedding_alone():
         node("Gemm", ["flat", "v"], ["scores"]),
         node("Softmax", ["scores"], ["probabilities"]),
     ]
-    opening = find_opening(onnx.helper.make_graph(nodes, "small", [], []), "small.onnx")
+    opening = find_opening(onnx.helper.make_model(onnx.helper.make_graph(nodes, "small", [], [])), "small.onnx")
     assert (opening.embedding, opening.scores, opening.stages) == ("flat", "scores", ())

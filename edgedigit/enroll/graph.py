@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,24 @@ def _onnx():
     return onnx
 
 
-def find_opening(graph, name: str) -> Opening:
+def find_opening(model, name: str) -> Opening:
     """Where the graph of an ONNX model can be opened.
 
+    Args:
+        model: as onnx loads it.
+        name: of its file, for errors.
+
     Raises:
-        ModelError: if it does not end in one dense layer and softmax.
+        ModelError: if it does not end in one dense layer and softmax, or was itself made by enrolment.
     """
+    graph = model.graph
+    if any(EMBEDDING in node.output for node in graph.node):
+        facts = {entry.key: entry.value for entry in model.metadata_props}
+        base = {"on": "file", "sha256": "unknown", **json.loads(facts.get("enrolled", "{}"))}
+        raise ModelError(
+            f"{name} has been enrolled already, on a {base['on']} with the SHA-256 {base['sha256'][:12]}; name the "
+            "model that it was made of (the shipped one needs no --model), and put all words into one folder"
+        )
     maker = {output: node for node in graph.node for output in node.output}
     constants = {value.name for value in graph.initializer}
     constants |= {output for node in graph.node if node.op_type == "Constant" for output in node.output}
@@ -132,7 +145,7 @@ class Embedder:
 
         onnx = _onnx()
         model = onnx.load(path)
-        opening = find_opening(model.graph, Path(path).name)
+        opening = find_opening(model, str(path))
         model.graph.node.extend(_embedding_nodes(opening))
         self._wanted = [EMBEDDING, opening.scores]
         for name in self._wanted:
@@ -164,7 +177,7 @@ def graft(source: str | Path, target: str | Path, head: Head, facts: Mapping[str
     """
     onnx = _onnx()
     model = onnx.load(source)
-    graph, opening = model.graph, find_opening(model.graph, Path(source).name)
+    graph, opening = model.graph, find_opening(model, str(source))
     constants = {"enrolled_weight": head.weights.astype(np.float32), "enrolled_bias": head.bias.astype(np.float32)}
     node = onnx.helper.make_node
     nodes = [
