@@ -248,6 +248,27 @@ def test_bad_input_costs_one_line_and_loses_nothing(words, tmp_path, capsys, tin
     assert "labels are rise, expected two or more" in refused("--clips", words)
 
 
+def test_what_is_not_learnt_is_said_in_one_line_each(words, tmp_path, capsys):
+    argv = ("--clips", words, "--output", tmp_path / "mine", "--others", "none")
+    assert enroll(*argv) == 0
+    lines = capsys.readouterr().out
+    assert "left out" not in lines and "several words" not in lines
+    (words / "rise" / "0.wav").rename(words / "rise" / "0.m4a")
+    (words / "fall" / "1.wav").rename(words / "fall" / "1.M4A")
+    (words / "fall" / "notes.txt").write_text("at home")
+    (words / "fall" / ".hidden").write_text("of the system")
+    said = [soundfile.read(artifacts_dir() / "samples" / f"{word}.wav", dtype="float32") for word in ("two", "three")]
+    pause, rate = np.zeros(said[0][1] // 2, np.float32), said[0][1]
+    for word in ("rise", "_unknown_"):  # what is rejected may be a sentence
+        write_wav(words / word / "long.wav", np.concatenate([pause, said[0][0], pause, said[1][0], pause]), rate)
+    padded = np.concatenate([pause, said[0][0], pause, pause, pause])  # long, but a single word
+    write_wav(words / "rise" / "padded.wav", padded, rate)
+    assert enroll(*argv) == 0
+    left_out, several = capsys.readouterr().out.splitlines()[:2]
+    assert left_out.startswith("left out 2 .m4a, 1 .txt: only .wav .flac")
+    assert several.startswith("several words seem to be in words/rise/long.wav (2): the model hears 1 s, and only")
+
+
 def test_an_enrolled_model_names_the_one_that_it_was_made_of(words, tmp_path, capsys):
     assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
     capsys.readouterr()

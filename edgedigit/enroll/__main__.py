@@ -45,14 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     started = time.perf_counter()
 
-    from edgedigit.enroll.clips import read_clips
+    from edgedigit.enroll.clips import notes_on, read_clips
     from edgedigit.enroll.pipeline import FILE, enroll, write_enrolled
     from edgedigit.runtime import Recognizer
     from edgedigit.runtime._paths import artifacts_dir
 
     # 1. The clips and the model that they are put on.
     model = args.model or artifacts_dir() / FILE
-    clips = read_clips(args.clips, Recognizer(model).info.sample_rate)
+    recognizer = Recognizer(model)
+    clips = read_clips(args.clips, recognizer.info.sample_rate)
+    for note in notes_on(args.clips, clips, recognizer):
+        print(note)
 
     # 2. The classifier, judged on clips held out of it.
     enrolled = enroll(

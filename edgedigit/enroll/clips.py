@@ -16,9 +16,11 @@ from edgedigit.data.other_words import OTHER_WORDS
 from edgedigit.data.recording import Entry, Recording, read_entries
 from edgedigit.errors import InputError
 from edgedigit.labels import DIGITS, NON_DIGIT
+from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime.predictor import SILENCE_RMS
 
 MIN_CLIPS = 3  # of a word; about ten are asked for
+MAX_NAMED = 3  # clips in one line; how many more there are is said
 N_COPIES = 8  # of each clip
 N_OTHERS = 6  # synthetic clips of each other word
 N_NOISES = 60  # windows in which nobody speaks
@@ -72,6 +74,46 @@ def folders_without_audio(path: Path, entries: Sequence[Entry]) -> list[str]:
     return sorted(
         inner.name for inner in path.iterdir() if inner.is_dir() and inner.name not in heard and inner.name[0] != "."
     )
+
+
+def notes_on(path: str | Path, clips: Sequence[Recording], recognizer: Recognizer) -> list[str]:
+    """What a user should know of a folder and the clips that `read_clips` has read from it, one line each."""
+    notes = []
+    if suffixes := files_left_out(Path(path)):
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+        notes.append(f"left out {counts}: only {' '.join(AUDIO_SUFFIXES)} are read; convert them to have them learnt")
+    window_s = recognizer.info.n_samples / recognizer.info.sample_rate
+    several = [(clip.name, count) for clip in clips if (count := words_beyond_window(clip, recognizer)) > 1]
+    if several:
+        named = ", ".join(f"{name} ({count})" for name, count in several[:MAX_NAMED])
+        more = f" and {len(several) - MAX_NAMED} more" if len(several) > MAX_NAMED else ""
+        notes.append(
+            f"several words seem to be in {named}{more}: the model hears {window_s:g} s, and only the loudest "
+            f"{window_s:g} s of a clip is learnt; cut them into one clip a word"
+        )
+    return notes
+
+
+def files_left_out(path: Path) -> Counter:
+    """How many files of each suffix in the sub-folders are not read, such as .m4a; hidden ones do not count."""
+    if not path.is_dir() or (path / folder.MANIFEST).is_file():
+        return Counter()
+    files = (file for file in path.glob("*/*") if file.is_file() and file.name[0] != "." and file.parent.name[0] != ".")
+    suffixes = (file.suffix.lower() for file in files)
+    return Counter(suffix or "without suffix" for suffix in suffixes if suffix not in AUDIO_SUFFIXES)
+
+
+def words_beyond_window(clip: Recording, recognizer: Recognizer) -> int:
+    """How many words a stream would hear in a clip whose speech does not fit into the model's window; 0 if it does.
+
+    `_unknown_` may hold anything, so there it is 0. A pause within a word is no reason to cut it where all of it fits.
+    """
+    if clip.label == NON_DIGIT or clip.waveform.size <= recognizer.info.n_samples:
+        return 0
+    stream = StreamingRecognizer(recognizer, sample_rate=clip.sample_rate)
+    words = [event for event in (*stream.accept(clip.waveform), *stream.flush()) if event.kind in ("digit", "rejected")]
+    fits = not words or words[-1].end_s - words[0].start_s <= recognizer.info.n_samples / recognizer.info.sample_rate
+    return 0 if fits else len(words)
 
 
 def altered_copies(waveforms: Sequence[np.ndarray], n_copies: int, n_samples: int, sample_rate: int, seed: int):
