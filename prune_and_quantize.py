@@ -98,6 +98,8 @@ def main(argv=None) -> int:
         observer.close()
     scoring.write_answers(run_dir / "answers.csv", answers)
     print(stage_table(stages))
+    if note := compression.calibration_note(material.tracks[0]):
+        print(note)
 
     # 3. Gates: INT8 against fp32 on strangers, and which of the two is faster here.
     final = {row["stage"]: row for row in stages if row["track"] == material.tracks[-1].name}

@@ -9,6 +9,7 @@ import torch
 from onnx import numpy_helper
 from tiny_training import KINDS, LABELS, N_SAMPLES, SMALL, small_model, tones, trained_model
 
+from edgedigit.compress.pipeline import calibration_note
 from edgedigit.compress.prune import folded_parameters, parameter_targets, prune_to
 from edgedigit.compress.quantize import calibration_indices, feature_nodes, quantize
 from edgedigit.data.dataset import as_arrays
@@ -18,6 +19,7 @@ from edgedigit.export.exportable import Exportable
 from edgedigit.export.onnx_file import export_onnx, finish_onnx
 from edgedigit.export.parity import run_torch
 from edgedigit.models import create_model
+from edgedigit.train.pipeline import Track
 from edgedigit.train.scoring import predict_logits, predict_onnx
 
 WIDE = {"widths": [32, 48], "depths": [2, 2], "kernels": [5, 5]}
@@ -105,6 +107,21 @@ def test_a_model_that_cannot_be_rebuilt_is_not_pruned():
 
 def named(label, i):
     return Recording(np.zeros(1, np.float32), 8000, label, "s", "s", f"{label}/{i}")
+
+
+@pytest.mark.parametrize(
+    "sources, words",
+    [
+        (("synth", "synth"), "fitted to synthetic voices alone"),
+        (("emg_simulated",), "fitted to simulated EMG alone"),
+        (("synth", "fsdd"), None),
+        ((), None),
+    ],
+)
+def test_probabilities_that_no_person_has_calibrated_say_so(sources, words):
+    validation = [Recording(np.zeros(8), 8000, "0", "a", source, f"{i}") for i, source in enumerate(sources)]
+    note = calibration_note(Track("selection", [], validation))
+    assert words in note if words else note == ""
 
 
 def test_calibration_is_seeded_and_balanced():

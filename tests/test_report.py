@@ -101,6 +101,17 @@ def test_a_summary_sets_first_rows_side_by_side(root):
     assert "| `strangers`: not measured yet | – | – | – |" in block
 
 
+def test_probabilities_of_several_evaluations_stand_side_by_side(root):
+    figures = {"ece": 0.2221, "brier": 0.7, "nll": 1.9, "aurc": 0.3, "accuracy_at_90": 0.53, "accuracy_at_80": 0.57}
+    write(root / "docs" / "results" / "voices.json", {**RESULTS, "title": "Voices", "probabilities": figures})
+    block = render_block("probabilities:voices,strangers", root)
+    assert "| evaluation | expected calibration error % | Brier score |" in block
+    assert "| Voices | 22.21 | 0.7 | 1.9 | 0.3 | 53.00 | 57.00 |" in block
+    assert "| `strangers`: not measured yet | – | – | – | – | – | – |" in block
+    with pytest.raises(InputError, match="has no key 'probabilities'"):
+        render_block("probabilities:fsdd_official", root)
+
+
 def test_artifacts_show_every_file(root):
     write(root / "artifacts" / "export_results.json", EXPORT)
     block = render_block("artifacts", root)

@@ -15,6 +15,7 @@ from edgedigit.compress.prune import fold, folded_parameters, parameter_targets,
 from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import ARTIFICIAL, SYNTH
 from edgedigit.data.unknown import prior_bias
 from edgedigit.errors import ConfigError
 from edgedigit.labels import NON_DIGIT
@@ -155,6 +156,17 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
     reject_below = float(np.quantile(confidence[right], 1 - KEPT_OF_CORRECT)) if right.any() else 0.0
     calibration = {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
     return {**calibration, "label_bias": label_bias}
+
+
+def calibration_note(track: Track) -> str:
+    """What to know about temperature and threshold of `calibrate` where no person was heard; else empty."""
+    if not track.validation or any(recording.source not in ARTIFICIAL for recording in track.validation):
+        return ""
+    heard = "synthetic voices" if track.validation[0].source == SYNTH else "simulated EMG"
+    return (
+        f"temperature and rejection threshold are fitted to {heard} alone; do not trust either with people before "
+        "python -m edgedigit.evaluate has measured the probabilities on recordings of some"
+    )
 
 
 def calibration_clips(config: Config, track: Track) -> tuple[np.ndarray, list[str]]:

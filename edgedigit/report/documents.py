@@ -6,6 +6,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 |---|---|
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
+| `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
 """  # noqa: E501
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit.errors import InputError
@@ -32,6 +34,10 @@ DOCUMENTS = (
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
+PROBABILITIES = (
+    *("expected calibration error %", "Brier score", "negative log-likelihood", "AURC"),
+    *("accuracy % of the most confident 90 %", "80 %"),
+)
 
 
 def render_results(path: Path) -> str:
@@ -72,10 +78,29 @@ def render_results(path: Path) -> str:
 
 def _probabilities_table(figures: dict) -> list[str]:
     """How far the probabilities of an evaluation can be trusted."""
-    header = ["expected calibration error %", "Brier score", "negative log-likelihood", "AURC"]
-    header += ["accuracy % of the most confident 90 %", "80 %"]
+    return _table(PROBABILITIES, [_probabilities_cells(figures)])
+
+
+def _probabilities_cells(figures: dict) -> list[str]:
     cells = [_percent(figures["ece"]), *(_cell(figures[key]) for key in ("brier", "nll", "aurc"))]
-    return _table(header, [[*cells, _percent(figures["accuracy_at_90"]), _percent(figures["accuracy_at_80"])]])
+    return [*cells, _percent(figures["accuracy_at_90"]), _percent(figures["accuracy_at_80"])]
+
+
+def render_probabilities(paths: list[Path]) -> str:
+    """How far the probabilities of several evaluations can be trusted, side by side."""
+    table = []
+    for path in paths:
+        if not path.is_file():
+            table.append([f"`{path.stem}`: not measured yet", *[NONE] * len(PROBABILITIES)])
+            continue
+        results = _read_json(path)
+        try:
+            table.append([results["title"], *_probabilities_cells(results["probabilities"])])
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: {_missing(error)}; see the table at the top of edgedigit/report/documents.py"
+            ) from None
+    return "\n".join(_table(["evaluation", *PROBABILITIES], table))
 
 
 def render_summary(paths: list[Path]) -> str:
@@ -214,10 +239,12 @@ def render_block(name: str, root: Path) -> str:
     """
     kind, _, argument = name.partition(":")
     names = argument.split(",")
-    if kind in ("results", "summary") and all(re.fullmatch(r"[\w-]+", part) for part in names):
+    if kind in ("results", "summary", "probabilities") and all(re.fullmatch(r"[\w-]+", part) for part in names):
         paths = [root / "docs" / "results" / f"{part}.json" for part in names]
         if kind == "summary":
             return render_summary(paths)
+        if kind == "probabilities":
+            return render_probabilities(paths)
         if len(paths) == 1:
             return render_results(paths[0])
     if name == "artifacts":
@@ -225,7 +252,8 @@ def render_block(name: str, root: Path) -> str:
     if name == "benchmarks":
         return render_benchmarks(root / "benchmarks" / "results")
     raise InputError(
-        f"generated block {name!r} is unknown; expected results:NAME, summary:NAME,NAME, artifacts or benchmarks"
+        f"generated block {name!r} is unknown; expected results:NAME, summary:NAME,NAME, probabilities:NAME,NAME, "
+        "artifacts or benchmarks"
     )
 
 
@@ -265,8 +293,8 @@ def _read_json(path: Path) -> dict:
     return values
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
+def _table(header: Sequence[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     return [line(header), "|" + "---|" * len(header), *map(line, rows)]
