@@ -399,12 +399,16 @@ class BenchConfig:
 
 @dataclass(frozen=True)
 class GateConfig:
-    """Limits that stop a script with exit code 1."""
+    """Limits that stop a script with exit code 1; INT8 that breaks one is left out of the export, fp32 is not.
+
+    The two shares of INT8 hold for what was measured, whatever its interval: doubt speaks for fp32. But a share of less
+    than one clip cannot be measured, so one clip alone breaks neither, unless nothing at all is allowed (0 and 1).
+    """
 
     min_validation_accuracy: float = 0.6  # a student below this is not worth exporting
-    max_int8_loss: float = 0.003  # of accuracy, against fp32 on validation
+    max_int8_loss: float = 0.003  # of accuracy, against fp32 on validation; of fewer than 667 clips one
     max_parity_fp32: float = 1e-4  # largest probability difference from torch
-    min_agreement_int8: float = 0.995  # share of decisions equal to fp32
+    min_agreement_int8: float = 0.995  # share of decisions equal to fp32; of fewer than 400 clips one may differ
     max_size_bytes: int = 1_000_000  # per exported file
     max_n_params: int = 90_000
     max_latency_ms: float = 15.0  # p99 of one inference

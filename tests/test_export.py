@@ -227,6 +227,29 @@ def test_what_breaks_a_limit_is_named_with_both_figures(kind, changes, words):
     assert re.search(words, broken[0]), broken[0]
 
 
+@pytest.mark.parametrize(
+    "share, n, allowed",
+    [
+        (0.005, 1000, 5),
+        (1 - 0.995, 1000, 5),
+        (0.005, 1199, 5),
+        (0.005, 160, 1),
+        (0.003, 667, 2),
+        (0.003, 0, 1),
+        (0.0, 1000, 0),
+        (1.0, 40, 40),
+    ],
+)
+def test_a_limit_is_no_finer_than_one_clip(share, n, allowed):
+    assert parity.allowed_clips(share, n) == allowed
+
+
+@pytest.mark.parametrize("n, n_differ, breaks", [(160, 1, False), (160, 2, True), (1500, 7, False), (1500, 8, True)])
+def test_one_clip_of_few_does_not_decide_over_int8(n, n_differ, breaks):
+    measured = entry("int8", parity={"n": n, "max_difference": 0.1, "same_decision": 1 - n_differ / n})
+    assert bool(parity.broken_limits([measured], GateConfig())) == breaks
+
+
 def test_limits_hold_without_a_benchmark_too():
     measured = entry(size_bytes=2_000_000)
     del measured["latency"]

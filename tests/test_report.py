@@ -121,6 +121,12 @@ def test_artifacts_show_every_file(root):
     assert block.endswith("Xeon, 1 thread, onnxruntime 1.31.1, commit abc1234.")
 
 
+def test_artifacts_say_why_a_file_is_left_out(root):
+    left_out = {"model_int8.onnx": ["model_int8.onnx decides otherwise"]}
+    write(root / "artifacts" / "export_results.json", {**EXPORT, "left_out": left_out})
+    assert "`model_int8.onnx` is left out: model_int8.onnx decides otherwise." in render_block("artifacts", root)
+
+
 def test_benchmarks_show_every_machine(root):
     write(root / "benchmarks" / "results" / "a.json", BENCHMARK)
     write(root / "benchmarks" / "results" / "b.json", {**BENCHMARK, "machine": {"cpu": "Cortex-A76", "n_threads": 1}})

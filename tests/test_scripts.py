@@ -254,7 +254,7 @@ def test_what_goes_on_with_a_run_needs_the_recordings_that_it_was_trained_on(wit
     from edgedigit.train.checkpoints import save_checkpoint
 
     run_dir = existing_run(with_tones / "run")
-    compressed = {"compress": to_dict(CompressConfig()), "calibration": {}, "default": "fp32"}
+    compressed = {"compress": to_dict(CompressConfig()), "calibration": {}, "default": "fp32", "int8_passed": True}
     (run_dir / "compressed.json").write_text(json.dumps(compressed))
     for track in ("selection", "final"):
         save_checkpoint(run_dir / f"{track}-student_dscnn.best.pt", {"recordings": "others"})

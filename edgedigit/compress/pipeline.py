@@ -129,9 +129,18 @@ def load_summary(run_dir: Path) -> dict:
         raise ConfigError(f"{path} is missing; {again} first") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON ({error}); {again} --resume") from None
-    if not isinstance(summary, dict) or not summary.keys() >= {"compress", "calibration", "default"}:
+    if not isinstance(summary, dict) or not summary.keys() >= {"compress", "calibration", "default", "int8_passed"}:
         raise ConfigError(f"{path} is not what the script writes; {again} --resume")
     return summary
+
+
+def int8_remedy(compress: CompressConfig, run_dir: Path) -> str:
+    """What to do about INT8 that differs too much from fp32."""
+    return (
+        f"to have INT8 too, run prune_and_quantize.py --run-dir {run_dir} --resume --set "
+        f"compress.qat_epochs={2 * compress.qat_epochs or 8}, which trains for eight bits, or raise "
+        "compress.calibration_clips, and export again"
+    )
 
 
 def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:

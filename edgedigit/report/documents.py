@@ -7,7 +7,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
-| `artifacts` | `artifacts/export_results.json`: `machine commit default files`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
+| `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
 """  # noqa: E501
 
@@ -152,6 +152,8 @@ def render_artifacts(path: Path) -> str:
     if results.get("int8_loss_n"):
         lines += ["", f"INT8 loses {100 * results['int8_loss']:.2f} points of accuracy on unseen validation speakers"]
         lines[-1] += f" (n = {results['int8_loss_n']}); a loss above 0.3 is not exported."
+    for name, reasons in results.get("left_out", {}).items():
+        lines += ["", f"`{name}` is left out: {'; '.join(reasons)}."]
     return "\n".join(lines).rstrip()
 
 
