@@ -162,10 +162,13 @@ def held_out(recognizer: Recognizer, part: str, data_dir: str | None) -> list[Re
     if config is None:
         raise ConfigError(f"{recognizer.path.name} has no manifest that says how it was trained; name --sources")
     material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
-    kept = material.test if part == "test" else material.tracks[0].validation
+    track = material.tracks[-1]  # of the exported model: where it was refitted, on the validation speakers as well
+    kept = material.test if part == "test" else track.validation
     clips = [clip for clip in kept if clip.label != NON_DIGIT]
     if not clips:
-        raise DataError(f"the training of {recognizer.path.name} kept no recordings for {part}; name --sources")
+        refitted = part == "validation" and material.tracks[0].validation
+        why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
+        raise DataError(f"the training of {recognizer.path.name} kept no recordings for {part}{why}; name --sources")
     return clips
 
 

@@ -320,6 +320,19 @@ def test_a_model_that_says_nothing_of_its_training_or_kept_nothing_has_no_part_t
     assert "--part is of --sources" in refusal(robustness.main, held_out_argv(data, "test", "--part", "test"))
 
 
+def test_speakers_that_a_refitted_model_trained_on_are_not_held_out(data, refusal, capsys):
+    kept = {"sources": ["folder:words"], "split": "all", "validation_fraction": 0.25, "labels": list(LABELS)}
+    for refit in (True, False):
+        config = with_settings(Config(), {"data": {**kept, "refit": refit}})
+        write_manifest(data / "tiny.onnx", {"config": to_dict(config)})
+        argv = held_out_argv(data, "validation", "--kinds", "stationary")
+        if refit:
+            assert "kept no recordings for validation (data.refit: it trained on" in refusal(robustness.main, argv)
+        else:
+            assert run_main(robustness.main, argv) == 0
+            assert {row["n"] for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]} == {10}
+
+
 def test_impossible_ratios_are_refused():
     with pytest.raises(ConfigError, match="snr_db"):
         RobustnessConfig(snr_db=())
