@@ -37,6 +37,7 @@ from edgedigit.figures import confusion_figure, save_png
 from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures, wilson_interval
+from edgedigit.provenance import load_run_config
 from edgedigit.train.pipeline import (
     FINAL,
     STUDENT_ANSWERS_FILE,
@@ -46,7 +47,6 @@ from edgedigit.train.pipeline import (
     check_recordings,
     label_issues,
     load_material,
-    load_run_config,
     make_model,
     split_of,
 )

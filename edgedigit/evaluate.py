@@ -22,8 +22,9 @@ from edgedigit.data.dataset import as_arrays
 from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
-from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
+from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
 from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
@@ -82,7 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if args.plot:
         save_png(probabilities_figure(probabilities, targets), args.plot)
-    manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     options = ["--model", args.model] if args.model else []
     options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
     result = {
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "title": args.title,
         "command": " && ".join(filter(None, [args.how, shlex.join(["python", "-m", "edgedigit.evaluate", *options])])),
         "commit": source_commit(),
-        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
+        **training_facts(recognizer.path),
         "rows": rows,
         "probabilities": figures,
     }

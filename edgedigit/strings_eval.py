@@ -31,8 +31,9 @@ from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError, InputError
 from edgedigit.labels import DIGITS
-from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, bootstrap_interval, edit_counts, wilson_interval
+from edgedigit.provenance import training_facts
 from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime.checksum import CHECKSUMS, Checksum
@@ -123,13 +124,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 3. Figures.
     figures = score(outcomes, config.seed)
     print(figures_text(figures))
-    manifest = read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": args.title,
         "command": shlex.join(["python", "-m", "edgedigit.strings_eval", *_said(args)]),
         "commit": source_commit(),
-        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
+        **training_facts(recognizer.path),
         "model": recognizer.path.name,
         "sources": args.sources or [f"{args.held_out} part of the model's training"],
         "n_speakers": len({r.speaker for r in recordings}),

@@ -16,7 +16,7 @@ ROWS = (
     ("labels", "spec", "manifest"),
     ("audio", "emg", "features", "cli", "metrics"),
     ("runtime", "config", "emg_features", "virtual_microphone"),
-    ("answers", "display", "recording"),
+    ("answers", "display", "provenance", "recording"),
     ("listener",),
     ("live",),
     ("frontend", "data", "figures"),

@@ -14,7 +14,8 @@ from edgedigit.config import CompressConfig, Config
 from edgedigit.data.splits import is_speaker_disjoint
 from edgedigit.errors import InputError
 from edgedigit.metrics import accuracy_row
-from edgedigit.train.pipeline import FINAL, RESULT_FILE, SELECTION, STUDENT_FILE, load_run_config
+from edgedigit.provenance import load_run_config
+from edgedigit.train.pipeline import FINAL, RESULT_FILE, SELECTION, STUDENT_FILE
 from edgedigit.train.scoring import read_answers
 
 LOG_FILE, ANSWERS_FILE = "log.jsonl", "answers.csv"

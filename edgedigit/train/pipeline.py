@@ -29,6 +29,7 @@ from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
+from edgedigit.provenance import CONFIG_FILE, load_run_config
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, resolved, set_up_torch
@@ -39,7 +40,6 @@ from edgedigit.train.trainer import Ensemble, Trainer
 SELECTION, FINAL = "selection", "final"
 SIMULATED_PART = ", simulated"  # ends the name of a part that nobody has spoken
 SYNTHETIC_PART = ", synthetic voices"  # likewise
-CONFIG_FILE = "config.json"
 STUDENT_FILE = "student.json"  # summary of a finished training
 RESULT_FILE = "result.json"  # of a finished training of edgedigit.compare
 STUDENT_ANSWERS_FILE = "student_answers.csv"  # of the trained student, before compression, and of its teachers
@@ -337,25 +337,6 @@ def make_model(config: Config, described: ModelConfig) -> WaveformModel:
     """A fresh model for the signal of a configuration, whose own front end settings go before."""
     frontend = {**config.data.signal.frontend(), **described.kwargs.get("frontend", {})}
     return create_model(described.name, len(config.data.labels), **{**described.kwargs, "frontend": frontend})
-
-
-def load_run_config(run_dir: Path) -> Config:
-    """The configuration that a run was started with.
-
-    Raises:
-        ConfigError: if the folder holds no run, or its settings are damaged or not of this version.
-    """
-    path = run_dir / CONFIG_FILE
-    try:
-        return configuration.from_stored(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first") from None
-    except ConfigError as error:
-        raise ConfigError(
-            f"{path} does not fit this version ({error}); use the one that trained it, or another --run-dir"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON ({error}); train again in another --run-dir") from None
 
 
 def train_all(

@@ -1,0 +1,87 @@
+"""What a model file comes from: the configuration that trained its net, and the commits of this code that did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgedigit.config import Config, from_stored
+from edgedigit.errors import ConfigError
+from edgedigit.manifest import manifest_path, read_manifest, sha256_of
+from edgedigit.runtime import Recognizer
+from edgedigit.runtime._paths import artifacts_dir
+
+CONFIG_FILE = "config.json"  # of a run folder: the resolved configuration
+
+
+def load_run_config(run_dir: Path) -> Config:
+    """The configuration that a run was started with.
+
+    Raises:
+        ConfigError: if the folder holds no run, or its settings are damaged or not of this version.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.exists():
+        raise ConfigError(f"{run_dir} holds no run ({CONFIG_FILE} is missing); run train_distill.py first")
+    return _parsed(_read(path), path, "or another --run-dir")
+
+
+def enrolled_on(model: Path) -> dict | None:
+    """What a model that `edgedigit.enroll` made says of the one that it was built on: `on`, `sha256`; else None."""
+    told = Recognizer(model).info.metadata.get("enrolled")
+    return None if told is None else json.loads(told)
+
+
+def trained_file(model: Path) -> Path | None:
+    """The file whose training made a model's net: itself or, if it was enrolled, the one that it was enrolled on.
+
+    That one is looked for beside it and among the shipped models, and known by its bytes; None if it is in neither.
+    """
+    base = enrolled_on(model)
+    if base is None:
+        return model
+    places = (folder / base["on"] for folder in (model.parent, artifacts_dir()))
+    return next((path for path in places if path.is_file() and sha256_of(path) == base["sha256"]), None)
+
+
+def config_of(model: Path) -> Config | None:
+    """What a model's net was trained with: from its manifest or, where it lies in a run folder, from that.
+
+    None where neither says so. An enrolled model has that of the model below it.
+
+    Raises:
+        ConfigError: if the settings are damaged or not of this version.
+    """
+    net = trained_file(model)
+    stored = _stored(net) if net else {}
+    return _parsed(stored, net, "or another model") if net and "data" in stored else None
+
+
+def training_facts(model: Path) -> dict:
+    """What a result says of the training of the model that it is about: `seeds`, none where they are not known."""
+    net = trained_file(model)
+    stored = _stored(net) if net else {}
+    return {"seeds": [stored["seed"]] if "seed" in stored else []}
+
+
+def _stored(model: Path) -> dict:
+    """The plain settings in a model's manifest or run folder; empty where there are none."""
+    manifest = read_manifest(model) if manifest_path(model).exists() else {}
+    run = model.with_name(CONFIG_FILE)
+    return manifest["config"] if "config" in manifest else _read(run) if run.exists() else {}
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}); train again in another --run-dir") from None
+
+
+def _parsed(stored: dict, path: Path, otherwise: str) -> Config:
+    try:
+        return from_stored(stored)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path} does not fit this version ({error}); use the one that trained it, {otherwise}"
+        ) from None
