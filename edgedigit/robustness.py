@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from edgedigit.audio import read_audio, resample, write_wav
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
-from edgedigit.config import Config, RobustnessConfig, from_stored, with_setting
+from edgedigit.config import Config, RobustnessConfig, with_setting
 from edgedigit.data import load_recordings
 from edgedigit.data.augment import shift
 from edgedigit.data.dataset import as_arrays
@@ -36,8 +36,9 @@ from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
 from edgedigit.labels import NON_DIGIT
-from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
+from edgedigit.provenance import config_of, training_facts
 from edgedigit.runtime import Recognizer
 
 HELD_OUT = ("validation", "test")
@@ -120,13 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
     print("\n".join(f"  {note}" for note in notes))
     save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
-    manifest = manifest_of(recognizer)
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": args.title,
         "command": command_of(args),
         "commit": source_commit(),
-        "seeds": [manifest["config"]["seed"]] if "config" in manifest else [],
+        **training_facts(recognizer.path),
         "rows": [*grid.values(), *changes],
         "note": " ".join(notes),
     }
@@ -156,30 +156,21 @@ def held_out(recognizer: Recognizer, part: str, data_dir: str | None) -> list[Re
         ConfigError: if nothing says how the model was trained.
         DataError: if it kept none.
     """
-    from edgedigit.train.pipeline import load_material  # which brings torch
+    from edgedigit.train.heard import track_of  # which brings torch
+    from edgedigit.train.pipeline import load_material
 
-    config = config_of(recognizer)
+    config = config_of(recognizer.path)
     if config is None:
         raise ConfigError(f"{recognizer.path.name} has no manifest that says how it was trained; name --sources")
     material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
-    track = material.tracks[-1]  # of the exported model: where it was refitted, on the validation speakers as well
+    track = track_of(recognizer.path, material.tracks)  # refitted models trained on the validation speakers as well
     kept = material.test if part == "test" else track.validation
-    clips = [clip for clip in kept if clip.label != NON_DIGIT]
+    clips = [clip for clip in kept if clip.label != NON_DIGIT and clip.label in recognizer.info.labels]
     if not clips:
-        refitted = part == "validation" and material.tracks[0].validation
+        refitted = part == "validation" and not track.validation and material.tracks[0].validation
         why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
         raise DataError(f"the training of {recognizer.path.name} kept no recordings for {part}{why}; name --sources")
     return clips
-
-
-def config_of(recognizer: Recognizer) -> Config | None:
-    """What a model was trained with: from its manifest or, where it lies in a run folder, from that."""
-    stored = manifest_of(recognizer).get("config")
-    if stored is None and recognizer.path.with_name("config.json").exists():
-        from edgedigit.train.pipeline import load_run_config  # which brings torch
-
-        return load_run_config(recognizer.path.parent)
-    return None if stored is None or "data" not in stored else from_stored(stored)
 
 
 def tested(args: argparse.Namespace) -> list[str]:
@@ -358,7 +349,7 @@ def recorded_notes(args: argparse.Namespace, recognizer: Recognizer, recorded: d
     ]
     return [
         f"Noises: {', '.join(args.noises)}, {NOISE_TITLES[args.noise_part]}: {', '.join(counts)}.",
-        training_note(config_of(recognizer)),
+        training_note(config_of(recognizer.path)),
     ]
 
 
@@ -372,10 +363,6 @@ def training_note(config: Config | None) -> str:
     if config.data.noise_part == "all":
         return f"The model trained on all noises of {source}: where they are these, it has heard them before."
     return f"The model trained on {source} without the evaluation half: that half is new to it."
-
-
-def manifest_of(recognizer: Recognizer) -> dict:
-    return read_manifest(recognizer.path) if manifest_path(recognizer.path).exists() else {}
 
 
 def command_of(args: argparse.Namespace) -> str:

@@ -17,12 +17,13 @@ from edgedigit.data.recording import Recording
 from edgedigit.detection import __main__ as detection
 from edgedigit.detection.counting import Accept, answered, auroc, poisson_interval, threshold_at
 from edgedigit.detection.listening import listen, stream_of
-from edgedigit.detection.material import Heard, halves, heard_by
+from edgedigit.detection.material import halves
 from edgedigit.detection.points import trade_off
 from edgedigit.errors import DataError, InputError
 from edgedigit.labels import NON_DIGIT
-from edgedigit.manifest import write_manifest
+from edgedigit.manifest import sha256_of, write_manifest
 from edgedigit.runtime import Recognizer
+from edgedigit.train.heard import Heard, heard_by
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(0, 0.0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904)])
@@ -156,7 +157,7 @@ def test_the_command_from_recordings_to_the_result(tiny_model, corpora, tmp_path
     assert strict["speech"]["n_false_accepts"] == 0
     assert strict["speech"]["far_per_hour_high"] == pytest.approx(3.689 / strict["speech"]["hours"], rel=1e-3)
     (digits,) = strict["digits"]
-    assert digits["group"] == "spoken, unseen speakers"
+    assert digits["group"] == "spoken, unknown whether seen"
     assert (digits["n"], digits["n_correct"], digits["n_unanswered"]) == (20, 20, 0), "pure tones are surer"
     assert strict["words"]["n_correct"] == 2
     assert {row["others"]: row["auroc"] for row in result["auroc"]}["words"] == 1.0
@@ -166,15 +167,24 @@ def test_the_command_from_recordings_to_the_result(tiny_model, corpora, tmp_path
         assert row["recording"].startswith("read/") and row["at_s"] == pytest.approx(1.0, abs=0.1)
     falling = [row["far_per_hour"] for row in result["curve"]]
     assert falling == sorted(falling, reverse=True) and falling[-1] == 0
-    misses = [row["spoken, unseen speakers"] for row in result["curve"]]
+    misses = [row["spoken, unknown whether seen"] for row in result["curve"]]
     assert misses == sorted(misses)
 
 
-def test_what_a_model_was_trained_on_is_left_out(corpora, tmp_path, capsys):
-    model = build_tiny_model(tmp_path / "told.onnx")
+def trained_on_half(corpora, model, where="manifest"):
+    """Let a model be trained on the recordings of one speaker, and validated on those of the other."""
     settings = ["data.sources=['folder:spoken']", "data.split=all", "data.validation_fraction=0.5", "data.refit=false"]
-    config = apply_overrides(Config(), settings)
-    write_manifest(model, {"config": to_dict(config)})
+    config = to_dict(apply_overrides(Config(), [*settings, "seed=3"]))
+    if where == "manifest":
+        write_manifest(model, {"config": config})
+    else:
+        model.with_name("config.json").write_text(json.dumps(config))
+    return model
+
+
+@pytest.mark.parametrize("where", ["manifest", "run folder"])
+def test_what_a_model_was_trained_on_is_left_out(corpora, tmp_path, capsys, where):
+    model = trained_on_half(corpora, build_tiny_model(tmp_path / "told.onnx"), where)
     heard = heard_by(model, corpora)
     assert heard.known and len(heard.trained) == len(heard.validation) == 10
     argv = ["--model", str(model), "--data-dir", str(corpora), "--positives", *sources("spoken")]
@@ -183,6 +193,23 @@ def test_what_a_model_was_trained_on_is_left_out(corpora, tmp_path, capsys):
     assert any("10 recordings that the model was trained on are left out" in line for line in printed)
     (digits,) = json.loads(printed[-1])["operating_points"][0]["digits"]
     assert (digits["group"], digits["n"]) == ("spoken, unseen speakers, of validation", 10)
+    assert json.loads(printed[-1])["seeds"] == [3]
+
+
+def test_what_trained_the_model_below_an_enrolled_one_is_left_out_and_nothing_else_is_called_new(
+    corpora, tmp_path, capsys
+):
+    base = trained_on_half(corpora, build_tiny_model(tmp_path / "told.onnx"))
+    told = {"clips": {"0": 10}, "on": base.name, "sha256": sha256_of(base)}
+    model = build_tiny_model(tmp_path / "mine.onnx", enrolled=json.dumps(told))
+    argv = ["--model", str(model), "--data-dir", str(corpora), "--positives", *sources("spoken")]
+    assert run_main(detection.main, [*argv, "--speech", *sources("read")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert any("10 recordings that the model was trained on are left out" in line for line in printed)
+    result = json.loads(printed[-1])
+    (digits,) = result["operating_points"][0]["digits"]
+    assert (digits["group"], digits["n"]) == ("spoken, unknown whether seen", 10)
+    assert "Which recordings the model was enrolled with is not known." in result["note"]
 
 
 def test_a_model_that_rejects_other_sounds_accepts_fewer(corpora, tmp_path, capsys):

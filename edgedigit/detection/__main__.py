@@ -20,15 +20,23 @@ from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data.recording import Recording
 from edgedigit.detection import counting
 from edgedigit.detection.listening import stream_of
-from edgedigit.detection.material import Heard, halves, heard_by, load_unheard
+from edgedigit.detection.material import halves, load_unheard
 from edgedigit.detection.points import Bench, digit_scores, operating_point, point_rows, surest, trade_off
 from edgedigit.errors import ModelError
 from edgedigit.figures import Line, lines_figure, save_png
-from edgedigit.manifest import manifest_path, read_manifest, source_commit, write_json
+from edgedigit.manifest import source_commit, write_json
+from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
+from edgedigit.train.heard import Heard, heard_by
 
 RATE_PER_HOUR = 1.0
 OWN = "the model's own threshold"
+GROUPS = {  # of digits, by `Heard.novelty`
+    "validation": "unseen speakers, of validation",
+    "seen": "seen speakers",
+    "unseen": "unseen speakers",
+    "unknown": "unknown whether seen",
+}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -68,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ModelError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; streams are of audio alone")
     heard = heard_by(recognizer.path, args.data_dir)
     if not heard.known:
-        print("nothing says what the model was trained on: every recording counts as new to it")
+        print(f"{heard.why}: whatever is not known to have trained it is counted")
 
     def unheard(sources: Sequence[str], digits: bool = False) -> list[Recording]:
         found, n_left_out = load_unheard(sources, recognizer, heard, args.data_dir, digits) if sources else ([], 0)
@@ -125,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "title": args.title,
         "command": command(args),
         "commit": source_commit(),
-        "seeds": seeds(recognizer.path),
+        **training_facts(recognizer.path),
         "rows": rows,
         "note": note,
         "operating_points": points,
@@ -145,13 +153,7 @@ def positive_groups(positives: Sequence[Recording], heard: Heard) -> dict[str, l
     """Digits by source, and by whether the model was trained on their speakers or calibrated on them."""
     groups: dict[str, list[Recording]] = {}
     for recording in positives:
-        if recording.name in heard.validation:
-            kind = "unseen speakers, of validation"
-        elif recording.speaker in heard.speakers:
-            kind = "seen speakers"
-        else:
-            kind = "unseen speakers"
-        groups.setdefault(f"{recording.source}, {kind}", []).append(recording)
+        groups.setdefault(f"{recording.source}, {GROUPS[heard.novelty(recording)]}", []).append(recording)
     return dict(sorted(groups.items()))
 
 
@@ -179,7 +181,7 @@ def notes(args: argparse.Namespace, heard: Heard, streams: dict, noise: Sequence
     if known:
         said.append(f"{known} of {len(noise)} noises were mixed under the recordings that the model was trained on.")
     if not heard.known:
-        said.append("Nothing says what the model was trained on.")
+        said.append(f"{heard.why}.")
     return " ".join(said)
 
 
@@ -213,12 +215,6 @@ def print_tables(points: Sequence[dict], areas: Sequence[dict]) -> None:
         print(
             f"  AUROC {row['auroc']:.4f}: {row['n_digits']} digits ({row['digits']}), {row['n_others']} {row['others']}"
         )
-
-
-def seeds(model: Path) -> list[int]:
-    """Of the model's training, where its manifest says so."""
-    manifest = read_manifest(model) if manifest_path(model).exists() else {}
-    return [manifest["config"]["seed"]] if "config" in manifest else []
 
 
 def command(args: argparse.Namespace) -> str:

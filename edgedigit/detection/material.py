@@ -4,68 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgedigit.config import from_stored
 from edgedigit.data import load_recordings
-from edgedigit.data.noises import noises_of_part
-from edgedigit.data.recording import ARTIFICIAL, SYNTH, Recording
+from edgedigit.data.recording import ARTIFICIAL, Recording
 from edgedigit.data.splits import in_name_order
 from edgedigit.errors import DataError
-from edgedigit.manifest import manifest_path, read_manifest
 from edgedigit.runtime import Recognizer
-from edgedigit.train.pipeline import divide
+from edgedigit.train.heard import Heard, heard_by
 
-
-@dataclass(frozen=True)
-class Heard:
-    """What a model met before it was finished, by the names of recordings.
-
-    Attributes:
-        known: whether the model's manifest says so; if not, the rest is empty.
-        trained: that it was trained on.
-        validation: on which its training was watched and its probabilities were calibrated.
-        speakers: of `trained`.
-        noises: that were mixed under its recordings, or trained it to answer nothing.
-    """
-
-    known: bool = False
-    trained: frozenset[str] = frozenset()
-    validation: frozenset[str] = frozenset()
-    speakers: frozenset[str] = frozenset()
-    noises: frozenset[str] = frozenset()
-
-
-def heard_by(model: Path, data_dir: str | Path | None) -> Heard:
-    """What a model's manifest says that it was trained on, divided once more as it was then.
-
-    Raises:
-        DataError: if those recordings are not there.
-    """
-    values = read_manifest(model).get("config") if manifest_path(model).exists() else None
-    if values is None:
-        return Heard()
-    data = from_stored(values).data
-    sources = tuple(source for source in data.sources if source.partition(":")[0] != SYNTH)
-    if not sources:
-        return Heard(known=True)
-    # Synthetic voices only train, and splits deal real speakers: the others are divided alike without them.
-    data = replace(data, sources=sources)
-    recordings = load_recordings(sources, data_dir, labels=data.labels, signal=data.signal, download=False)
-    track = divide(data, recordings, []).tracks[-1]
-    try:
-        noises = load_recordings([data.noises], data_dir, labels=None, signal=data.signal) if data.noises else []
-        noises = noises_of_part(noises, data.noise_part)
-    except DataError:  # there were none, and augmentation made its own
-        noises = []
-    return Heard(
-        True,
-        frozenset(recording.name for recording in track.train),
-        frozenset(recording.name for recording in track.validation),
-        frozenset(recording.speaker for recording in track.train),
-        frozenset(recording.name for recording in noises),
-    )
+__all__ = ["Heard", "halves", "heard_by", "load_unheard"]
 
 
 def load_unheard(

@@ -1,0 +1,122 @@
+"""What a model met before it was finished, so that figures can say on what they rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgedigit.config import DataConfig
+from edgedigit.data import load_recordings
+from edgedigit.data.noises import noises_of_part
+from edgedigit.data.recording import SYNTH, Recording
+from edgedigit.errors import DataError, EdgedigitError
+from edgedigit.provenance import config_of, enrolled_on, trained_file
+from edgedigit.train.pipeline import SELECTION, Track, divide
+
+UNTOLD = "Nothing says what the model was trained on"
+ENROLLED = "Which recordings the model was enrolled with is not known"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model met before it was finished, by the names of recordings.
+
+    Attributes:
+        known: whether that is all; if not, it may have met others too.
+        trained: that it was trained on.
+        validation: on which its training was watched and its probabilities were calibrated.
+        speakers: of `trained`.
+        noises: that were mixed under its recordings, or trained it to answer nothing.
+        why: all is not known, the beginning of a sentence.
+    """
+
+    known: bool = False
+    trained: frozenset[str] = frozenset()
+    validation: frozenset[str] = frozenset()
+    speakers: frozenset[str] = frozenset()
+    noises: frozenset[str] = frozenset()
+    why: str = UNTOLD
+
+    def novelty(self, recording: Recording) -> str:
+        """One of `NOVELTY`; "unknown" where nothing says, and of synthetic voices, which are not kept by name."""
+        if recording.name in self.trained:
+            return "trained"
+        if recording.name in self.validation and self.known:
+            return "validation"
+        if recording.speaker in self.speakers:
+            return "seen"
+        return "unseen" if self.known and recording.source != SYNTH else "unknown"
+
+
+NOVELTY = {
+    "trained": "trained the model",
+    "validation": "were its validation",
+    "seen": "are new to it, but by speakers who trained it",
+    "unseen": "are by speakers who are new to it",
+    "unknown": "may or may not have trained the model",
+}
+"""What a recording is to a model, and how a sentence about several of them goes on."""
+
+
+def heard_by(model: Path, data_dir: str | Path | None, progress: bool = False) -> Heard:
+    """What a model's manifest or run folder says that it was trained on, divided once more as it was then.
+
+    Of an enrolled model it is what the model below it heard: names of the recordings that it was enrolled with are not
+    kept.
+
+    Raises:
+        ConfigError: if the settings of the training are damaged or not of this version.
+        DataError: if the recordings are not there.
+    """
+    config, enrolled = config_of(model), enrolled_on(model) is not None
+    if config is None:
+        return Heard(why=ENROLLED if enrolled else UNTOLD)
+    track = _real_track(config.data, trained_file(model), data_dir, progress)
+    return Heard(
+        not enrolled,
+        frozenset(recording.name for recording in track.train),
+        frozenset(recording.name for recording in track.validation),
+        frozenset(recording.speaker for recording in track.train),
+        frozenset(recording.name for recording in _noises(config.data, data_dir)),
+        ENROLLED if enrolled else "",
+    )
+
+
+def track_of(model: Path, tracks: Sequence[Track]) -> Track:
+    """The track that a file was trained on: that of selection if a run folder calls it so, else the one exported."""
+    return tracks[0] if model.stem.startswith(f"{SELECTION}-") else tracks[-1]
+
+
+def _real_track(data: DataConfig, model: Path, data_dir: str | Path | None, progress: bool) -> Track:
+    """What people recorded for a training. Synthetic voices are never tested with."""
+    sources = tuple(source for source in data.sources if source.partition(":")[0] != SYNTH)
+    if not sources or data.split == "synthetic":  # people test, if anything
+        return Track("", [], [])
+    # Synthetic voices only train, and splits deal real speakers: the others are divided alike without them.
+    data = replace(data, sources=sources)
+    recordings = load_recordings(sources, data_dir, data.labels, data.signal, progress, download=False)
+    return track_of(model, divide(data, recordings, []).tracks)
+
+
+def _noises(data: DataConfig, data_dir: str | Path | None) -> list[Recording]:
+    if not data.noises or data.signal.kind != "audio":
+        return []
+    try:
+        noises = load_recordings([data.noises], data_dir, labels=None, signal=data.signal)
+    except DataError:  # there were none, and augmentation made its own
+        return []
+    return noises_of_part(noises, data.noise_part)
+
+
+def novelty_note(recordings: Sequence[Recording], model: Path, data_dir: str | Path | None) -> str:
+    """Sentences on how many of the recordings that a figure rests on are new to a model, and how many trained it."""
+    try:
+        heard = heard_by(model, data_dir, progress=True)
+    except EdgedigitError as error:
+        reason = str(error).partition(";")[0]  # what to do would be about training
+        return f"Which of the {len(recordings)} recordings tested trained the model is not known: {reason}."
+    kinds = Counter(heard.novelty(recording) for recording in recordings)
+    counts = ", ".join(f"{kinds[kind]} {said}" for kind, said in NOVELTY.items() if kinds[kind])
+    return f"Of {len(recordings)} recordings tested, {counts}." + ("" if heard.known else f" {heard.why}.")

@@ -1,0 +1,67 @@
+"""What a model has heard is told from what is new to it, and where nothing tells, that is said."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_model import SAMPLE_RATE, build_tiny_model, tone_word
+
+from edgedigit.audio import write_wav
+from edgedigit.config import Config, to_dict, with_settings
+from edgedigit.data import load_recordings
+from edgedigit.train.heard import heard_by, novelty_note
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    """Two digits by four speakers, in `words`, and a noise of the half that trains."""
+    (tmp_path / "words").mkdir()
+    lines = ["file,label,speaker,source"]
+    for digit in "01":
+        for speaker in ("anna", "ben", "carla", "dora"):
+            write_wav(tmp_path / "words" / f"{digit}_{speaker}.wav", tone_word(digit))
+            lines.append(f"{digit}_{speaker}.wav,{digit},{speaker},words")
+    (tmp_path / "words" / "manifest.csv").write_text("\n".join(lines))
+    (tmp_path / "noise").mkdir()
+    hiss = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+    (tmp_path / "noise" / "hum").mkdir()
+    write_wav(tmp_path / "noise" / "hum" / "a.wav", hiss)
+    return tmp_path
+
+
+def trained(folder, name="final-int8.onnx", **data):
+    """A model in a run folder of these settings."""
+    kept = {"sources": ["folder:words"], "split": "all", "labels": ["0", "1"], "validation_fraction": 0.25}
+    config = with_settings(Config(), {"data": {**kept, "noise_part": "all", **data}})
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    return build_tiny_model(folder / name)
+
+
+@pytest.mark.parametrize(("name", "n_trained"), [("final-int8.onnx", 8), ("selection-int8.onnx", 6)])
+def test_the_exported_model_of_a_refit_heard_what_selection_kept_for_validation(corpora, name, n_trained):
+    heard = heard_by(trained(corpora, name), corpora)
+    assert heard.known and (len(heard.trained), len(heard.validation)) == (n_trained, 8 - n_trained)
+
+
+@pytest.mark.parametrize("sources", [["synth:3", "folder:words"], ["synth:3"]])
+def test_a_model_of_synthetic_voices_heard_nobody_and_noises(corpora, sources):
+    heard = heard_by(trained(corpora, sources=sources, split="synthetic"), corpora)
+    assert heard.known and not heard.trained and heard.noises == {"noise/hum/a.wav"}
+
+
+def test_the_note_counts_what_trained_the_model(corpora):
+    recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
+    model = trained(corpora, refit=False)
+    assert novelty_note(recordings, model, corpora) == (
+        "Of 8 recordings tested, 6 trained the model, 2 were its validation."
+    )
+    model = trained(corpora, split="kfold:4:0", validation_fraction=0.0)
+    assert "6 trained the model, 2 are by speakers who are new to it." in novelty_note(recordings, model, corpora)
+    config = corpora / "config.json"
+    config.write_text(config.read_text().replace("folder:words", "folder:gone"))
+    note = novelty_note(recordings, model, corpora)
+    assert note.startswith("Which of the 8 recordings tested trained the model is not known: folder")
+    config.unlink()
+    assert novelty_note(recordings, model, corpora) == (
+        "Of 8 recordings tested, 8 may or may not have trained the model. Nothing says what the model was trained on."
+    )
