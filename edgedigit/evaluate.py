@@ -2,8 +2,10 @@
 
 python -m edgedigit.evaluate --sources fsdd --part test
 python -m edgedigit.evaluate --model artifacts/model.onnx --sources folder:my_recordings
-python -m edgedigit.evaluate --sources folder:digits --results docs/results/mine.json --title "My microphone"
+python -m edgedigit.evaluate --sources folder:my_recordings --results microphone.json --title "My microphone"
 python -m edgedigit.evaluate --sources fsdd --part test --plot probabilities.png
+
+Figures on recordings that trained the model say nothing about others; it says how many of them did.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
+from edgedigit.train.heard import novelty_note
 from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
 
@@ -72,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if labels[i] != recognizer.info.reject_label  # has its row already
     ]
     print(accuracy_table(rows))
+    note = novelty_note(recordings, recognizer.path, args.data_dir)
+    print(f"  {note}")
     counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
     counted |= not counted.any()
     probabilities, targets = probabilities[counted], targets[counted]
@@ -93,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **training_facts(recognizer.path),
         "rows": rows,
         "probabilities": figures,
+        "note": note,
     }
     if args.results:
         write_json(args.results, result)

@@ -2,7 +2,7 @@
 
 python -m edgedigit.robustness --sources fsdd --part test
 python -m edgedigit.robustness --model mine.onnx --sources folder:my_recordings --babble folder:nondigits
-python -m edgedigit.robustness --sources folder:digits --clips 500 --plot noise.png --results docs/results/noise.json
+python -m edgedigit.robustness --clips 200 --plot noise.png --results noise.json
 python -m edgedigit.robustness --model runs/mine/final-int8.onnx --held-out validation --noise-part train
 
 The last asks for the recordings that the model's own training held out. Noises are recordings of the half that never
@@ -82,6 +82,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from edgedigit.train.heard import novelty_note  # which brings torch
+
     config = RobustnessConfig(snr_db=tuple(dict.fromkeys(args.snr_db)))
 
     # 1. Recordings, noises and voices; what is missing is told before anything is computed.
@@ -115,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         changes.append(perturbation_row(f"{name}, whole words", perturbed[name][whole], plain[whole], targets[whole]))
     print(perturbation_text(changes))
-    notes = [SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
+    notes = [novelty_note(clips, recognizer.path, args.data_dir), SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
     notes.append(f"Whole words: clips that keep {100 * config.offset_keeps:g} % of their energy inside the window.")
     if args.clips and len(clips) == args.clips:
         notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")

@@ -10,6 +10,7 @@ from edgedigit import crossval, evaluate, robustness, strings_eval
 from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
 from edgedigit.compare import __main__ as compare
+from edgedigit.config import Config, to_dict, with_settings
 from edgedigit.detection import __main__ as detection
 from edgedigit.report.documents import render_results
 
@@ -53,3 +54,14 @@ def test_figures_of_probabilities_are_printed_stored_drawn_and_shown_in_document
     assert plot.read_bytes().startswith(b"\x89PNG")
     cell = render_results(results).split("| accuracy % of the most confident 90 %")[1].splitlines()[2]
     assert f"{figures['brier']:.3g}" in cell and f"{100 * figures['accuracy_at_90']:.2f}" in cell
+
+
+def test_the_result_says_how_many_of_its_clips_trained_the_model(corpus, tmp_path, capsys):
+    model = build_tiny_model(tmp_path / "final-int8.onnx")
+    kept = {"sources": [f"folder:{corpus}"], "split": "all", "validation_fraction": 0.5, "labels": list(LABELS)}
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(with_settings(Config(), {"data": kept, "seed": 5}))))
+    assert run_main(evaluate.main, ["--model", str(model), "--sources", f"folder:{corpus}"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    result = json.loads(printed[-1])
+    assert result["note"] == "Of 20 recordings tested, 20 trained the model." and result["seeds"] == [5]
+    assert f"  {result['note']}" in printed
