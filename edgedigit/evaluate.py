@@ -21,6 +21,7 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import ARTIFICIAL, UNKNOWN_SPEAKER, Recording
 from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
@@ -30,7 +31,7 @@ from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import novelty_note
 from edgedigit.train.pipeline import origin
-from edgedigit.train.scoring import accuracy_rows, accuracy_table, predict_onnx
+from edgedigit.train.scoring import OVER_SPEAKERS, accuracy_rows, accuracy_table, clustered_row, predict_onnx
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -63,8 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
-    rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
     right = predictions == targets
+    counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
+    counted |= not counted.any()
+    rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
+    rows[1:1] = over_speakers([r for r, one in zip(recordings, counted, strict=True) if one], right[counted])
     rows += [
         accuracy_row(
             f"{kind_of([labels[i]])} {labels[i]}",
@@ -77,8 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(accuracy_table(rows))
     note = novelty_note(recordings, recognizer.path, args.data_dir)
     print(f"  {note}")
-    counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
-    counted |= not counted.any()
     probabilities, targets = probabilities[counted], targets[counted]
     figures = probability_figures(probabilities, targets)
     print(
@@ -104,6 +106,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(args.results, result)
     print_json(result)
     return 0
+
+
+def over_speakers(recordings: Sequence[Recording], right: np.ndarray) -> list[dict]:
+    """A row whose interval says what other speakers would give; none where that cannot be told.
+
+    It takes two or more people, known apart, who do not all reach the same accuracy: without any spread between them,
+    as where every answer is right, the interval would be no wider than a point.
+
+    Args:
+        recordings: that were tested.
+        right: (n,) whether each was answered rightly.
+    """
+    names = np.array([recording.speaker for recording in recordings])
+    speakers = sorted(set(names))
+    artificial = any(recording.source in ARTIFICIAL for recording in recordings)
+    if len(speakers) < 2 or artificial or any(name.endswith(f":{UNKNOWN_SPEAKER}") for name in speakers):
+        return []
+    by_speaker = [accuracy_row(name, int(right[names == name].sum()), int((names == name).sum())) for name in speakers]
+    if len({row["accuracy"] for row in by_speaker}) == 1:
+        return []
+    return [clustered_row(f"all clips, {OVER_SPEAKERS} {len(speakers)} speakers", by_speaker)]
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
 from edgedigit.compare import __main__ as compare
 from edgedigit.config import Config, to_dict, with_settings
+from edgedigit.data.recording import Recording
 from edgedigit.detection import __main__ as detection
-from edgedigit.report.documents import render_results
+from edgedigit.report.documents import render_results, render_summary
 
 
 @pytest.fixture
@@ -65,3 +66,33 @@ def test_the_result_says_how_many_of_its_clips_trained_the_model(corpus, tmp_pat
     result = json.loads(printed[-1])
     assert result["note"] == "Of 20 recordings tested, 20 trained the model." and result["seeds"] == [5]
     assert f"  {result['note']}" in printed
+
+
+def spoken_by(*speakers, source="mine"):
+    return [Recording(tone_word(0), 8000, "0", f"{source}:{name}", source, f"{i}") for i, name in enumerate(speakers)]
+
+
+def test_other_speakers_would_give_what_the_interval_over_speakers_says(corpus, tmp_path, capsys):
+    """One of 20 answers is wrong."""
+    lines = [
+        f"{digit}/{take}.wav,{digit},{'ann' if int(digit) < 5 else 'bob'},mine" for digit in LABELS for take in range(2)
+    ]
+    (corpus / "manifest.csv").write_text("\n".join(["file,label,speaker,source", *lines]))
+    results = tmp_path / "mine.json"
+    argv = ["--model", str(build_tiny_model(tmp_path / "tiny.onnx")), "--sources", f"folder:{corpus}"]
+    assert run_main(evaluate.main, [*argv, "--results", str(results), "--title", "T"]) == 0
+    first, second = json.loads(results.read_text())["rows"][:2]
+    assert second["group"] == "all clips, interval over 2 speakers"
+    assert second["accuracy"] == first["accuracy"] == 0.95
+    assert second["accuracy_low"] < first["accuracy_low"], "two speakers say little of a third"
+    cells = render_summary([results]).splitlines()[-1].split(" | ")
+    assert cells[-1].startswith(f"{100 * second['accuracy_low']:.2f}–100.00")
+
+
+def test_where_speakers_are_not_told_apart_there_is_no_interval_over_them():
+    right = np.array([True, False, True, True])
+    assert len(evaluate.over_speakers(spoken_by("a", "a", "b", "b"), right)) == 1
+    assert evaluate.over_speakers(spoken_by("a", "a", "a", "a"), right) == []
+    assert evaluate.over_speakers(spoken_by("a", "a", "unknown", "unknown"), right) == []
+    assert evaluate.over_speakers(spoken_by("a", "a", "b", "b", source="synth"), right) == []
+    assert evaluate.over_speakers(spoken_by("a", "a", "b", "b"), np.ones(4, bool)) == [], "nobody differs"

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgedigit.data.folder import MANIFEST, SPLITS
 from edgedigit.data.progress import progress_bar
-from edgedigit.data.recording import Recording
+from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
 from edgedigit.emg import EMG_SUFFIXES, read_emg
 from edgedigit.errors import DataError
 from edgedigit.spec import Signal
@@ -106,7 +106,8 @@ def _from_subfolders(folder: Path) -> list[EmgEntry]:
             if path.suffix.lower() in EMG_SUFFIXES:
                 source, name = folder.name, f"{folder.name}/{path.relative_to(folder)}"
                 split = SPLITS[part.name.lower()] if parts else ""
-                found.append(EmgEntry(path, path.parent.name, f"{source}:unknown", source, name, "", split, 0, 0))
+                speaker = f"{source}:{UNKNOWN_SPEAKER}"
+                found.append(EmgEntry(path, path.parent.name, speaker, source, name, "", split, 0, 0))
     return found
 
 
@@ -162,7 +163,7 @@ def _from_row(manifest: Path, line: int, row: dict[str, str | None], known: dict
             raise DataError(f"{manifest}, line {line}: {known[name]} is {text!r}, expected a whole number")
         numbers[name] = int(text or 0)
     source = value(known["source"]) or manifest.parent.name
-    speaker = value(known["speaker"]) or "unknown"
+    speaker = value(known["speaker"]) or UNKNOWN_SPEAKER
     session = value(known["session"])
     return EmgEntry(
         path=path,

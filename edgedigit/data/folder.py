@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from edgedigit.audio import AUDIO_SUFFIXES
-from edgedigit.data.recording import Entry
+from edgedigit.data.recording import UNKNOWN_SPEAKER, Entry
 from edgedigit.errors import DataError
 from edgedigit.labels import label_of
 
@@ -50,7 +50,7 @@ def _from_subfolders(folder: Path) -> list[Entry]:
         Entry(
             path=path,
             label=label_of(path.parent.name),
-            speaker=f"{folder.name}:unknown",
+            speaker=f"{folder.name}:{UNKNOWN_SPEAKER}",
             source=folder.name,
             name=f"{folder.name}/{path.parent.name}/{path.name}",
         )

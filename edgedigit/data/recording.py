@@ -20,6 +20,9 @@ SIMULATED = "emg_simulated"
 
 ARTIFICIAL = (SYNTH, SIMULATED)
 
+UNKNOWN_SPEAKER = "unknown"
+"""Ends the speaker of recordings of which nothing says who made them: one person, or several."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
