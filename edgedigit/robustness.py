@@ -1,15 +1,16 @@
 """Accuracy of an exported model in noise and rooms, and what loudness, sample rate and timing do to its answers.
 
+python -m edgedigit.robustness
 python -m edgedigit.robustness --sources fsdd --part test
 python -m edgedigit.robustness --model mine.onnx --sources folder:my_recordings --babble folder:nondigits
 python -m edgedigit.robustness --clips 200 --plot noise.png --results noise.json
 python -m edgedigit.robustness --model runs/mine/final-int8.onnx --held-out validation --noise-part train
 
-The last asks for the recordings that the model's own training held out. Noises are recordings of the half that never
-trains (`data.noise_part`) or, to compare recipes before that, of the half that may; stationary or impulsive by
-measurement, and babble of other speakers. The signal-to-noise ratio is that of the clip's loudest 200 ms to the noise
-over the model's window, as in training. Room, noise and where it begins are drawn by the clip's name: all models meet
-the same mixtures.
+Without --sources it takes the recordings that the model's own training held out for validation. Noises are recordings
+of the half that never trains (`data.noise_part`) or, to compare recipes before that, of the half that may; stationary
+or impulsive by measurement, and babble of other speakers. The signal-to-noise ratio is that of the clip's loudest
+200 ms to the noise over the model's window, as in training. Room, noise and where it begins are drawn by the clip's
+name: all models meet the same mixtures.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the mo
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.robustness", description=__doc__)
     parser.add_argument("--model", help="ONNX file (the shipped default)")
-    of = parser.add_mutually_exclusive_group(required=True)
+    of = parser.add_mutually_exclusive_group()
     of.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
-    of.add_argument("--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this")
+    of.add_argument(
+        "--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this; validation"
+    )
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--clips", type=int, default=0, help="only so many, chosen by their names; 0: all")
     parser.add_argument("--noises", nargs="+", default=["folder:noise"], help="recorded noises; folder:noise")
@@ -73,6 +76,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the tables to, for documents")
     parser.add_argument("--title", default="", help="of the table")
     args = parser.parse_args(argv)
+    args.held_out = args.held_out or (None if args.sources else HELD_OUT[0])
     if args.held_out and args.part:
         parser.error("--part is of --sources; --held-out says itself which recordings")
     if args.clips < 0:

@@ -312,6 +312,12 @@ def test_what_the_training_held_out_is_tested_alone(data, capsys, where):
     assert "--held-out test" in result["command"] and "--sources" not in result["command"]
 
 
+def test_without_sources_it_tests_with_what_the_training_held_out_for_validation():
+    assert robustness.parse_args([]).held_out == "validation"
+    assert robustness.parse_args(["--sources", "fsdd"]).held_out is None
+    assert robustness.command_of(robustness.parse_args([])) == "python -m edgedigit.robustness --held-out validation"
+
+
 def test_a_model_that_says_nothing_of_its_training_or_kept_nothing_has_no_part_to_test_with(data, refusal):
     kept = {"sources": ["folder:words"], "split": "all", "validation_fraction": 0.0, "labels": list(LABELS)}
     write_manifest(data / "tiny.onnx", {"config": to_dict(with_settings(Config(), {"data": kept}))})
