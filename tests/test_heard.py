@@ -53,7 +53,7 @@ def test_the_note_counts_what_trained_the_model(corpora):
     recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
     model = trained(corpora, refit=False)
     assert novelty_note(recordings, model, corpora) == (
-        "Of 8 recordings tested, 6 trained the model, 2 were its validation."
+        "Of 8 recordings tested, 6 trained the model, 2 are of its validation."
     )
     model = trained(corpora, split="kfold:4:0", validation_fraction=0.0)
     assert "6 trained the model, 2 are by speakers who are new to it." in novelty_note(recordings, model, corpora)

@@ -52,7 +52,7 @@ class Heard:
 
 NOVELTY = {
     "trained": "trained the model",
-    "validation": "were its validation",
+    "validation": "are of its validation",
     "seen": "are new to it, but by speakers who trained it",
     "unseen": "are by speakers who are new to it",
     "unknown": "may or may not have trained the model",
