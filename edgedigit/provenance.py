@@ -7,11 +7,13 @@ from pathlib import Path
 
 from edgedigit.config import Config, from_stored
 from edgedigit.errors import ConfigError
-from edgedigit.manifest import manifest_path, read_manifest, sha256_of
+from edgedigit.manifest import manifest_path, read_manifest, sha256_of, source_commit, write_json
 from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import artifacts_dir
 
 CONFIG_FILE = "config.json"  # of a run folder: the resolved configuration
+COMMITS_FILE = "commits.json"  # of a run folder: those that trained its nets, in their order
+UNKNOWN = "unknown"  # commit of what was trained before this was noted
 
 
 def load_run_config(run_dir: Path) -> Config:
@@ -58,10 +60,38 @@ def config_of(model: Path) -> Config | None:
 
 
 def training_facts(model: Path) -> dict:
-    """What a result says of the training of the model that it is about: `seeds`, none where they are not known."""
+    """What a result says of the training of the model that it is about.
+
+    Returns:
+        `seeds`, empty where they are not known; and `trained_at`, commits as text, where the model's run folder says.
+    """
     net = trained_file(model)
     stored = _stored(net) if net else {}
-    return {"seeds": [stored["seed"]] if "seed" in stored else []}
+    facts = {"seeds": [stored["seed"]] if "seed" in stored else []}
+    commits = commits_of(net.parent) if net else []
+    return {**facts, "trained_at": ", ".join(commits)} if set(commits) - {UNKNOWN} else facts
+
+
+def note_commit(run_dir: Path) -> None:
+    """Store the commit of this code in a run folder in which a training is about to begin or to go on.
+
+    A folder that an earlier version has begun to fill gets "unknown" before it.
+    """
+    commits, now = commits_of(run_dir), source_commit()
+    if not commits and any(run_dir.glob("*.last.pt")):
+        commits = [UNKNOWN]
+    if now not in commits:
+        write_json(run_dir / COMMITS_FILE, [*commits, now])
+
+
+def commits_of(run_dir: Path) -> list[str]:
+    """Commits that `note_commit` has stored in a run folder; none in those of earlier versions.
+
+    Raises:
+        ConfigError: if the file is damaged.
+    """
+    path = run_dir / COMMITS_FILE
+    return _read(path) if path.exists() else []
 
 
 def _stored(model: Path) -> dict:
@@ -71,7 +101,7 @@ def _stored(model: Path) -> dict:
     return manifest["config"] if "config" in manifest else _read(run) if run.exists() else {}
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

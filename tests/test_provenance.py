@@ -4,11 +4,15 @@ import json
 
 import pytest
 from tiny_model import build_tiny_model
+from tiny_training import LABELS, tones
 
-from edgedigit.config import Config, to_dict, with_setting
+from edgedigit import provenance
+from edgedigit.compress.pipeline import prune_track
+from edgedigit.config import Config, from_dict, to_dict, with_setting
 from edgedigit.errors import ConfigError
 from edgedigit.manifest import sha256_of, write_manifest
-from edgedigit.provenance import config_of, trained_file, training_facts
+from edgedigit.provenance import commits_of, config_of, note_commit, trained_file, training_facts
+from edgedigit.train import pipeline
 
 
 @pytest.fixture
@@ -52,3 +56,66 @@ def test_damaged_settings_are_named(model, text, words):
     model.with_name("config.json").write_text(text)
     with pytest.raises(ConfigError, match=words):
         config_of(model)
+
+
+def at(monkeypatch, *commits):
+    left = list(commits)
+    monkeypatch.setattr(provenance, "source_commit", lambda: left.pop(0))
+
+
+def test_results_say_at_which_commits_a_run_was_trained(model, settings, monkeypatch):
+    model.with_name("config.json").write_text(json.dumps(settings))
+    at(monkeypatch, "aaa", "aaa", "bbb")
+    for _ in range(3):  # the second phase at the same commit
+        note_commit(model.parent)
+    assert training_facts(model) == {"seeds": [7], "trained_at": "aaa, bbb"}
+
+
+def test_a_run_that_was_begun_before_commits_were_noted_does_not_pass_for_one_of_today(model, monkeypatch):
+    (model.parent / "final-student.last.pt").write_bytes(b"")
+    assert "trained_at" not in training_facts(model)
+    at(monkeypatch, "bbb")
+    note_commit(model.parent)
+    assert commits_of(model.parent) == ["unknown", "bbb"]
+
+
+def test_what_was_trained_outside_a_repository_says_no_commit(model, monkeypatch):
+    at(monkeypatch, "unknown")
+    note_commit(model.parent)
+    assert "trained_at" not in training_facts(model)
+
+
+SETTINGS = {
+    "data": {"labels": LABELS, "split": "all", "refit": False},
+    "augment": {"enabled": False},
+    "teachers": [],
+    "student": {"name": "student_dscnn", "kwargs": {"widths": [16], "depths": [1], "kernels": [5]}},
+    "fit_student": {"epochs": 1, "lr": 0.01, "batch_size": 8},
+    "compress": {"pruning_steps": 1, "target_sparsity": 0.3, "final_epochs": 1},
+    "threads": 1,
+}
+
+
+def test_trainings_note_their_commit_and_what_is_resumed_when_finished_does_not(tmp_path, monkeypatch):
+    config = from_dict(SETTINGS)
+    material = pipeline.Material((pipeline.Track(pipeline.FINAL, tones(16), []),), [], [])
+
+    def train(resume):
+        pipeline.prepare_run(config, tmp_path, resume, material.tracks)
+        pipeline.train_all(config, material, tmp_path, resume, say=str, bars=False)
+
+    def prune(resume):
+        prune_track(config, material, material.tracks[0], tmp_path, resume, say=str, bars=False)
+
+    for commit, step, resume in (
+        ("aaa", train, False),
+        ("bbb", prune, False),
+        ("ccc", train, True),
+        ("ccc", prune, True),
+    ):
+        monkeypatch.setattr(provenance, "source_commit", lambda commit=commit: commit)
+        step(resume)
+    assert commits_of(tmp_path) == ["aaa", "bbb"]
+    (tmp_path / "commits.json").unlink()  # as in folders of earlier versions
+    train(True)
+    assert commits_of(tmp_path) == []

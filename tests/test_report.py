@@ -89,6 +89,11 @@ def test_results_show_n_accuracy_interval_command_and_further_figures(root):
     assert block.endswith("One clip is misread.")
 
 
+def test_the_commit_of_the_training_stands_beside_that_of_the_evaluation_where_it_is_known(root):
+    write(root / "docs" / "results" / "fsdd_official.json", {**RESULTS, "trained_at": "def5678"})
+    assert "Seeds 0, 1; commit abc1234; trained at def5678. Rep" in render_block("results:fsdd_official", root)
+
+
 def test_a_mean_has_only_the_interval_it_brings(root):
     block = render_block("results:fsdd_official", root)
     assert "| macro over digits | 300 | 95.25 | – | – |" in block

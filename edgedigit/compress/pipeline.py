@@ -20,6 +20,7 @@ from edgedigit.data.unknown import prior_bias
 from edgedigit.errors import ConfigError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
+from edgedigit.provenance import note_commit
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
 from edgedigit.train.observers import Observer
@@ -86,6 +87,8 @@ def prune_track(
             )
             if resume:
                 trainer.resume()
+            if not trainer.done:
+                note_commit(run_dir)
             return trainer.run()
 
     if compress.target_sparsity == 0:

@@ -4,7 +4,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 
 | name | source |
 |---|---|
-| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note`; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
+| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note` and, of a model in a run folder, `trained_at`, the commits of its training; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
@@ -58,6 +58,8 @@ def render_results(path: Path) -> str:
             facts.append(f"{_plural('seed', results['seeds'])} {', '.join(map(str, results['seeds']))}")
         if results.get("commit"):
             facts.append(f"commit {results['commit']}")
+        if results.get("trained_at"):
+            facts.append(f"trained at {results['trained_at']}")
         lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
         folds = results.get("folds")
         if folds:

@@ -29,7 +29,7 @@ from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
-from edgedigit.provenance import CONFIG_FILE, load_run_config
+from edgedigit.provenance import CONFIG_FILE, load_run_config, note_commit
 from edgedigit.train import distributed
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_type, check_device, resolved, set_up_torch
@@ -527,6 +527,8 @@ def _train_one(
         trainer = make_trainer(config, track, described, fit, teacher, material.noises, **options)
         if resume and trainer.resume():
             say(f"  {phase}: resumed after epoch {trainer.epoch}" + (", already finished" if trainer.done else ""))
+        if not trainer.done:
+            distributed.from_first(partial(note_commit, run_dir))
         trained = trainer.run()
     best = trainer.best
     if best["accuracy"] is None:
