@@ -610,6 +610,30 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
     assert all(f"left out: {name}" in output for name in (peers.PSF_TORCH, *peers.POCKETSPHINX))
 
 
+@pytest.mark.parametrize(
+    ("part", "trained", "about"),
+    [
+        (
+            "validation",
+            {"a:x"},
+            "strangers of the model's validation part, 2 clips of 2 speakers who never trained it, ",
+        ),
+        ("test", {"b:z"}, "strangers of the model's test part, 2 clips of 2 speakers who never trained it"),
+        ("test", {"a:x", "b:z"}, "speakers of the model's test part, 2 clips of 2 speakers, 1 of whom trained it with"),
+    ],
+)
+def test_speakers_of_a_test_who_also_trained_are_no_strangers(monkeypatch, part, trained, about):
+    heard = pytest.importorskip("edgedigit.train.heard")
+    from edgedigit import robustness
+    from edgedigit.data.recording import Recording
+
+    held = [Recording(np.zeros(8, np.float32), 8000, "3", speaker, "a", speaker) for speaker in ("a:x", "a:y")]
+    monkeypatch.setattr(robustness, "held_out", lambda *_: held)
+    monkeypatch.setattr(heard, "heard_by", lambda *_: heard.Heard(speakers=frozenset(trained)))
+    clips, said = clips_module.load_strangers(clips_module.artifacts_dir() / "model.onnx", part)
+    assert said.startswith(about) and {clip.group for clip in clips} == {said.partition(",")[0]}
+
+
 @pytest.fixture
 def command(tmp_path, tones):
     """Runs `python -m edgedigit.bench` on tones laid out as FSDD's test recordings."""

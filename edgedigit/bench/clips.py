@@ -46,13 +46,18 @@ def load_strangers(model: Path, part: str, data_dir: str | Path | None = None) -
     """
     try:
         from edgedigit.robustness import held_out
+        from edgedigit.train.heard import heard_by
 
         recordings = held_out(Recognizer(model), part, data_dir)
+        # Validation never shares a speaker with training; a test, such as FSDD's own, may.
+        trained = heard_by(model, data_dir).speakers if part == "test" else frozenset()
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error.name, "train") from None
-    n_speakers = len({recording.speaker for recording in recordings})
-    group = f"strangers of the model's {part} part"
-    about = f"{group}, {len(recordings)} clips of {n_speakers} speakers who never trained it"
+    speakers = {recording.speaker for recording in recordings}
+    n_seen = len(speakers & trained)
+    group = f"{'speakers' if n_seen else 'strangers'} of the model's {part} part"
+    about = f"{group}, {len(recordings)} clips of {len(speakers)} speakers"
+    about += f", {n_seen} of whom trained it with other recordings" if n_seen else " who never trained it"
     return _clips(recordings, group), about + (", but on whom it was selected" if part == "validation" else "")
 
 
