@@ -18,7 +18,6 @@ import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data import load_recordings
-from edgedigit.detection.material import heard_by
 from edgedigit.enroll.clips import windows
 from edgedigit.enroll.head import acceptance
 from edgedigit.enroll.pipeline import enroll, write_enrolled
@@ -27,6 +26,7 @@ from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row
 from edgedigit.runtime import Recognizer
 from edgedigit.runtime._paths import artifacts_dir
+from edgedigit.train.heard import heard_by
 
 NOTE = (
     "Accuracy: words that are answered rightly at the threshold that 5 % of the other words pass. Right, rejected, "

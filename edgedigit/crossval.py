@@ -37,7 +37,7 @@ from edgedigit.figures import confusion_figure, save_png
 from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures, wilson_interval
-from edgedigit.provenance import load_run_config
+from edgedigit.provenance import commits_of, load_run_config, trained_at
 from edgedigit.train.pipeline import (
     FINAL,
     STUDENT_ANSWERS_FILE,
@@ -396,6 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "command": _command(args),
         "commit": source_commit(),
         "seeds": list(range(len(folds))) if by_seed else [config.seed],
+        **trained_at([commits_of(folder(name)) for name in names]),
         "rows": rows,
         "folds": by_fold,
         "confusion": {"labels": list(config.data.labels), "counts": confusion.tolist()},

@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recordings = [r for r in recordings if args.part in (None, r.split)]
     if not recordings:
         raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    facts = training_facts(recognizer.path)
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
     predictions = probabilities.argmax(axis=1)
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "title": args.title,
         "command": " && ".join(filter(None, [args.how, shlex.join(["python", "-m", "edgedigit.evaluate", *options])])),
         "commit": source_commit(),
-        **training_facts(recognizer.path),
+        **facts,
         "rows": rows,
         "probabilities": figures,
         "note": note,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit.config import Config, from_stored
@@ -68,17 +69,25 @@ def training_facts(model: Path) -> dict:
     net = trained_file(model)
     stored = _stored(net) if net else {}
     facts = {"seeds": [stored["seed"]] if "seed" in stored else []}
-    commits = commits_of(net.parent) if net else []
-    return {**facts, "trained_at": ", ".join(commits)} if set(commits) - {UNKNOWN} else facts
+    return facts | trained_at([commits_of(net.parent) if net else []])
+
+
+def trained_at(commits: Sequence[Sequence[str]]) -> dict:
+    """What a result says of the commits that trained the nets it is about, each net's own: `trained_at`, as text.
+
+    Nothing where that is known of none.
+    """
+    told = dict.fromkeys(commit for of_one in commits for commit in of_one or [UNKNOWN])
+    return {"trained_at": ", ".join(told)} if set(told) - {UNKNOWN} else {}
 
 
 def note_commit(run_dir: Path) -> None:
     """Store the commit of this code in a run folder in which a training is about to begin or to go on.
 
-    A folder that an earlier version has begun to fill gets "unknown" before it.
+    A folder that an earlier version has begun to fill, or other runs with their teachers, gets "unknown" before it.
     """
     commits, now = commits_of(run_dir), source_commit()
-    if not commits and any(run_dir.glob("*.last.pt")):
+    if not commits and any(run_dir.glob("*.pt")):
         commits = [UNKNOWN]
     if now not in commits:
         write_json(run_dir / COMMITS_FILE, [*commits, now])
@@ -97,8 +106,11 @@ def commits_of(run_dir: Path) -> list[str]:
 def _stored(model: Path) -> dict:
     """The plain settings in a model's manifest or run folder; empty where there are none."""
     manifest = read_manifest(model) if manifest_path(model).exists() else {}
+    if "config" in manifest:
+        return manifest["config"]
     run = model.with_name(CONFIG_FILE)
-    return manifest["config"] if "config" in manifest else _read(run) if run.exists() else {}
+    stored = _read(run) if run.exists() else {}
+    return stored if isinstance(stored, dict) and "data" in stored else {}  # others call their files so, too
 
 
 def _read(path: Path):

@@ -613,11 +613,8 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
 @pytest.mark.parametrize(
     ("part", "trained", "about"),
     [
-        (
-            "validation",
-            {"a:x"},
-            "strangers of the model's validation part, 2 clips of 2 speakers who never trained it, ",
-        ),
+        ("validation", {"b:z"}, "strangers of the model's validation part, 2 clips of 2 speakers who never trained it"),
+        ("validation", {"a:x"}, "speakers of the model's validation part, 2 clips of 2 speakers, 1 of whom trained it"),
         ("test", {"b:z"}, "strangers of the model's test part, 2 clips of 2 speakers who never trained it"),
         ("test", {"a:x", "b:z"}, "speakers of the model's test part, 2 clips of 2 speakers, 1 of whom trained it with"),
     ],

@@ -181,13 +181,14 @@ def test_material_leaves_out_what_the_model_knows(tiny_model, monkeypatch):
     from edgedigit.data.recording import Recording
     from edgedigit.detection import material
     from edgedigit.errors import DataError
+    from edgedigit.train import heard
 
     def recording(name):
         return Recording(silence(1.0), SAMPLE_RATE, "talk", name, "corpus", name)
 
-    known = material.Heard(True, frozenset(), frozenset({"watched"}), frozenset(), frozenset({"mixed"}))
+    known = heard.Heard(True, frozenset(), frozenset({"watched"}), frozenset(), frozenset({"mixed"}))
     there = {"speech": ["new", "watched"], "noise": ["mixed", "fresh", "other"]}
-    monkeypatch.setattr(material, "heard_by", lambda model, data_dir: known)
+    monkeypatch.setattr(heard, "heard_by", lambda model, data_dir: known)
     monkeypatch.setattr(
         material, "load_unheard", lambda sources, *_, **__: ([recording(n) for n in there[sources[0]]], 0)
     )

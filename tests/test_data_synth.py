@@ -112,6 +112,12 @@ def test_accents_say_digits_beside_other_words_too_but_none_of_these():
     assert foreign.total() == pytest.approx(80 * synth.FOREIGN_SHARE, abs=4)
 
 
+def test_where_nobody_has_an_accent_other_words_are_said_by_those_who_say_the_words():
+    recordings = synth.render(["yes", NON_DIGIT, "no"], 6, seed=2)
+    by_word = {label: [r.speaker for r in recordings if r.label == label] for label in ("yes", NON_DIGIT, "no")}
+    assert by_word["yes"] == by_word["no"] == by_word[NON_DIGIT]
+
+
 def test_an_accent_is_heard_as_the_digit_in_its_own_spelling():
     (digit,) = synth.render(["7"], 1, seed=0, voices=["espeak:hi+m3"])
     (spelled,) = synth.render([DIGIT_SPELLINGS["hi"]["7"]], 1, seed=0, voices=["espeak:hi+m3"])

@@ -9,7 +9,9 @@ from tiny_model import SAMPLE_RATE, build_tiny_model, tone_word
 from edgedigit.audio import write_wav
 from edgedigit.config import Config, to_dict, with_settings
 from edgedigit.data import load_recordings
-from edgedigit.train.heard import heard_by, novelty_note
+from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
+from edgedigit.detection.__main__ import GROUPS
+from edgedigit.train.heard import NOVELTY, Heard, heard_by, novelty_note
 
 
 @pytest.fixture
@@ -49,11 +51,19 @@ def test_a_model_of_synthetic_voices_heard_nobody_and_noises(corpora, sources):
     assert heard.known and not heard.trained and heard.noises == {"noise/hum/a.wav"}
 
 
+def test_who_is_not_told_apart_is_not_called_a_stranger():
+    mine = Recording(np.zeros(8, np.float32), 8000, "3", f"mine:{UNKNOWN_SPEAKER}", "mine", "mine/3/a.wav")
+    heard = Heard(known=True, trained=frozenset({"other/3/b.wav"}), speakers=frozenset({mine.speaker}))
+    assert heard.novelty(mine) == "new"
+    assert Heard(speakers=heard.speakers).novelty(mine) == "unknown"
+    assert GROUPS.keys() == NOVELTY.keys() - {"trained"}
+
+
 def test_the_note_counts_what_trained_the_model(corpora):
     recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
     model = trained(corpora, refit=False)
     assert novelty_note(recordings, model, corpora) == (
-        "Of 8 recordings tested, 6 trained the model, 2 are of its validation."
+        "Of 8 recordings tested, known by folder and name, 6 trained the model, 2 are of its validation."
     )
     model = trained(corpora, split="kfold:4:0", validation_fraction=0.0)
     assert "6 trained the model, 2 are by speakers who are new to it." in novelty_note(recordings, model, corpora)
@@ -63,5 +73,6 @@ def test_the_note_counts_what_trained_the_model(corpora):
     assert note.startswith("Which of the 8 recordings tested trained the model is not known: folder")
     config.unlink()
     assert novelty_note(recordings, model, corpora) == (
-        "Of 8 recordings tested, 8 may or may not have trained the model. Nothing says what the model was trained on."
+        "Of 8 recordings tested, known by folder and name, 8 may or may not have trained the model. "
+        "Nothing says what the model was trained on."
     )

@@ -11,7 +11,7 @@ from edgedigit.compress.pipeline import prune_track
 from edgedigit.config import Config, from_dict, to_dict, with_setting
 from edgedigit.errors import ConfigError
 from edgedigit.manifest import sha256_of, write_manifest
-from edgedigit.provenance import commits_of, config_of, note_commit, trained_file, training_facts
+from edgedigit.provenance import commits_of, config_of, note_commit, trained_at, trained_file, training_facts
 from edgedigit.train import pipeline
 
 
@@ -51,6 +51,12 @@ def test_an_enrolled_model_has_the_training_of_the_model_below_it(model, setting
     assert trained_file(beside) is None
 
 
+@pytest.mark.parametrize("text", ["null", '{"architectures": ["x"], "seed": 1}'])
+def test_settings_of_another_program_are_none_of_ours(model, text):
+    model.with_name("config.json").write_text(text)
+    assert config_of(model) is None and training_facts(model) == {"seeds": []}
+
+
 @pytest.mark.parametrize(("text", "words"), [("{", "cannot be read as JSON"), ('{"data": {"x": 1}}', "does not fit")])
 def test_damaged_settings_are_named(model, text, words):
     model.with_name("config.json").write_text(text)
@@ -69,6 +75,12 @@ def test_results_say_at_which_commits_a_run_was_trained(model, settings, monkeyp
     for _ in range(3):  # the second phase at the same commit
         note_commit(model.parent)
     assert training_facts(model) == {"seeds": [7], "trained_at": "aaa, bbb"}
+
+
+def test_results_of_several_runs_say_all_their_commits():
+    assert trained_at([["a"], ["a", "b"]]) == {"trained_at": "a, b"}
+    assert trained_at([["a"], []]) == {"trained_at": "a, unknown"}
+    assert trained_at([[], ["unknown"]]) == {}
 
 
 def test_a_run_that_was_begun_before_commits_were_noted_does_not_pass_for_one_of_today(model, monkeypatch):

@@ -308,7 +308,7 @@ def test_what_the_training_held_out_is_tested_alone(data, capsys, where):
     assert run_main(robustness.main, argv) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {row["n"] for row in result["rows"]} == {20}  # two of the four speakers
-    assert "Of 20 recordings tested, 20 are by speakers who are new to it." in result["note"]
+    assert "Of 20 recordings tested, known by folder and name, 20 are by speakers who are new to it." in result["note"]
     assert "--held-out test" in result["command"] and "--sources" not in result["command"]
 
 

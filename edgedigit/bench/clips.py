@@ -49,8 +49,7 @@ def load_strangers(model: Path, part: str, data_dir: str | Path | None = None) -
         from edgedigit.train.heard import heard_by
 
         recordings = held_out(Recognizer(model), part, data_dir)
-        # Validation never shares a speaker with training; a test, such as FSDD's own, may.
-        trained = heard_by(model, data_dir).speakers if part == "test" else frozenset()
+        trained = heard_by(model, data_dir).speakers  # a corpus' own split may divide a speaker's recordings
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error.name, "train") from None
     speakers = {recording.speaker for recording in recordings}

@@ -52,7 +52,8 @@ def load_sounds(args: argparse.Namespace, model: Path) -> tuple[list[Sound], lis
         DataError: if there is nothing to hear.
     """
     from edgedigit.detection.listening import stream_of
-    from edgedigit.detection.material import heard_by, load_unheard
+    from edgedigit.detection.material import load_unheard
+    from edgedigit.train.heard import heard_by
 
     recognizer = Recognizer(model)
     heard = heard_by(model, args.data_dir)

@@ -78,7 +78,8 @@ def render(
 ) -> list[Recording]:
     """Say each word `n_per_word` times, each time in another voice or style; silence around it is cut off.
 
-    Accents are taken in turn, and so are the voices of each; all words are said by the same ones. A clip that is silent
+    Accents are taken in turn, and so are the voices of each; all words are said by the same ones, but for other words
+    beside digits, which foreign voices do not say. A clip that is silent
     or not between 0.15 and 1.2 s long is drawn again. The result depends on the arguments and the engines' versions
     only.
 
@@ -113,7 +114,8 @@ def render(
             if word == NON_DIGIT:
                 said = words_beside(words)
                 native = [voice for voice in voices if _accent(voice) not in DIGIT_SPELLINGS]
-                saying = _plan(native or voices, n_per_word, rng)
+                if native and len(native) < len(voices):
+                    saying = _plan(native, n_per_word, rng)
             for index, planned in enumerate(saying):
                 spoken = said[index % len(said)]
                 waveform, voice = _say(espeak, spoken, language, planned, saying, sample_rate, rng)

@@ -35,6 +35,7 @@ GROUPS = {  # of digits, by `Heard.novelty`
     "validation": "unseen speakers, of validation",
     "seen": "seen speakers",
     "unseen": "unseen speakers",
+    "new": "unknown speakers",
     "unknown": "unknown whether seen",
 }
 

@@ -11,9 +11,7 @@ from edgedigit.data.recording import ARTIFICIAL, Recording
 from edgedigit.data.splits import in_name_order
 from edgedigit.errors import DataError
 from edgedigit.runtime import Recognizer
-from edgedigit.train.heard import Heard, heard_by
-
-__all__ = ["Heard", "halves", "heard_by", "load_unheard"]
+from edgedigit.train.heard import Heard
 
 
 def load_unheard(

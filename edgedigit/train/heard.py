@@ -10,7 +10,7 @@ from pathlib import Path
 from edgedigit.config import DataConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.noises import noises_of_part
-from edgedigit.data.recording import SYNTH, Recording
+from edgedigit.data.recording import SYNTH, UNKNOWN_SPEAKER, Recording
 from edgedigit.errors import DataError, EdgedigitError
 from edgedigit.provenance import config_of, enrolled_on, trained_file
 from edgedigit.train.pipeline import SELECTION, Track, divide
@@ -45,6 +45,8 @@ class Heard:
             return "trained"
         if recording.name in self.validation and self.known:
             return "validation"
+        if recording.speaker.endswith(f":{UNKNOWN_SPEAKER}"):
+            return "new" if self.known else "unknown"
         if recording.speaker in self.speakers:
             return "seen"
         return "unseen" if self.known and recording.source != SYNTH else "unknown"
@@ -55,6 +57,7 @@ NOVELTY = {
     "validation": "are of its validation",
     "seen": "are new to it, but by speakers who trained it",
     "unseen": "are by speakers who are new to it",
+    "new": "are new to it, by nobody knows whom",
     "unknown": "may or may not have trained the model",
 }
 """What a recording is to a model, and how a sentence about several of them goes on."""
@@ -119,4 +122,5 @@ def novelty_note(recordings: Sequence[Recording], model: Path, data_dir: str | P
         return f"Which of the {len(recordings)} recordings tested trained the model is not known: {reason}."
     kinds = Counter(heard.novelty(recording) for recording in recordings)
     counts = ", ".join(f"{kinds[kind]} {said}" for kind, said in NOVELTY.items() if kinds[kind])
-    return f"Of {len(recordings)} recordings tested, {counts}." + ("" if heard.known else f" {heard.why}.")
+    told = f"Of {len(recordings)} recordings tested, known by folder and name, {counts}."
+    return told if heard.known else f"{told} {heard.why}."

@@ -78,7 +78,7 @@ test("without a network what is stored is given, and what is not is missing", as
   await assert.rejects(ask("style.css"), TypeError);
 });
 
-for (const name of ["app.js", "model/manifest.json", "model/model.onnx"]) {
+for (const name of ["app.js", "model/model.onnx"]) {
   test(`what the network has is given though there is no room to store ${name}`, async () => {
     const stored = { [name]: "old" };
     const answer = await worker({ network: { [name]: "new" }, stored, room: NO_ROOM })(name);
