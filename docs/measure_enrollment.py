@@ -85,7 +85,8 @@ def measure(enrolled_clips, test_clips, others) -> Counter:
 def report(title: str, counts: Counter) -> dict:
     """Print rates; the row of the result file, of what was detected or, where nothing can be rejected, right."""
     print(title)
-    names = [name for name in ("closed", "right", "rejected", "wrong", "detected") if name in counts]
+    # Sums of counters hold no zeros, so that what a row is of is told by what it detected.
+    names = ("closed", "right", "rejected", "wrong", "detected") if "detected" in counts else ("closed",)
     rows = {name: accuracy_row(name, counts[name], counts["n"]) for name in names}
     if counts["n_others"]:
         rows["others pass"] = accuracy_row("others pass", counts["accepted"], counts["n_others"])
