@@ -12,7 +12,7 @@
 The answer budget runs from the last sample of the word to the moment the line with the digit is printed: what is left
 of the device's block, the silence that tells the end, resampling, features, network and output, which in a browser is
 the drawing. It is of the words that were answered; how many of all words were in time is shown beside it. Exit code 1
-if a budget or limit is broken; words in noise are measured and held to none.
+if a budget or limit is broken, in noise too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,15 @@ from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_microph
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts
 from edgedigit.bench.options import parse_args
-from edgedigit.bench.rows import broken_budgets, check_broken, end_remarks, group_remarks, quiet_gates, table
+from edgedigit.bench.rows import (
+    answer_budget,
+    broken_budgets,
+    check_broken,
+    end_remarks,
+    group_remarks,
+    quiet_gates,
+    table,
+)
 from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.errors import EdgedigitError, GateError, InputError
@@ -118,8 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows += [*seen[0], seen[1].row]
             notes.append(BROWSER_NOTE)
     for one in answered:
-        if one.condition in (CLEAN, MICROPHONE, BROWSER):
-            one.row.update(quiet_gates(config))
+        quiet = one.condition in (CLEAN, MICROPHONE, BROWSER)
+        one.row.update(quiet_gates(config) if quiet else answer_budget(config))
     grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
     notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]
     notes += [f"{remark}." for one in answered[:1] for remark in end_remarks(one.row)]
