@@ -68,7 +68,7 @@ def test_the_model_hears_noise_without_steps_around_a_word(recognizer, monkeypat
     rng = np.random.default_rng(0)
     waveform = speak("7") + rng.normal(0, 0.003, speak("7").size).astype(np.float32)
     assert digits_of(events_of(StreamingRecognizer(recognizer), waveform)) == "7"
-    window = next(w for w in windows if np.abs(w).max() > 0.05)  # the stream's first noise is asked about, too
+    window = [w for w in windows if np.abs(w).max() > 0.05][-2]  # that was answered; the last is what it was before
     assert window.size == recognizer.info.n_samples
     word = np.flatnonzero(np.abs(window) > 0.05)
     around = frame_energies(np.concatenate((window[: word[0] - 80], window[word[-1] + 80 :])), 80)
@@ -226,6 +226,63 @@ def test_a_word_shorter_than_what_stable_means_waits(recognizer):
     assert digits_of(events) == "59"
     for event in events:
         assert event.kind != "digit" or event.time_s - event.end_s == pytest.approx(VadOptions().early_ms / 1000)
+
+
+class AlwaysSpeech:
+    """A detector that noise keeps open from the first word on."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.open = False
+
+    def is_speech(self, frame):
+        self.open = self.open or np.abs(frame).max() > 0.1
+        return self.open
+
+
+def kept_open(recognizer, digits="6", **options):
+    """Events of words of 0.4 s, the first from 0.5 s on and 0.6 s between them, in noise that is taken for speech."""
+    waveform = speak(digits, gap_s=0.6, noise=0.01)
+    return events_of(StreamingRecognizer(recognizer, VadOptions(**options), activity=AlwaysSpeech()), waveform)
+
+
+def test_noise_that_keeps_a_word_open_does_not_keep_its_answer(recognizer):
+    options = VadOptions()
+    digit, *others = [event for event in kept_open(recognizer) if event.kind != "speech_start"]
+    assert (digit.kind, digit.label) == ("digit", "6")
+    waited_ms = 1000 * (digit.time_s - 0.9)
+    assert 0 < waited_ms <= options.lasting_ms + options.partial_ms
+    assert digit.end_s == digit.time_s and digit.latency_ms < 50
+    assert {event.kind for event in others} == {"speech_end"}  # one answer, then nothing that is voiced
+    assert others[0].time_s == pytest.approx(digit.time_s + options.rest_ms / 1000)
+
+
+@pytest.mark.parametrize("never", [{"lasting_drop_db": 100.0}, {"lasting_ms": 5000}, {"early_probability": 1.1}])
+def test_without_that_rule_the_answer_waits_until_the_word_is_cut(recognizer, never):
+    (digit,) = [event for event in kept_open(recognizer, **never) if event.kind == "digit"]
+    assert digit.time_s - digit.start_s >= 1.3  # cut at 1.5 s, or by the stream's end
+
+
+def test_a_word_as_loud_as_at_its_beginning_is_not_over(recognizer):
+    waveform = np.concatenate([silence(0.5), tone_word(3, 1.0), silence(0.4)])
+    (digit,) = [event for event in events_of(StreamingRecognizer(recognizer), waveform) if event.kind == "digit"]
+    assert digit.end_s == pytest.approx(1.5, abs=0.02)
+
+
+def test_the_next_word_in_such_noise_is_answered_too(recognizer):
+    digits = [event for event in kept_open(recognizer, "638") if event.kind == "digit"]
+    assert digits_of(digits) == "638"
+    for i, event in enumerate(digits):
+        assert 0 <= event.time_s - (0.9 + i) <= 0.2
+
+
+def test_a_stream_that_ends_after_such_an_answer_does_not_answer_again(recognizer):
+    waveform = speak("6", gap_s=0.0, noise=0.01)[: round(1.15 * 8000)]
+    events = events_of(StreamingRecognizer(recognizer, activity=AlwaysSpeech()), waveform)
+    assert [event.kind for event in events] == ["speech_start", "digit", "speech_end"]
+    assert events[1].time_s < events[2].time_s == pytest.approx(1.15, abs=0.011)
 
 
 def test_partials_tell_what_a_word_seems_to_be_and_change_nothing_else(recognizer):

@@ -43,6 +43,9 @@ OTHERS = {
     "early_ms": 60,
     "early_probability": 0.4,
     "hangover_ms": 120,
+    "lasting_ms": 160,
+    "lasting_drop_db": 1.0,
+    "rest_ms": 100,
     "min_speech_ms": 200,
     "tail_ms": 900,
     "max_speech_ms": 1200,
@@ -80,9 +83,10 @@ def loud_frames(monkeypatch):
 
 
 class SignChanges:
-    """Stands in for the network: the label counts the sign changes, and every other answer is unsure."""
+    """Stands in for the network: the label counts sign changes, every other answer is unsure; a steady one is sure."""
 
-    def __init__(self, reject_label):
+    def __init__(self, reject_label, steady=False):
+        self.steady = steady
         self.info = SimpleNamespace(
             signal=Signal(), thresholds={}, sample_rate=8000, n_samples=8000, reject_label=reject_label
         )
@@ -92,11 +96,13 @@ class SignChanges:
         window = fix_length(waveform, 8000)
         self.windows.append(window)
         changes = int(((window[1:] > 0) != (window[:-1] > 0)).sum())
+        if self.steady:
+            return Prediction(str(changes // 2000 % 10), 0.95, {}, False, 0.0)
         probability = 0.95 if len(self.windows) % 2 else 0.5
         return Prediction(str(changes % 10), probability, {}, changes % 7 == 0, 0.0)
 
 
-def words_in_noise(sample_rate=8000, seed=0):
+def words_in_noise(sample_rate=8000, seed=0, hiss_level=1.0):
     """Words of 0.1 to 2 s, tones and hiss, with gaps of 50 to 400 ms, in noise whose level changes."""
     rng = np.random.default_rng(seed)
     parts = [np.zeros(sample_rate // 2)]
@@ -104,6 +110,7 @@ def words_in_noise(sample_rate=8000, seed=0):
         n_samples = int(sample_rate * rng.choice([0.1, 0.25, 0.5, 0.9, 2.0]))
         tone = np.sin(2 * np.pi * rng.uniform(150, 900) * np.arange(n_samples) / sample_rate)
         tone[n_samples * 2 // 3 :] += rng.normal(0, 0.5, n_samples - n_samples * 2 // 3)
+        tone[n_samples * 2 // 3 :] *= hiss_level
         parts += [level * tone, np.zeros(int(sample_rate * rng.uniform(0.05, 0.4)))]
     waveform = np.concatenate(parts)
     waveform += rng.normal(0, 1, waveform.size) * np.linspace(3e-4, 3e-3, waveform.size)
@@ -170,14 +177,17 @@ def test_clips_are_fitted_into_the_window_as_by_python():
 @pytest.mark.parametrize("reject_label", [None, NON_DIGIT])
 @pytest.mark.parametrize("thresholds", [{}, OTHERS], ids=["defaults", "others"])
 @pytest.mark.parametrize(("sample_rate", "block"), [(8000, 8000), (8000, 93), (44100, 512)])
-def test_streams_give_pythons_events_and_windows(loud_frames, sample_rate, block, thresholds, reject_label):
-    waveform = words_in_noise(sample_rate)
-    recognizer = SignChanges(reject_label)
+@pytest.mark.parametrize("steady", [False, True], ids=["wavering", "steady"])
+def test_streams_give_pythons_events_and_windows(loud_frames, steady, sample_rate, block, thresholds, reject_label):
+    waveform = words_in_noise(sample_rate, hiss_level=0.3 if steady else 1.0)
+    recognizer = SignChanges(reject_label, steady)
     stream = StreamingRecognizer(recognizer, VadOptions.from_dict(thresholds), sample_rate=sample_rate)
     expected = stream.accept(waveform) + stream.flush()
     assert {event.kind for event in expected} >= {"speech_start", "digit", "speech_end"}
+    ends_s = {event.time_s for event in expected if event.kind == "speech_end"}
+    assert steady == any(event.kind == "digit" and event.time_s not in ends_s for event in expected)  # while it lasts
     asked = {"sampleRate": sample_rate, "block": block, "thresholds": thresholds, "labels": [reject_label or "0"]}
-    got = ask("stream", samples=waveform.tolist(), **asked)
+    got = ask("stream", samples=waveform.tolist(), steady=steady, **asked)
     assert [event["kind"] for event in got["events"]] == [event.kind for event in expected]
     for mine, theirs in zip(got["events"], expected, strict=True):
         assert (mine["timeS"], mine["startS"]) == pytest.approx((theirs.time_s, theirs.start_s), abs=1e-9)

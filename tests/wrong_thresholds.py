@@ -26,6 +26,8 @@ WRONG_THRESHOLDS = [
     {"tail_ms": 0},
     {"stable_ms": 0},
     {"stable_silence_ms": 5},
+    {"lasting_ms": 9},
+    {"rest_ms": 0},
     {"running_pause_ms": 0},
     {"running_speech_ms": -600},
     {"partial_ms": 1},

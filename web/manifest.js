@@ -7,6 +7,8 @@ const AT_LEAST_A_FRAME = [
   "tail_ms",
   "stable_silence_ms",
   "stable_ms",
+  "lasting_ms",
+  "rest_ms",
   "running_pause_ms",
   "running_speech_ms",
   "partial_ms",

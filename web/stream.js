@@ -21,6 +21,8 @@ const MIRRORED_MS = 100; // of what is kept before a word, that fills the window
  *   features and network
  */
 
+const isSure = ({ rejected, probability }, sure) => !rejected && probability >= sure;
+
 /** Finds the words in a stream and recognises each. One call of `accept` or `flush` at a time. */
 export class StreamingRecognizer {
   /**
@@ -49,6 +51,9 @@ export class StreamingRecognizer {
     this.past = []; // while there is no word: the recent past, from which a word takes its beginning
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
+    this.sureLabel = null; // what the model has been sure of while the word goes on
+    this.sureSince = 0; // first frame at which it was
+    this.answered = 0; // frame at which it was answered while it goes on; 0: not yet
     this.silence = 0; // frames since the word's last speech
     this.running = 0; // frames of rejected words less those of digits, since the last pause
     this.runningDb = -Infinity; // the loudest frame of the rejected words
@@ -77,7 +82,7 @@ export class StreamingRecognizer {
     if (this.pending.length) {
       events.push(...(await this.acceptResampled(new Float32Array(this.frameLength - this.pending.length))));
     }
-    if (this.word.length) events.push(...this.close(await this.answer()));
+    if (this.word.length) events.push(...this.close(this.answered ? [] : await this.answer()));
     this.reset();
     return events;
   }
@@ -113,6 +118,8 @@ export class StreamingRecognizer {
     this.word = [...this.past];
     this.silence = 0;
     this.wordStart = this.position - this.onset;
+    this.sureLabel = null;
+    this.answered = 0;
     if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) {
       this.running = 0;
       this.runningDb = -Infinity;
@@ -122,6 +129,11 @@ export class StreamingRecognizer {
 
   /** Answer if the word is over, or seems to be and the model is sure. */
   async endOfWord() {
+    if (this.answered) {
+      const isSilent = this.silence >= framesIn(this.vad.stable_silence_ms, this.vad);
+      const isOver = isSilent || this.position - this.answered >= framesIn(this.vad.rest_ms, this.vad);
+      return isOver ? this.close([]) : [];
+    }
     const tooLong = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
     if (tooLong || this.silence === framesIn(this.vad.hangover_ms, this.vad)) {
       return this.close(await this.answer());
@@ -131,7 +143,24 @@ export class StreamingRecognizer {
       const answer = await this.answer({ stableMs: early ? 0 : this.vad.stable_ms, sure: this.vad.early_probability });
       if (answer.length) return this.close(answer);
     }
-    return [];
+    return this.whileItLasts();
+  }
+
+  /** The answer to a word that goes on, if the model has been sure of one label for long. */
+  async whileItLasts() {
+    const { partial_ms: between, early_probability: sure, lasting_ms: lasting } = this.vad;
+    if ((this.position - this.wordStart) % framesIn(between, this.vad) || !this.isWord()) return [];
+    const prediction = await this.predict(this.word);
+    const label = isSure(prediction, sure) ? prediction.label : null;
+    if (label !== this.sureLabel) {
+      this.sureLabel = label;
+      this.sureSince = this.position;
+    }
+    const nLasting = framesIn(lasting, this.vad);
+    if (label === null || this.position - this.sureSince < nLasting) return [];
+    if (this.levelDb(nLasting) > this.levelDb() - this.vad.lasting_drop_db) return [];
+    this.answered = this.position;
+    return [this.decision("digit", prediction)];
   }
 
   /**
@@ -144,17 +173,19 @@ export class StreamingRecognizer {
   async answer({ stableMs = 0, sure = 0 } = {}) {
     const nStable = stableMs && framesIn(stableMs, this.vad);
     if (!this.isWord() || this.position - this.wordStart <= nStable) return [];
-    const isSure = ({ rejected, probability }) => !rejected && probability >= sure;
     const prediction = await this.predict(this.word);
-    if (sure && !isSure(prediction)) return [];
+    if (sure && !isSure(prediction, sure)) return [];
     if (nStable) {
       const before = await this.predict(this.word.slice(0, -nStable));
-      if (before.label !== prediction.label || !isSure(before)) return [];
+      if (before.label !== prediction.label || !isSure(before, sure)) return [];
     }
     if (prediction.rejected && !this.isVoiced()) return [];
+    return [this.decision(prediction.rejected ? "rejected" : "digit", prediction)];
+  }
+
+  decision(kind, prediction) {
     const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
-    const latencyMs = waitedMs + performance.now() - this.cameMs;
-    return [{ ...this.event(prediction.rejected ? "rejected" : "digit"), prediction, latencyMs }];
+    return { ...this.event(kind), prediction, latencyMs: waitedMs + performance.now() - this.cameMs };
   }
 
   isWord() {
@@ -184,10 +215,10 @@ export class StreamingRecognizer {
     return isRunning && this.levelDb() < this.runningDb + this.vad.running_above_db;
   }
 
-  /** The loudest frame of the word. */
-  levelDb() {
+  /** The loudest frame of speech in the word, or among its last; 0: all of them. */
+  levelDb(nLast = 0) {
     let loudest = 0;
-    for (const { samples, active } of this.word) {
+    for (const { samples, active } of this.word.slice(-nLast)) {
       if (active) loudest = Math.max(loudest, samples.reduce((sum, sample) => sum + sample * sample, 0));
     }
     return 10 * Math.log10(loudest / this.frameLength + 1e-12);
@@ -214,7 +245,7 @@ export class StreamingRecognizer {
   close(answer) {
     const events = [...answer, this.event("speech_end")];
     this.lastEnd = this.position - this.silence;
-    const isDigit = answer.some((event) => event.kind === "digit");
+    const isDigit = this.answered > 0 || answer.some((event) => event.kind === "digit");
     this.running = Math.max(0, this.running + (isDigit ? -1 : 1) * (this.lastEnd - this.wordStart));
     if (isDigit) this.digitEnd = this.lastEnd;
     else this.runningDb = Math.max(this.runningDb, this.levelDb());

@@ -33,7 +33,7 @@ class Event:
     start_s: float
     """First frame of the speech."""
     end_s: float | None = None
-    """End of the last frame of the speech; None for `speech_start`."""
+    """End of the last frame of the speech so far, which a `digit` need not wait for; None for `speech_start`."""
     prediction: Prediction | None = None
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
@@ -65,14 +65,17 @@ class StreamingRecognizer:
     `pre_roll_ms` earlier. After `stable_silence_ms` of silence the model is asked what the word is and what it was
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
-    resumes before the answer belongs to the same word. What resumes within `tail_ms` of a digit is a new word only if
-    it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after their closures do not. A
-    model without `_unknown_`, which takes any hiss for a word, is asked about voiced words alone. Of what is rejected
-    with less voice than that, nothing is said. After
-    `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is talking,
-    and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than all of
-    these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into blocks.
-    Instances are independent and need constant memory.
+    resumes before the answer belongs to the same word. While sound goes on it is asked every `partial_ms`, and
+    answers once it has been as sure of one label for `lasting_ms`, all of it `lasting_drop_db` below the word's
+    loudest frame: noise can keep a word open long after its end. What still goes on then belongs to the same word, for
+    `rest_ms` at most. What resumes within `tail_ms` of a digit
+    is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after
+    their closures do not. A model without `_unknown_`, which takes any hiss for a word, is asked about voiced words
+    alone. Of what is rejected with less voice than that, nothing is said. After `running_speech_ms` more of rejected
+    words than of digits without a pause of `running_pause_ms` somebody is talking, and a digit is answered only from
+    `running_probability` on, unless it is `running_above_db` louder than all of these. Everything is decided frame by
+    frame, so the answers do not depend on how the stream is cut into blocks. Instances are independent and need
+    constant memory.
 
     Args:
         recognizer: the model.
@@ -131,6 +134,9 @@ class StreamingRecognizer:
         self._past: deque[_Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
         self._word: list[_Frame] = []  # empty while there is no word
         self._word_start = 0  # first speech frame of the word
+        self._sure_label: str | None = None  # what the model has been sure of while the word goes on
+        self._sure_since = 0  # first frame at which it was
+        self._answered = 0  # frame at which it was answered while it goes on; 0: not yet
         self._silence = 0  # frames since the word's last speech
         self._running = 0  # frames of rejected words less those of digits, since the last pause
         self._running_db = -np.inf  # the loudest frame of the rejected words
@@ -154,7 +160,7 @@ class StreamingRecognizer:
         if self._pending.size:
             events += self._accept(np.zeros(self._frame_length - self._pending.size, dtype=np.float32))
         if self._word:
-            events += self._close(self._answer())
+            events += self._close([] if self._answered else self._answer())
         self.reset()
         return events
 
@@ -180,6 +186,7 @@ class StreamingRecognizer:
             return []
         self._word, self._silence = list(self._past), 0
         self._word_start = self._position - self._onset
+        self._sure_label, self._answered = None, 0
         if self._word_start - self._last_end >= self.options.frames(self.options.running_pause_ms):
             self._running, self._running_db = 0, -np.inf
         return [Event("speech_start", self._seconds(self._position), self._seconds(self._word_start))]
@@ -187,6 +194,10 @@ class StreamingRecognizer:
     def _end_of_word(self) -> list[Event]:
         """Answer if the word is over, or seems to be and the model is sure."""
         options = self.options
+        if self._answered:
+            silent = self._silence >= options.frames(options.stable_silence_ms)
+            over = silent or self._position - self._answered >= options.frames(options.rest_ms)
+            return self._close([]) if over else []
         too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
         if too_long or self._silence == options.frames(options.hangover_ms):
             return self._close(self._answer())
@@ -195,7 +206,7 @@ class StreamingRecognizer:
             answer = self._answer(stable_ms=None if early else options.stable_ms, sure=options.early_probability)
             if answer:
                 return self._close(answer)
-        return self._partial()
+        return self._while_it_lasts()
 
     def _answer(self, stable_ms: float | None = None, sure: float = 0.0) -> list[Event]:
         """Ask the model about the word so far; no answer for what holds too little speech to be a word.
@@ -217,18 +228,31 @@ class StreamingRecognizer:
             before = self._predict(self._word[:-n_stable])
             if before.label != prediction.label or not self._is_sure(before, sure):
                 return []
-        compute_s = time.perf_counter() - start
-        waited_s = self._seconds(self._silence) + self._resampler.delay_s
         if prediction.rejected and not self._is_voiced():
             return []
-        kind = "rejected" if prediction.rejected else "digit"
-        return [self._event(kind, prediction, (waited_s + compute_s) * 1000)]
+        return [self._decision("rejected" if prediction.rejected else "digit", prediction, start)]
 
-    def _partial(self) -> list[Event]:
-        """What the word seems to be, at its times."""
-        frames = self._position - self._word_start
-        due = self._partials and self._silence == 0 and frames % self.options.frames(self.options.partial_ms) == 0
-        return [self._event("partial", self._predict(self._word))] if due and self._is_word() else []
+    def _while_it_lasts(self) -> list[Event]:
+        """What the word seems to be, at its times, and its answer if that has been the same for long."""
+        options = self.options
+        if (self._position - self._word_start) % options.frames(options.partial_ms) or not self._is_word():
+            return []
+        start = time.perf_counter()
+        prediction = self._predict(self._word)
+        label = prediction.label if self._is_sure(prediction, options.early_probability) else None
+        if label != self._sure_label:
+            self._sure_label, self._sure_since = label, self._position
+        n_lasting = options.frames(options.lasting_ms)
+        is_lasting = label is not None and self._position - self._sure_since >= n_lasting
+        if is_lasting and self._level_db(n_lasting) <= self._level_db() - options.lasting_drop_db:
+            self._answered = self._position
+            return [self._decision("digit", prediction, start)]
+        return [self._event("partial", prediction)] if self._partials and self._silence == 0 else []
+
+    def _decision(self, kind: str, prediction: Prediction, start: float) -> Event:
+        """An answer that has been computed since `start`, of `time.perf_counter`."""
+        waited_s = self._seconds(self._silence) + self._resampler.delay_s
+        return self._event(kind, prediction, (waited_s + time.perf_counter() - start) * 1000)
 
     def _is_word(self) -> bool:
         is_tail = self._word_start - self._digit_end < self.options.frames(self.options.tail_ms)
@@ -251,9 +275,10 @@ class StreamingRecognizer:
         is_running = self._running >= self.options.frames(self.options.running_speech_ms)
         return is_running and self._level_db() < self._running_db + self.options.running_above_db
 
-    def _level_db(self) -> float:
-        """The loudest frame of the word."""
-        power = max((float(frame.samples @ frame.samples) for frame in self._word if frame.active), default=0.0)
+    def _level_db(self, n_last: int = 0) -> float:
+        """The loudest frame of speech in the word, or among its last; 0: all of them."""
+        frames = (frame for frame in self._word[-n_last:] if frame.active)
+        power = max((float(frame.samples @ frame.samples) for frame in frames), default=0.0)
         return 10 * math.log10(power / self._frame_length + 1e-12)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
@@ -282,7 +307,7 @@ class StreamingRecognizer:
         events = [*answer, self._event("speech_end")]
         self._last_end = self._position - self._silence
         n_frames = self._last_end - self._word_start
-        is_digit = any(event.kind == "digit" for event in answer)
+        is_digit = self._answered > 0 or any(event.kind == "digit" for event in answer)
         self._running = max(0, self._running + (-n_frames if is_digit else n_frames))
         if is_digit:
             self._digit_end = self._last_end

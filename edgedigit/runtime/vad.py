@@ -53,6 +53,9 @@ class VadOptions:
     early_ms: int = 50  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
+    lasting_ms: int = 120  # while sound goes on a word is answered if the model has been sure of one label so long,
+    lasting_drop_db: float = 3.0  # in which all was so far below its loudest frame: what follows a word, not the word
+    rest_ms: int = 250  # what then still goes on is the same word's, until it is silent or for so long
     min_speech_ms: int = 60  # speech in a word; less is a click
     tail_ms: int = 300  # after a digit as much of voice is asked for: tails of stops have none
     max_speech_ms: int = 1500  # a word is cut here
@@ -60,7 +63,7 @@ class VadOptions:
     running_speech_ms: int = 600  # more of rejected words than of digits, without such a pause: the speech is running
     running_probability: float = 0.99  # of a digit amid running speech; above 1: none is answered there
     running_above_db: float = 4.0  # a word this far above all of it is no part of it, but nearer, or the rest is noise
-    partial_ms: int = 40  # between posteriors while a word goes on, where they are asked for
+    partial_ms: int = 40  # between posteriors while a word goes on
 
     def __post_init__(self):
         if self.detector not in DETECTORS:
@@ -92,6 +95,8 @@ class VadOptions:
             "tail_ms",
             "stable_silence_ms",
             "stable_ms",
+            "lasting_ms",
+            "rest_ms",
             "running_pause_ms",
             "running_speech_ms",
             "partial_ms",
