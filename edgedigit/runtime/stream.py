@@ -56,6 +56,7 @@ class _Frame:
     samples: np.ndarray  # (frame_length,)
     active: bool
     voiced: bool
+    energy: float  # sum of squares
 
 
 class StreamingRecognizer:
@@ -175,7 +176,7 @@ class StreamingRecognizer:
 
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
         active = self._activity.is_speech(samples)
-        frame = _Frame(samples, active, active and is_voiced(samples))
+        frame = _Frame(samples, active, active and is_voiced(samples), float(samples @ samples))
         self._position += 1
         if self._word:
             self._word.append(frame)
@@ -277,9 +278,8 @@ class StreamingRecognizer:
 
     def _level_db(self, n_last: int = 0) -> float:
         """The loudest frame of speech in the word, or among its last; 0: all of them."""
-        frames = (frame for frame in self._word[-n_last:] if frame.active)
-        power = max((float(frame.samples @ frame.samples) for frame in frames), default=0.0)
-        return 10 * math.log10(power / self._frame_length + 1e-12)
+        energy = max((frame.energy for frame in self._word[-n_last:] if frame.active), default=0.0)
+        return 10 * math.log10(energy / self._frame_length + 1e-12)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
         """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
