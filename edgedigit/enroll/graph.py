@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.errors import MissingDependencyError, ModelError
-from edgedigit.runtime.predictor import OUTPUT
+from edgedigit.runtime.predictor import OUTPUT, session_options
 
 BATCH = 128
 PASSED = ("Add", "Mul", "Div", "QuantizeLinear", "DequantizeLinear")  # with constants, between classifier and softmax
@@ -150,11 +150,8 @@ class Embedder:
         self._wanted = [EMBEDDING, opening.scores]
         for name in self._wanted:
             model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"]
         )
 
     def __call__(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -216,8 +216,12 @@ class Recognizer:
         return rows
 
 
-def open_session(path: Path, threads: int):
-    """An onnxruntime session that changes nothing outside itself."""
+def session_options(threads: int):
+    """How onnxruntime is to run a model: quietly, and to the same answers on every CPU.
+
+    Raises:
+        MissingDependencyError: if onnxruntime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -227,6 +231,16 @@ def open_session(path: Path, threads: int):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
+    # x86 without VNNI adds products of INT8 in 16 bits, which overflow; this keeps them whole, for a tenth more time.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def open_session(path: Path, threads: int):
+    """An onnxruntime session that changes nothing outside itself."""
+    options = session_options(threads)
+    import onnxruntime
+
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class below Exception
