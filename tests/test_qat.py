@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -91,12 +92,14 @@ def test_the_roundings_are_those_of_the_export(tmp_path, options):
         rounding(features)  # ranges of all these clips
         found = rounding(features).numpy()
     assert [one.extremes.sum().item() / 255 for one in rounding.ranges.values()] == pytest.approx(steps, rel=0.02)
-    session = open_session(tmp_path / "int8.onnx", threads=1)
+    as_written = onnxruntime.SessionOptions()  # no kernels of INT8, which round ties otherwise on other processors
+    as_written.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", as_written, providers=["CPUExecutionProvider"])
     (int8,) = session.run(None, {"waveform": waveforms})
     odds = np.log(int8[:, 0] / int8[:, 1])
-    # A step for each of the two scores, and one for ties that CPUs round otherwise: 2.4 were seen on an x86 without
-    # VNNI, and 7 where its products overflowed.
-    assert np.abs(odds - (found[:, 0] - found[:, 1])).mean() < 3 * steps[-1]
+    weight = folded.network.classifier.weight.detach()
+    tie = steps[-2] * float((weight[0] - weight[1]).abs().max())  # one pooled channel rounded the other way
+    assert np.abs(odds - (found[:, 0] - found[:, 1])).mean() < 2 * steps[-1] + tie  # a step for each of the two scores
 
 
 def test_rounding_moves_answers_the_way_the_export_does(tmp_path):

@@ -46,6 +46,7 @@ OTHERS = {
     "lasting_ms": 160,
     "lasting_drop_db": 1.0,
     "rest_ms": 100,
+    "partial_ms": 60,
     "min_speech_ms": 200,
     "tail_ms": 900,
     "max_speech_ms": 1200,

@@ -28,6 +28,8 @@ WRONG_THRESHOLDS = [
     {"stable_silence_ms": 5},
     {"lasting_ms": 9},
     {"rest_ms": 0},
+    {"lasting_drop_db": -1},
+    {"partial_ms": 200},
     {"running_pause_ms": 0},
     {"running_speech_ms": -600},
     {"partial_ms": 1},

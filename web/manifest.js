@@ -13,7 +13,7 @@ const AT_LEAST_A_FRAME = [
   "running_speech_ms",
   "partial_ms",
 ];
-const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms"];
+const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db"];
 export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
 /** Something that the person at the page can understand and act upon; its message is one line. */
@@ -76,6 +76,7 @@ export function readVad(values) {
   check("onset_ms", (value) => frame <= value && value < longest, `${frame} up to less than max_speech_ms, ${longest}`);
   check("early_ms", (value) => frame <= value && value <= hangover, `${frame} to hangover_ms, ${hangover}`);
   for (const name of AT_LEAST_A_FRAME) check(name, (value) => value >= frame, `${frame} or more`);
+  check("partial_ms", (value) => value <= vad.lasting_ms, `no more than lasting_ms, ${vad.lasting_ms}`);
   for (const name of AT_LEAST_0) check(name, (value) => value >= 0, "0 or more");
   check("floor_window_ms", (value) => value >= 10 * frame, `${10 * frame} or more`);
   return vad;

@@ -100,7 +100,8 @@ async function hear(samples, sentMs, display) {
   display.show(samples, speaking); // first, so that events are marked on the sound that they are about
   postEvents(events);
   const isLate = waitedMs > recognizer.info.vad.partial_ms; // then answers are waited for, not what lies between
-  if (speaking && !isLate && display.isPartialDue()) postMessage({ type: "partial", prediction: await stream.partial() });
+  const isOpen = speaking && !stream.answered; // the answer stays to be seen while its word fades
+  if (isOpen && !isLate && display.isPartialDue()) postMessage({ type: "partial", prediction: await stream.partial() });
 }
 
 function postEvents(events) {

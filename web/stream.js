@@ -15,12 +15,13 @@ const MIRRORED_MS = 100; // of what is kept before a word, that fills the window
  * @property {"speech_start" | "digit" | "rejected" | "speech_end"} kind
  * @property {number} timeS seconds since the stream's beginning, when it was decided
  * @property {number} startS first frame of the speech
- * @property {number} endS end of its last frame
+ * @property {number} endS end of its last frame so far, which a digit need not wait for
  * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
- * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, the block's waiting,
+ * @property {number} [latencyMs] from `endS`, or while sound goes on from the last frame near its loudest, to the answer: filter delay, silence waited for, the block's waiting,
  *   features and network
  */
 
+const energyOf = ({ samples }) => samples.reduce((sum, sample) => sum + sample * sample, 0);
 const isSure = ({ rejected, probability }, sure) => !rejected && probability >= sure;
 
 /** Finds the words in a stream and recognises each. One call of `accept` or `flush` at a time. */
@@ -54,6 +55,7 @@ export class StreamingRecognizer {
     this.sureLabel = null; // what the model has been sure of while the word goes on
     this.sureSince = 0; // first frame at which it was
     this.answered = 0; // frame at which it was answered while it goes on; 0: not yet
+    this.restDb = -Infinity; // how loud it still was then
     this.silence = 0; // frames since the word's last speech
     this.running = 0; // frames of rejected words less those of digits, since the last pause
     this.runningDb = -Infinity; // the loudest frame of the rejected words
@@ -129,12 +131,11 @@ export class StreamingRecognizer {
 
   /** Answer if the word is over, or seems to be and the model is sure. */
   async endOfWord() {
+    const tooLong = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
     if (this.answered) {
       const isSilent = this.silence >= framesIn(this.vad.stable_silence_ms, this.vad);
-      const isOver = isSilent || this.position - this.answered >= framesIn(this.vad.rest_ms, this.vad);
-      return isOver ? this.close([]) : [];
+      return isSilent || tooLong || this.beginsAnew() ? this.close([]) : [];
     }
-    const tooLong = this.position - this.wordStart >= framesIn(this.vad.max_speech_ms, this.vad);
     if (tooLong || this.silence === framesIn(this.vad.hangover_ms, this.vad)) {
       return this.close(await this.answer());
     }
@@ -149,7 +150,8 @@ export class StreamingRecognizer {
   /** The answer to a word that goes on, if the model has been sure of one label for long. */
   async whileItLasts() {
     const { partial_ms: between, early_probability: sure, lasting_ms: lasting } = this.vad;
-    if ((this.position - this.wordStart) % framesIn(between, this.vad) || !this.isWord()) return [];
+    const isDue = this.silence === 0 && (this.position - this.wordStart) % framesIn(between, this.vad) === 0;
+    if (!isDue || !this.isWord()) return [];
     const prediction = await this.predict(this.word);
     const label = isSure(prediction, sure) ? prediction.label : null;
     if (label !== this.sureLabel) {
@@ -158,9 +160,25 @@ export class StreamingRecognizer {
     }
     const nLasting = framesIn(lasting, this.vad);
     if (label === null || this.position - this.sureSince < nLasting) return [];
-    if (this.levelDb(nLasting) > this.levelDb() - this.vad.lasting_drop_db) return [];
+    const restDb = this.levelDb(nLasting);
+    if (restDb > this.levelDb() - this.vad.lasting_drop_db) return [];
     this.answered = this.position;
-    return [this.decision("digit", prediction)];
+    this.restDb = restDb;
+    return [this.decision("digit", prediction, this.nFaded())];
+  }
+
+  /** Whether another word seems to begin in what goes on after an answer; the same one would only fade. */
+  beginsAnew() {
+    const level = this.levelDb(this.onset);
+    const isRested = this.position - this.answered >= framesIn(this.vad.rest_ms, this.vad);
+    return level > this.levelDb() - this.vad.lasting_drop_db || (isRested && level > this.restDb);
+  }
+
+  /** Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been. */
+  nFaded() {
+    const loudest = Math.max(...this.word.map((frame) => (frame.active ? energyOf(frame) : 0)));
+    const enough = loudest / 10 ** (this.vad.lasting_drop_db / 10);
+    return this.word.length - 1 - this.word.findLastIndex((frame) => frame.active && energyOf(frame) >= enough);
   }
 
   /**
@@ -180,11 +198,12 @@ export class StreamingRecognizer {
       if (before.label !== prediction.label || !isSure(before, sure)) return [];
     }
     if (prediction.rejected && !this.isVoiced()) return [];
-    return [this.decision(prediction.rejected ? "rejected" : "digit", prediction)];
+    return [this.decision(prediction.rejected ? "rejected" : "digit", prediction, this.silence)];
   }
 
-  decision(kind, prediction) {
-    const waitedMs = this.silence * this.vad.frame_ms + this.resampler.delayS * 1000;
+  /** An answer, so many frames after the word. */
+  decision(kind, prediction, nWaited) {
+    const waitedMs = nWaited * this.vad.frame_ms + this.resampler.delayS * 1000;
     return { ...this.event(kind), prediction, latencyMs: waitedMs + performance.now() - this.cameMs };
   }
 
@@ -219,7 +238,7 @@ export class StreamingRecognizer {
   levelDb(nLast = 0) {
     let loudest = 0;
     for (const { samples, active } of this.word.slice(-nLast)) {
-      if (active) loudest = Math.max(loudest, samples.reduce((sum, sample) => sum + sample * sample, 0));
+      if (active) loudest = Math.max(loudest, energyOf({ samples }));
     }
     return 10 * Math.log10(loudest / this.frameLength + 1e-12);
   }
@@ -246,11 +265,14 @@ export class StreamingRecognizer {
     const events = [...answer, this.event("speech_end")];
     this.lastEnd = this.position - this.silence;
     const isDigit = this.answered > 0 || answer.some((event) => event.kind === "digit");
-    this.running = Math.max(0, this.running + (isDigit ? -1 : 1) * (this.lastEnd - this.wordStart));
-    if (isDigit) this.digitEnd = this.lastEnd;
+    const nFrames = (this.answered || this.lastEnd) - this.wordStart;
+    this.running = Math.max(0, this.running + (isDigit ? -nFrames : nFrames));
+    if (isDigit) this.digitEnd = this.answered || this.lastEnd;
     else this.runningDb = Math.max(this.runningDb, this.levelDb());
-    this.past = this.word.slice(this.word.length - this.silence).slice(-this.nPast);
+    const nKept = this.silence || (this.answered && this.position - this.answered);
+    this.past = this.word.slice(this.word.length - nKept).slice(-this.nPast);
     this.word = [];
+    this.answered = 0;
     return events;
   }
 

@@ -111,6 +111,7 @@ class DigitStringCollector:
         """Forget the string so far."""
         self._words: list[Event] = []
         self._speaking = False
+        self._quiet_s = 0.0  # end of the last answered word's sound, which may go on after its answer
 
     def accept(self, events: Sequence[Event], time_s: float) -> list[DigitString]:
         """Take what the stream's `accept` returned, and its `time_s` after that; strings that ended meanwhile."""
@@ -122,7 +123,9 @@ class DigitStringCollector:
                 self._words.append(event)
                 if len(self._words) == MAX_WORDS:
                     strings += self._close(event.time_s)
-            elif event.kind in ("speech_start", "speech_end"):
+            elif event.kind == "speech_end" and self._words and event.start_s == self._words[-1].start_s:
+                self._quiet_s = event.end_s
+            if event.kind in ("speech_start", "speech_end"):
                 self._speaking = event.kind == "speech_start"
         # At the deadline itself a word may still begin: of events and of blocks alike only what is later closes.
         return strings + ([] if self._speaking else self._close_before(time_s))
@@ -138,7 +141,7 @@ class DigitStringCollector:
     def _close_before(self, time_s: float) -> list[DigitString]:
         if not self._words:
             return []
-        deadline_s = self._words[-1].end_s + self.options.pause_ms / 1000
+        deadline_s = max(self._words[-1].end_s, self._quiet_s) + self.options.pause_ms / 1000
         return self._close(deadline_s) if time_s > deadline_s else []
 
     def _close(self, time_s: float) -> list[DigitString]:

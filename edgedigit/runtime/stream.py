@@ -37,8 +37,9 @@ class Event:
     prediction: Prediction | None = None
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
-    """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network. The
-    block that a device hands over, and how long it has waited before `accept`, come on top."""
+    """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network.
+    For a word answered while sound goes on, from the last frame near its loudest, as its end cannot be heard. The block
+    that a device hands over, and how long it has waited before `accept`, come on top."""
 
     @property
     def label(self) -> str | None:
@@ -68,15 +69,15 @@ class StreamingRecognizer:
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
     resumes before the answer belongs to the same word. While sound goes on it is asked every `partial_ms`, and
     answers once it has been as sure of one label for `lasting_ms`, all of it `lasting_drop_db` below the word's
-    loudest frame: noise can keep a word open long after its end. What still goes on then belongs to the same word, for
-    `rest_ms` at most. What resumes within `tail_ms` of a digit
-    is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the /ks/ of "six" after
-    their closures do not. A model without `_unknown_`, which takes any hiss for a word, is asked about voiced words
-    alone. Of what is rejected with less voice than that, nothing is said. After `running_speech_ms` more of rejected
-    words than of digits without a pause of `running_pause_ms` somebody is talking, and a digit is answered only from
-    `running_probability` on, unless it is `running_above_db` louder than all of these. Everything is decided frame by
-    frame, so the answers do not depend on how the stream is cut into blocks. Instances are independent and need
-    constant memory.
+    loudest frame: noise can keep a word open long after its end. What still goes on then belongs to the same word,
+    until it is silent, as loud as the word again, or louder after `rest_ms` than when it was answered. What resumes
+    within `tail_ms` of a digit is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight"
+    and the /ks/ of "six" after their closures do not. A model without `_unknown_`, which takes any hiss for a word,
+    is asked about voiced words alone. Of what is rejected with less voice than that, nothing is said. After
+    `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is
+    talking, and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than
+    all of these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into
+    blocks. Instances are independent and need constant memory.
 
     Args:
         recognizer: the model.
@@ -138,6 +139,7 @@ class StreamingRecognizer:
         self._sure_label: str | None = None  # what the model has been sure of while the word goes on
         self._sure_since = 0  # first frame at which it was
         self._answered = 0  # frame at which it was answered while it goes on; 0: not yet
+        self._rest_db = -np.inf  # how loud it still was then
         self._silence = 0  # frames since the word's last speech
         self._running = 0  # frames of rejected words less those of digits, since the last pause
         self._running_db = -np.inf  # the loudest frame of the rejected words
@@ -195,11 +197,10 @@ class StreamingRecognizer:
     def _end_of_word(self) -> list[Event]:
         """Answer if the word is over, or seems to be and the model is sure."""
         options = self.options
+        too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
         if self._answered:
             silent = self._silence >= options.frames(options.stable_silence_ms)
-            over = silent or self._position - self._answered >= options.frames(options.rest_ms)
-            return self._close([]) if over else []
-        too_long = self._position - self._word_start >= options.frames(options.max_speech_ms)
+            return self._close([]) if silent or too_long or self._begins_anew() else []
         if too_long or self._silence == options.frames(options.hangover_ms):
             return self._close(self._answer())
         early = self._silence == options.frames(options.early_ms)
@@ -231,12 +232,13 @@ class StreamingRecognizer:
                 return []
         if prediction.rejected and not self._is_voiced():
             return []
-        return [self._decision("rejected" if prediction.rejected else "digit", prediction, start)]
+        return [self._decision("rejected" if prediction.rejected else "digit", prediction, start, self._silence)]
 
     def _while_it_lasts(self) -> list[Event]:
         """What the word seems to be, at its times, and its answer if that has been the same for long."""
         options = self.options
-        if (self._position - self._word_start) % options.frames(options.partial_ms) or not self._is_word():
+        due = self._silence == 0 and (self._position - self._word_start) % options.frames(options.partial_ms) == 0
+        if not due or not self._is_word():
             return []
         start = time.perf_counter()
         prediction = self._predict(self._word)
@@ -245,14 +247,27 @@ class StreamingRecognizer:
             self._sure_label, self._sure_since = label, self._position
         n_lasting = options.frames(options.lasting_ms)
         is_lasting = label is not None and self._position - self._sure_since >= n_lasting
-        if is_lasting and self._level_db(n_lasting) <= self._level_db() - options.lasting_drop_db:
-            self._answered = self._position
-            return [self._decision("digit", prediction, start)]
-        return [self._event("partial", prediction)] if self._partials and self._silence == 0 else []
+        level_db = self._level_db(n_lasting)
+        if is_lasting and level_db <= self._level_db() - options.lasting_drop_db:
+            self._answered, self._rest_db = self._position, level_db
+            return [self._decision("digit", prediction, start, self._n_faded())]
+        return [self._event("partial", prediction)] if self._partials else []
 
-    def _decision(self, kind: str, prediction: Prediction, start: float) -> Event:
-        """An answer that has been computed since `start`, of `time.perf_counter`."""
-        waited_s = self._seconds(self._silence) + self._resampler.delay_s
+    def _begins_anew(self) -> bool:
+        """Whether another word seems to begin in what goes on after an answer; the same one would only fade."""
+        level_db = self._level_db(self._onset)
+        loud = level_db > self._level_db() - self.options.lasting_drop_db
+        rested = self._position - self._answered >= self.options.frames(self.options.rest_ms)
+        return loud or (rested and level_db > self._rest_db)
+
+    def _n_faded(self) -> int:
+        """Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been."""
+        energy = max(frame.energy for frame in self._word if frame.active) / 10 ** (self.options.lasting_drop_db / 10)
+        return next(i for i, frame in enumerate(reversed(self._word)) if frame.active and frame.energy >= energy)
+
+    def _decision(self, kind: str, prediction: Prediction, start: float, n_waited: int) -> Event:
+        """An answer that has been computed since `start`, of `time.perf_counter`, so many frames after the word."""
+        waited_s = self._seconds(n_waited) + self._resampler.delay_s
         return self._event(kind, prediction, (waited_s + time.perf_counter() - start) * 1000)
 
     def _is_word(self) -> bool:
@@ -306,16 +321,17 @@ class StreamingRecognizer:
         """The answer and the end of the word; the silence after it is the past of the next."""
         events = [*answer, self._event("speech_end")]
         self._last_end = self._position - self._silence
-        n_frames = self._last_end - self._word_start
+        n_frames = (self._answered or self._last_end) - self._word_start
         is_digit = self._answered > 0 or any(event.kind == "digit" for event in answer)
         self._running = max(0, self._running + (-n_frames if is_digit else n_frames))
         if is_digit:
-            self._digit_end = self._last_end
+            self._digit_end = self._answered or self._last_end
         else:
             self._running_db = max(self._running_db, self._level_db())
         self._past.clear()
-        self._past.extend(self._word[len(self._word) - self._silence :])
-        self._word = []
+        n_kept = self._silence or (self._position - self._answered if self._answered else 0)
+        self._past.extend(self._word[len(self._word) - n_kept :])
+        self._word, self._answered = [], 0
         return events
 
     def _event(self, kind: str, prediction: Prediction | None = None, latency_ms: float | None = None) -> Event:

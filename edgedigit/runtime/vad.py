@@ -55,7 +55,7 @@ class VadOptions:
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     lasting_ms: int = 120  # while sound goes on a word is answered if the model has been sure of one label so long,
     lasting_drop_db: float = 3.0  # in which all was so far below its loudest frame: what follows a word, not the word
-    rest_ms: int = 250  # what then still goes on is the same word's, until it is silent or for so long
+    rest_ms: int = 250  # what then still goes on is the same word's; after so long a rise of its level is another's
     min_speech_ms: int = 60  # speech in a word; less is a click
     tail_ms: int = 300  # after a digit as much of voice is asked for: tails of stops have none
     max_speech_ms: int = 1500  # a word is cut here
@@ -63,7 +63,7 @@ class VadOptions:
     running_speech_ms: int = 600  # more of rejected words than of digits, without such a pause: the speech is running
     running_probability: float = 0.99  # of a digit amid running speech; above 1: none is answered there
     running_above_db: float = 4.0  # a word this far above all of it is no part of it, but nearer, or the rest is noise
-    partial_ms: int = 40  # between posteriors while a word goes on
+    partial_ms: int = 40  # between posteriors while a word goes on, of which lasting_ms needs some
 
     def __post_init__(self):
         if self.detector not in DETECTORS:
@@ -103,7 +103,9 @@ class VadOptions:
         ):
             if not getattr(self, name) >= self.frame_ms:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
-        for name in ("pre_roll_ms", "min_speech_ms"):
+        if self.partial_ms > self.lasting_ms:
+            raise ConfigError(f"partial_ms is {self.partial_ms}, expected no more than lasting_ms, {self.lasting_ms}")
+        for name in ("pre_roll_ms", "min_speech_ms", "lasting_drop_db"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.floor_window_ms < 10 * self.frame_ms:
