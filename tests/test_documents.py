@@ -38,7 +38,8 @@ def write_contract_model(path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     labels = '["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]'
-    helper.set_model_props(model, {"labels": labels, "sample_rate": "8000", "n_samples": "8000", "thresholds": "{}"})
+    metadata = {"labels": labels, "sample_rate": "8000", "n_samples": "8000", "thresholds": '{"reject_below": 0.5}'}
+    helper.set_model_props(model, metadata)
     path.parent.mkdir(parents=True)
     onnx.save(model, path)
 

@@ -1,6 +1,7 @@
 """A stream gives each word once, at its time, however it is cut into blocks."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -302,6 +303,44 @@ def test_a_word_that_fades_for_long_is_answered_once(recognizer):
     assert end.time_s - answer.time_s > (options.rest_ms + 100) / 1000  # long enough for another word to begin
 
 
+def test_a_click_before_a_word_is_not_its_loudest_part(recognizer):
+    click = np.zeros(silence(0.3).size, dtype=np.float32)
+    click[800:920] = 0.9 * (-1.0) ** np.arange(120)
+    word = np.concatenate([tone_word(3, 0.6), silence(0.5)])
+    plain, clicked = (
+        events_of(StreamingRecognizer(recognizer), np.concatenate([silence(0.5), before, word]))
+        for before in (silence(0.3), click)
+    )
+    assert digits_of(plain) == digits_of(clicked) == "3"
+    assert [event.time_s for event in clicked] == [event.time_s for event in plain]  # not while it is being said
+    assert clicked[1].latency_ms < 100
+
+
+def test_an_offset_of_the_device_hides_no_end_of_a_word(recognizer):
+    waveform = speak("6", gap_s=0.6, noise=0.01)
+    plain, offset = (
+        events_of(StreamingRecognizer(recognizer, activity=AlwaysSpeech()), samples.astype(np.float32))
+        for samples in (waveform, waveform + 0.09)
+    )
+    assert [(event.kind, event.time_s) for event in offset] == [(event.kind, event.time_s) for event in plain]
+
+
+def test_the_rest_of_a_word_is_no_voice_of_the_hiss_after_it(recognizer):
+    time_s = np.arange(5600) / 8000
+    level = np.where(time_s < 0.2, 0.3, 0.17) * np.minimum(1, time_s / 0.02)
+    hiss = np.diff(np.random.default_rng(0).normal(0, 0.16, 961))
+    waveform = np.concatenate([silence(0.5), level * np.sin(2 * np.pi * 800 * time_s), hiss, silence(0.5)])
+    assert digits_of(events_of(StreamingRecognizer(recognizer), waveform.astype(np.float32))) == "6"
+
+
+def test_words_do_not_overlap(recognizer):
+    endless = StreamingRecognizer(recognizer, activity=AlwaysSpeech())
+    for events in (kept_open(recognizer, "638"), events_of(endless, tone_word(3, 4.0))):
+        spans = [(event.start_s, event.end_s) for event in events if event.kind == "speech_end"]
+        assert len(spans) >= 2
+        assert all(end_s <= start_s for (_, end_s), (start_s, _) in pairwise(spans))
+
+
 def test_what_follows_such_an_answer_ends_with_the_longest_word(recognizer):
     options = VadOptions(peak_drop_db=90.0, gate_max_db=6.0, rest_ms=600_000)
     waveform = fading(7, duration_s=3.0, at_end=0.2)
@@ -381,6 +420,7 @@ def test_thresholds_travel_with_the_model(tmp_path):
     model = build_tiny_model(tmp_path / "a.onnx", thresholds='{"vad": {"hangover_ms": 80}}')
     stream = StreamingRecognizer(Recognizer(model))
     assert stream.options == VadOptions(hangover_ms=80)
+    assert VadOptions.from_dict({"partial_ms": 200}).lasting_ms == 200  # of a model that is older than lasting_ms
     model = build_tiny_model(tmp_path / "b.onnx", thresholds='{"vad": {"hang_ms": 80}}')
     with pytest.raises(ConfigError, match="hang_ms"):
         StreamingRecognizer(Recognizer(model))

@@ -83,6 +83,11 @@ def loud_frames(monkeypatch):
     monkeypatch.setattr(webrtcvad, "Vad", LoudFrames)
 
 
+@pytest.fixture
+def no_time_passes(monkeypatch):
+    monkeypatch.setattr("edgedigit.runtime.stream.time", SimpleNamespace(perf_counter=lambda: 0.0))
+
+
 class SignChanges:
     """Stands in for the network: the label counts sign changes, every other answer is unsure; a steady one is sure."""
 
@@ -179,7 +184,8 @@ def test_clips_are_fitted_into_the_window_as_by_python():
 @pytest.mark.parametrize("thresholds", [{}, OTHERS], ids=["defaults", "others"])
 @pytest.mark.parametrize(("sample_rate", "block"), [(8000, 8000), (8000, 93), (44100, 512)])
 @pytest.mark.parametrize("steady", [False, True], ids=["wavering", "steady"])
-def test_streams_give_pythons_events_and_windows(loud_frames, steady, sample_rate, block, thresholds, reject_label):
+@pytest.mark.usefixtures("loud_frames", "no_time_passes")
+def test_streams_give_pythons_events_and_windows(steady, sample_rate, block, thresholds, reject_label):
     waveform = words_in_noise(sample_rate, hiss_level=0.3 if steady else 1.0)
     recognizer = SignChanges(reject_label, steady)
     stream = StreamingRecognizer(recognizer, VadOptions.from_dict(thresholds), sample_rate=sample_rate)
@@ -195,7 +201,7 @@ def test_streams_give_pythons_events_and_windows(loud_frames, steady, sample_rat
         if theirs.prediction:
             assert mine["endS"] == pytest.approx(theirs.end_s, abs=1e-9)
             assert mine["prediction"]["label"] == theirs.label
-            # Both wait alike; how long the stand-in takes is each language's own matter.
+            assert mine["latencyMs"] == pytest.approx(theirs.latency_ms, abs=1e-6)
             waited_ms = 1000 * (theirs.time_s - theirs.end_s + StreamResampler(sample_rate, 8000).delay_s)
-            assert mine["latencyMs"] >= waited_ms - 1e-9 and theirs.latency_ms >= waited_ms - 1e-9
+            assert theirs.latency_ms >= waited_ms - 1e-9
     assert np.allclose(got["windows"], recognizer.windows, atol=1e-6)

@@ -66,6 +66,8 @@ export function readVad(values) {
   const noNumber = Object.keys(numbers).find((name) => !isThreshold(numbers[name]));
   if (noNumber) throw wrong(noNumber, values[noNumber], "a number");
   const vad = { ...DEFAULT_VAD, ...values };
+  // A model older than lasting_ms may ask more seldom than its default.
+  if (!("lasting_ms" in values)) vad.lasting_ms = Math.max(vad.lasting_ms, vad.partial_ms);
   const check = (name, isRight, expected) => {
     if (!isRight(vad[name])) throw wrong(name, vad[name], expected);
   };

@@ -17,11 +17,21 @@ const MIRRORED_MS = 100; // of what is kept before a word, that fills the window
  * @property {number} startS first frame of the speech
  * @property {number} endS end of its last frame so far, which a digit need not wait for
  * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
- * @property {number} [latencyMs] from `endS`, or while sound goes on from the last frame near its loudest, to the answer: filter delay, silence waited for, the block's waiting,
- *   features and network
+ * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, the block's waiting, features
+ *   and network; while sound goes on from the last frame near the loudest, which is the most that it can be
  */
 
-const energyOf = ({ samples }) => samples.reduce((sum, sample) => sum + sample * sample, 0);
+/** Sum of squares about the mean. */
+function energyOf(samples) {
+  let sum = 0;
+  let squares = 0;
+  for (const sample of samples) {
+    sum += sample;
+    squares += sample * sample;
+  }
+  return Math.max(0, squares - (sum * sum) / samples.length);
+}
+
 const isSure = ({ rejected, probability }, sure) => !rejected && probability >= sure;
 
 /** Finds the words in a stream and recognises each. One call of `accept` or `flush` at a time. */
@@ -52,6 +62,7 @@ export class StreamingRecognizer {
     this.past = []; // while there is no word: the recent past, from which a word takes its beginning
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
+    this.nBefore = 0; // frames of `word` before it
     this.sureLabel = null; // what the model has been sure of while the word goes on
     this.sureSince = 0; // first frame at which it was
     this.answered = 0; // frame at which it was answered while it goes on; 0: not yet
@@ -107,7 +118,7 @@ export class StreamingRecognizer {
 
   async acceptFrame(samples) {
     const active = this.activity.isSpeech(samples);
-    const frame = { samples, active, voiced: active && isVoiced(samples) };
+    const frame = { samples, active, voiced: active && isVoiced(samples), energy: energyOf(samples) };
     this.position++;
     if (this.word.length) {
       this.word.push(frame);
@@ -119,7 +130,8 @@ export class StreamingRecognizer {
     if (this.past.length < this.onset || !this.past.slice(-this.onset).every((past) => past.active)) return [];
     this.word = [...this.past];
     this.silence = 0;
-    this.wordStart = this.position - this.onset;
+    this.wordStart = Math.max(this.position - this.onset, this.lastEnd);
+    this.nBefore = this.word.length - (this.position - this.wordStart);
     this.sureLabel = null;
     this.answered = 0;
     if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) {
@@ -169,16 +181,22 @@ export class StreamingRecognizer {
 
   /** Whether another word seems to begin in what goes on after an answer; the same one would only fade. */
   beginsAnew() {
-    const level = this.levelDb(this.onset);
-    const isRested = this.position - this.answered >= framesIn(this.vad.rest_ms, this.vad);
+    const nSince = this.position - this.answered;
+    const level = this.levelDb(Math.min(this.onset, nSince));
+    const isRested = nSince >= framesIn(this.vad.rest_ms, this.vad);
     return level > this.levelDb() - this.vad.lasting_drop_db || (isRested && level > this.restDb);
   }
 
   /** Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been. */
   nFaded() {
-    const loudest = Math.max(...this.word.map((frame) => (frame.active ? energyOf(frame) : 0)));
-    const enough = loudest / 10 ** (this.vad.lasting_drop_db / 10);
-    return this.word.length - 1 - this.word.findLastIndex((frame) => frame.active && energyOf(frame) >= enough);
+    const speech = this.speech();
+    const near = Math.max(...speech.map(({ active, energy }) => (active ? energy : 0))) / 10 ** (this.vad.lasting_drop_db / 10);
+    return speech.length - 1 - speech.findLastIndex(({ active, energy }) => active && energy >= near);
+  }
+
+  /** The frames of the word without what came before it, such as a click or the rest of another word. */
+  speech() {
+    return this.word.slice(this.nBefore);
   }
 
   /**
@@ -219,7 +237,7 @@ export class StreamingRecognizer {
 
   /** Whether the chosen frames of the word last as long as a word. */
   lasts(chosen) {
-    return this.word.filter(chosen).length * this.vad.frame_ms >= this.vad.min_speech_ms;
+    return this.speech().filter(chosen).length * this.vad.frame_ms >= this.vad.min_speech_ms;
   }
 
   /** Amid running speech the model must be surer: there its digits are mostly syllables of other words. */
@@ -237,8 +255,8 @@ export class StreamingRecognizer {
   /** The loudest frame of speech in the word, or among its last; 0: all of them. */
   levelDb(nLast = 0) {
     let loudest = 0;
-    for (const { samples, active } of this.word.slice(-nLast)) {
-      if (active) loudest = Math.max(loudest, energyOf({ samples }));
+    for (const { active, energy } of this.speech().slice(-nLast)) {
+      if (active) loudest = Math.max(loudest, energy);
     }
     return 10 * Math.log10(loudest / this.frameLength + 1e-12);
   }
@@ -269,7 +287,8 @@ export class StreamingRecognizer {
     this.running = Math.max(0, this.running + (isDigit ? -nFrames : nFrames));
     if (isDigit) this.digitEnd = this.answered || this.lastEnd;
     else this.runningDb = Math.max(this.runningDb, this.levelDb());
-    const nKept = this.silence || (this.answered && this.position - this.answered);
+    const isSilent = this.silence >= framesIn(this.vad.stable_silence_ms, this.vad);
+    const nKept = this.answered && !isSilent ? this.position - this.answered : this.silence;
     this.past = this.word.slice(this.word.length - nKept).slice(-this.nPast);
     this.word = [];
     this.answered = 0;

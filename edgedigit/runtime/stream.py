@@ -26,8 +26,8 @@ class Event:
 
     kind: str
     """`speech_start`; `partial`: what the word seems to be so far, where asked for; `digit`: a word was recognised;
-    `rejected`: a word, but none of the model's, or not surely; `speech_end`: silence again, after every
-    `speech_start`."""
+    `rejected`: a word, but none of the model's, or not surely; `speech_end`: the word is over, after every
+    `speech_start`: silence, or another word begins in what goes on."""
     time_s: float
     """When it was decided."""
     start_s: float
@@ -38,8 +38,9 @@ class Event:
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
     """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network.
-    For a word answered while sound goes on, from the last frame near its loudest, as its end cannot be heard. The block
-    that a device hands over, and how long it has waited before `accept`, come on top."""
+    For a word answered while sound goes on, from the last frame near its loudest: noise may hide the end, so this is
+    the most that it can be; a word that was still fading had no wait at all. The block that a device hands over, and
+    how long it has waited before `accept`, come on top."""
 
     @property
     def label(self) -> str | None:
@@ -57,7 +58,7 @@ class _Frame:
     samples: np.ndarray  # (frame_length,)
     active: bool
     voiced: bool
-    energy: float  # sum of squares
+    energy: float  # sum of squares about the mean
 
 
 class StreamingRecognizer:
@@ -136,6 +137,7 @@ class StreamingRecognizer:
         self._past: deque[_Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
         self._word: list[_Frame] = []  # empty while there is no word
         self._word_start = 0  # first speech frame of the word
+        self._n_before = 0  # frames of `_word` before it
         self._sure_label: str | None = None  # what the model has been sure of while the word goes on
         self._sure_since = 0  # first frame at which it was
         self._answered = 0  # frame at which it was answered while it goes on; 0: not yet
@@ -178,7 +180,8 @@ class StreamingRecognizer:
 
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
         active = self._activity.is_speech(samples)
-        frame = _Frame(samples, active, active and is_voiced(samples), float(samples @ samples))
+        energy = max(0.0, float(samples @ samples) - float(samples.sum()) ** 2 / samples.size)
+        frame = _Frame(samples, active, active and is_voiced(samples), energy)
         self._position += 1
         if self._word:
             self._word.append(frame)
@@ -188,7 +191,8 @@ class StreamingRecognizer:
         if len(self._past) < self._onset or not all(past.active for past in list(self._past)[-self._onset :]):
             return []
         self._word, self._silence = list(self._past), 0
-        self._word_start = self._position - self._onset
+        self._word_start = max(self._position - self._onset, self._last_end)
+        self._n_before = len(self._word) - (self._position - self._word_start)
         self._sure_label, self._answered = None, 0
         if self._word_start - self._last_end >= self.options.frames(self.options.running_pause_ms):
             self._running, self._running_db = 0, -np.inf
@@ -255,15 +259,22 @@ class StreamingRecognizer:
 
     def _begins_anew(self) -> bool:
         """Whether another word seems to begin in what goes on after an answer; the same one would only fade."""
-        level_db = self._level_db(self._onset)
+        n_since = self._position - self._answered
+        level_db = self._level_db(min(self._onset, n_since))
         loud = level_db > self._level_db() - self.options.lasting_drop_db
-        rested = self._position - self._answered >= self.options.frames(self.options.rest_ms)
+        rested = n_since >= self.options.frames(self.options.rest_ms)
         return loud or (rested and level_db > self._rest_db)
 
     def _n_faded(self) -> int:
         """Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been."""
-        energy = max(frame.energy for frame in self._word if frame.active) / 10 ** (self.options.lasting_drop_db / 10)
-        return next(i for i, frame in enumerate(reversed(self._word)) if frame.active and frame.energy >= energy)
+        active = [(i, frame.energy) for i, frame in enumerate(reversed(self._speech)) if frame.active]
+        near = max(energy for _, energy in active) / 10 ** (self.options.lasting_drop_db / 10)
+        return next(i for i, energy in active if energy >= near)
+
+    @property
+    def _speech(self) -> list[_Frame]:
+        """The word without what came before it, such as a click or the rest of another word."""
+        return self._word[self._n_before :]
 
     def _decision(self, kind: str, prediction: Prediction, start: float, n_waited: int) -> Event:
         """An answer that has been computed since `start`, of `time.perf_counter`, so many frames after the word."""
@@ -274,10 +285,10 @@ class StreamingRecognizer:
         is_tail = self._word_start - self._digit_end < self.options.frames(self.options.tail_ms)
         if is_tail or not self._knows_others:
             return self._is_voiced()
-        return self._lasts(frame.active for frame in self._word)
+        return self._lasts(frame.active for frame in self._speech)
 
     def _is_voiced(self) -> bool:
-        return self._lasts(frame.voiced for frame in self._word)
+        return self._lasts(frame.voiced for frame in self._speech)
 
     def _lasts(self, chosen: Iterable[bool]) -> bool:
         """Whether the frames that are chosen last as long as a word."""
@@ -293,7 +304,7 @@ class StreamingRecognizer:
 
     def _level_db(self, n_last: int = 0) -> float:
         """The loudest frame of speech in the word, or among its last; 0: all of them."""
-        energy = max((frame.energy for frame in self._word[-n_last:] if frame.active), default=0.0)
+        energy = max((frame.energy for frame in self._speech[-n_last:] if frame.active), default=0.0)
         return 10 * math.log10(energy / self._frame_length + 1e-12)
 
     def _predict(self, frames: Sequence[_Frame]) -> Prediction:
@@ -329,7 +340,8 @@ class StreamingRecognizer:
         else:
             self._running_db = max(self._running_db, self._level_db())
         self._past.clear()
-        n_kept = self._silence or (self._position - self._answered if self._answered else 0)
+        silent = self._silence >= self.options.frames(self.options.stable_silence_ms)
+        n_kept = self._position - self._answered if self._answered and not silent else self._silence
         self._past.extend(self._word[len(self._word) - n_kept :])
         self._word, self._answered = [], 0
         return events

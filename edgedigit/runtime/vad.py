@@ -124,6 +124,9 @@ class VadOptions:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"unknown VAD thresholds {', '.join(unknown)}; known are {', '.join(known)}")
+        partial_ms = values.get("partial_ms")
+        if "lasting_ms" not in values and is_threshold(partial_ms):  # older than lasting_ms, may ask more seldom
+            values = {**values, "lasting_ms": max(cls.lasting_ms, partial_ms)}
         return cls(**values)
 
     def frames(self, duration_ms: float) -> int:
