@@ -196,13 +196,7 @@ def seed_tables(folds: Mapping[str, Sequence[dict]], stage: str) -> list[dict]:
 
     def mean_row(title: str, one: str, answers: Sequence[dict]) -> list[dict]:
         told = [row for row in answers if row["stage"] == one]
-        if not told:
-            return []
-        right = mean(row["label"] == row["answer"] for row in told)
-        n = len({row["name"] for row in told})
-        low, high = wilson_interval(right * n, n)
-        group = f"mean of {len(folds)} seeds{title}{_origin(told)}"
-        return [{"group": group, "n": n, "accuracy": right, "accuracy_low": low, "accuracy_high": high}]
+        return [_mean_row(f"mean of {len(folds)} seeds{title}", told)] if told else []
 
     rows = mean_row("", stage, spoken)
     for other, title in OTHER_STAGES.items():
@@ -245,6 +239,16 @@ def _row(group: str, answers: Sequence[dict]) -> dict:
     return accuracy_row(group + _origin(answers), right, len(answers))
 
 
+def _mean_row(group: str, answers: Sequence[dict]) -> dict:
+    """A row of clips that several nets may have answered: each counts once, with the share of its right answers."""
+    right: dict[str, list[float]] = {}
+    for row in answers:
+        right.setdefault(row["name"], []).append(float(row["label"] == row["answer"]))
+    n, accuracy = len(right), mean(mean(of_clip) for of_clip in right.values())
+    low, high = wilson_interval(accuracy * n, n)
+    return {"group": group + _origin(answers), "n": n, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+
+
 def _origin(answers: Sequence[dict]) -> str:
     """What the name of a figure has to end with: nothing, where people made the recordings."""
     return ", simulated" if any(row["source"] == SIMULATED for row in answers) else ""
@@ -255,7 +259,8 @@ def tables(
 ) -> list[dict]:
     """Rows of the result: macro over digits, all clips (at other stages too), by source, speaker and digit.
 
-    Clips of `_unknown_` have a row of their own, at the end, and count in no other.
+    Clips of `_unknown_` have a row of their own, at the end, and count in no other. Those by speakers who say no digits
+    test in every fold: each clip counts once in it, as a mean over the folds that it tested.
 
     Args:
         answers: of all folds.
@@ -294,7 +299,7 @@ def tables(
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
     if 1 < len(speakers) <= 12:
         rows += by_speaker
-    return rows + digits + ([_row(f"label {NON_DIGIT}", others)] if others else [])
+    return rows + digits + ([_mean_row(f"label {NON_DIGIT}", others)] if others else [])
 
 
 def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> set[str]:

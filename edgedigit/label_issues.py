@@ -10,6 +10,8 @@ A recipe names the file as `data.label_issues`: what it lists is drawn `data.lab
 and `edgedigit.crossval` shows the accuracy without it beside that on all clips. Only corpora that nobody has listened
 through belong among the sources: elsewhere agreement on another label means an accent that the nets do not know yet.
 
+A recording that several folds tested, as speakers of other words alone are, has as many judges: all have to agree.
+
 Source: predictions out of sample as judges of labels follow Northcutt, Jiang and Chuang 2021, "Confident learning";
 agreement of different nets stands for their thresholds.
 """
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     judges = [answers_of(run, args.sources) for run in args.runs]
     issues = find(judges)
-    found, checked = (Counter(row["source"] for row in rows.values()) for rows in (issues, judges[0]))
+    found = Counter(row["source"] for row in issues.values())
+    checked = Counter(rows[0]["source"] for rows in judges[0].values())
     for source in sorted(checked):
         print(f"  {source}: {found[source]} of {checked[source]} labels in doubt")
     result = {
@@ -62,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def answers_of(run_dir: Path, sources: Sequence[str]) -> dict[str, dict]:
+def answers_of(run_dir: Path, sources: Sequence[str]) -> dict[str, list[dict]]:
     """What the nets of a cross-validation answered to recordings of speakers they never heard, by name.
+
+    A recording has an answer of every fold that it tested.
 
     Raises:
         InputError: if there are no folds, or none of these corpora.
@@ -72,19 +77,18 @@ def answers_of(run_dir: Path, sources: Sequence[str]) -> dict[str, dict]:
     if not files:
         raise InputError(f"{run_dir} holds no folds; name the --run-dir of python -m edgedigit.crossval")
     rows = [row for file in files for row in read_answers(file)]
-    answers = {
-        row["name"]: row
-        for row in rows
-        if row["stage"] == "student" and row["part"].startswith("test") and row["source"] in sources
-    }
-    if missing := set(sources) - {row["source"] for row in answers.values()}:
+    answers: dict[str, list[dict]] = {}
+    for row in rows:
+        if row["stage"] == "student" and row["part"].startswith("test") and row["source"] in sources:
+            answers.setdefault(row["name"], []).append(row)
+    if missing := set(sources) - {told[0]["source"] for told in answers.values()}:
         there = ", ".join(sorted({row["source"] for row in rows}))
         raise InputError(f"{run_dir} tested nothing of {', '.join(sorted(missing))}; its sources are {there}")
     return answers
 
 
-def find(judges: Sequence[Mapping[str, dict]]) -> dict[str, dict]:
-    """Answers of the first judge where all agree, and not with the label.
+def find(judges: Sequence[Mapping[str, Sequence[dict]]]) -> dict[str, dict]:
+    """An answer to each recording where all nets of all judges give the same one, and not the label.
 
     Raises:
         InputError: if they did not judge the same recordings.
@@ -92,10 +96,9 @@ def find(judges: Sequence[Mapping[str, dict]]) -> dict[str, dict]:
     first, *others = judges
     if any(answers.keys() != first.keys() for answers in others):
         raise InputError("the cross-validations tested different recordings; run them with the same data and --folds")
+    heard = {name: {row["answer"] for answers in judges for row in answers[name]} for name in first}
     return {
-        name: row
-        for name, row in first.items()
-        if row["answer"] != row["label"] and all(answers[name]["answer"] == row["answer"] for answers in others)
+        name: rows[0] for name, rows in first.items() if len(heard[name]) == 1 and rows[0]["label"] not in heard[name]
     }
 
 

@@ -190,6 +190,14 @@ def test_a_mean_over_seeds_counts_each_clip_once():
     assert all(row["group"].endswith(", simulated") for row in crossval.seed_tables(simulated, "int8"))
 
 
+def test_clips_of_no_digit_that_every_fold_tests_count_once():
+    """One that each of two folds tested, heard in one of them, and one that a single fold tested."""
+    folds = answered("int8", [1, 1], "_unknown_") + answered("int8", [0], "_unknown_") + answered("int8", [1, 0])
+    row = crossval.tables(folds, "int8")[-1]
+    assert (row["group"], row["n"], row["accuracy"]) == ("label _unknown_", 2, 0.75)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(wilson_interval(1.5, 2))
+
+
 def test_a_result_over_seeds_holds_them_and_how_sure_they_were(monkeypatch, tmp_path, capsys):
     fp32 = answered("student", [1, 1])
     seeds = {"seed:0": answered("int8", [1, 1]) + fp32, "seed:1": answered("int8", [1, 0]) + fp32}

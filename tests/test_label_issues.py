@@ -45,6 +45,18 @@ def test_only_agreement_on_another_label_is_an_issue_and_only_in_the_sources_nam
     assert json.loads(path.read_text())["n"] == 4
 
 
+@pytest.mark.parametrize(("first_fold", "n_issues"), [("1", 1), ("0", 0), ("2", 0)])
+def test_of_a_recording_that_several_folds_tested_every_fold_has_a_say(tmp_path, first_fold, n_issues):
+    """The net of the last fold gives another label in either cross-validation."""
+    other = ("crowd/a.wav", "0", "crowd:1", "crowd", "1", "1")
+    clips = [("crowd/a.wav", "0", "crowd:1", "crowd", first_fold, "1"), *CLIPS[2:4], other]
+    judges = [
+        label_issues.answers_of(cross_validation(tmp_path / name, net, clips), ["crowd"])
+        for net, name in enumerate(("small", "large"))
+    ]
+    assert len(label_issues.find(judges)) == n_issues
+
+
 def test_wrong_requests_are_one_clear_line(tmp_path, runs, refusal):
     write = ["--write", tmp_path / "issues.json"]
     assert "two or more" in refusal(label_issues.main, [runs[0], "--sources", "crowd", *write])

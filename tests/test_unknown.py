@@ -300,10 +300,10 @@ def answer(label, said, speaker="a", stage="int8"):
 
 def test_macro_over_digits_does_not_hold_it():
     digits = [answer("0", "0"), answer("0", "1"), answer("1", "1", "b")]
-    others = [answer(NON_DIGIT, "0", "c")] * 7
+    others = [{**answer(NON_DIGIT, "0", "c"), "name": f"{i}.wav"} for i in range(7)]
     with_it, without = crossval.tables(digits + others, "int8"), crossval.tables(digits, "int8")
     assert with_it[:-1] == without
-    assert (with_it[-1]["group"], with_it[-1]["n"], with_it[-1]["n_correct"]) == (f"label {NON_DIGIT}", 7, 0)
+    assert (with_it[-1]["group"], with_it[-1]["n"], with_it[-1]["accuracy"]) == (f"label {NON_DIGIT}", 7, 0)
     assert with_it[0]["group"] == "macro over digits" and with_it[0]["accuracy"] == 0.75
     folds = crossval.over_folds({"a": digits + others, "b": digits}, "int8")
     assert [row["n"] for row in folds["rows"]] == [3, 3]
