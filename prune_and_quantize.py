@@ -75,7 +75,7 @@ def main(argv=None) -> int:
         calibration = calibration or compression.calibrate(config, track, pruned)
         clips, clip_names = compression.calibration_clips(config, track)
         files = {stage: run_dir / f"{track.name}-{stage}.onnx" for stage in ("student", "pruned", "int8")}
-        export_onnx(Exportable(student, 1.0), files["student"])
+        export_onnx(Exportable(student, 1.0, calibration["label_bias"]), files["student"])
         calibrated = Exportable(pruned, calibration["temperature"], calibration["label_bias"])
         export_onnx(calibrated, files["pruned"])
         quantize(files["pruned"], files["int8"], clips)
@@ -89,6 +89,7 @@ def main(argv=None) -> int:
             model = student if stage == "student" else pruned
             row = {"track": track.name, "stage": stage, "n_params": folded_parameters(model)}
             row |= {"macs": count_macs(model), "size_bytes": path.stat().st_size, "latency": latency, "accuracy": []}
+            row["label_bias"] = calibration["label_bias"]
             for part, name, recordings in material.evaluations():
                 if name == track.name and recordings:
                     waveforms, _ = as_arrays(recordings, labels, model.spec.n_samples)

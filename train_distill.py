@@ -132,19 +132,19 @@ def main(argv=None) -> int:
 
     # 4. Student and teachers on strangers (validation speakers) and on the test part, with pictures of the student's.
     rows, teacher_rows, answers = [], [], []
-    labels = config.data.labels
+    labels, bias = config.data.labels, pipeline.label_bias(config)
     for part, track, recordings in material.evaluations():
         if not recordings:
             continue
         waveforms, targets = as_arrays(recordings, labels, students[track].spec.n_samples)
-        predictions = scoring.predict_logits(students[track], waveforms).argmax(axis=1)
+        predictions = (scoring.predict_logits(students[track], waveforms) + (bias or 0.0)).argmax(axis=1)
         rows += scoring.accuracy_rows(part, recordings, predictions, labels)
         answers += scoring.answer_rows(track, "student", part, recordings, predictions, labels)
         counts = confusion_matrix(targets, predictions, len(labels))
         save_png(confusion_figure(counts, labels, part), run_dir / f"confusion_{part.split(',')[0]}.png")
         teachers = pipeline.load_teachers(config, run_dir, track)
         if teachers is not None:
-            predictions = scoring.predict_logits(teachers, waveforms).argmax(axis=1)
+            predictions = (scoring.predict_logits(teachers, waveforms) + (bias or 0.0)).argmax(axis=1)
             teacher_rows.append(scoring.accuracy_rows(part, recordings, predictions, labels)[0])
             answers += scoring.answer_rows(track, pipeline.TEACHERS, part, recordings, predictions, labels)
     scoring.write_answers(run_dir / pipeline.STUDENT_ANSWERS_FILE, answers)
@@ -158,6 +158,7 @@ def main(argv=None) -> int:
     summary = {"run_dir": str(run_dir), "seconds": round(time.perf_counter() - started), "accuracy": rows}
     final = students[material.tracks[-1].name]  # the one that is exported
     summary |= {"teachers": teacher_rows, "n_params": folded_parameters(final), "macs": count_macs(final)}
+    summary["label_bias"] = bias  # of all these answers
     write_json(run_dir / pipeline.STUDENT_FILE, summary)
     print_json(summary)
     limit = config.gates.min_validation_accuracy

@@ -160,6 +160,26 @@ def _is_finished(fold: str, run_dir: Path, args: argparse.Namespace) -> bool:
     return True
 
 
+def at_training_odds(run_dir: Path, stage: str) -> set[str]:
+    """Stages of a finished fold of which nothing says that they expect `_unknown_` as often as exported models do.
+
+    Those are the student and its teachers, where an earlier version counted their answers: such a net expects
+    `_unknown_` as often as training drew it.
+
+    Args:
+        stage: "int8" or "student", to which the fold was trained.
+    """
+    trained, compressed = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for path in (run_dir / STUDENT_FILE, run_dir / SUMMARY_FILE)
+    )
+    students = [trained]
+    if stage == "int8":
+        students = [row for row in compressed.get("stages", []) if row["stage"] == "student"]
+    told = {TEACHERS: [trained], "student": students}
+    return {one for one, summaries in told.items() if not all("label_bias" in summary for summary in summaries)}
+
+
 def over_folds(folds: Mapping[str, Sequence[dict]], stage: str) -> dict:
     """Accuracy of every fold, and its mean and standard deviation (n - 1) over them, each fold counting alike.
 
@@ -393,6 +413,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(confusion_table(confusion, config.data.labels))
     title = f"{len(folds)} {by_fold['of']} together{_origin(answers)}"
     save_png(confusion_figure(confusion, config.data.labels, title), run_dir / "confusion.png")
+    at_odds = set()
+    if NON_DIGIT in config.data.labels:
+        at_odds = set().union(*(at_training_odds(folder(name), args.stage) for name in names))
     of = f", split {config.data.split}" if by_seed else ""
     by = "" if config.data.fold_by == "speaker" else f" by {config.data.fold_by}"
     result = {
@@ -405,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": rows,
         "folds": by_fold,
         "confusion": {"labels": list(config.data.labels), "counts": confusion.tolist()},
-        "note": _note(args.stage, answers, chosen_on),
+        "note": _note(args.stage, answers, chosen_on, at_odds),
     }
     if None not in told:
         result["probabilities"] = probability_figures(*(np.concatenate(part) for part in zip(*told, strict=True)))
@@ -415,7 +438,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str]) -> str:
+def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str], at_odds: Set[str] = frozenset()) -> str:
+    """What to know about a result.
+
+    Args:
+        at_odds: stages as `at_training_odds` tells them, of any fold.
+    """
     if stage == "int8":
         fp32 = tables(answers, "student")[0]
         note = f"INT8 after pruning; the fp32 student before it: {100 * fp32['accuracy']:.2f} % (macro)."
@@ -425,6 +453,12 @@ def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str]) -> str:
     n_chosen = sum(row["speaker"] in chosen_on for row in digits)
     if n_chosen:
         note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
+    there = {row["stage"] for row in answers}
+    if uneven := [OTHER_STAGES[one] for one in OTHER_STAGES if one in at_odds & there]:
+        note += (
+            f" Answers of {' and of '.join(uneven)}, expect {NON_DIGIT} as often as training drew it; those of "
+            "exported models, compress.unknown_odds times as often as each other label: two operating points."
+        )
     return note
 
 

@@ -79,6 +79,37 @@ def test_the_note_counts_digits_that_the_recipe_was_chosen_on_as_the_table_does(
     assert "chosen on 1 of these clips" in crossval._note("int8", [*ANSWERS, other], {"one:b"})
 
 
+def fold_of(folder, student, stages):
+    """The summaries of a finished fold."""
+    folder.mkdir()
+    (folder / "student.json").write_text(json.dumps(student))
+    (folder / "compressed.json").write_text(json.dumps({"stages": stages}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("student", "compressed", "stage", "at_odds"),
+    [
+        ({}, {}, "int8", {"student", "teachers"}),  # both scripts of an earlier version
+        ({}, {"label_bias": [0, -1]}, "int8", {"teachers"}),
+        ({"label_bias": [0, -1]}, {"label_bias": [0, -1]}, "int8", set()),
+        ({}, {"label_bias": [0, -1]}, "student", {"student", "teachers"}),
+        ({"label_bias": [0, -1]}, {}, "student", set()),
+    ],
+)
+def test_folds_that_do_not_say_that_their_odds_are_even_are_told_apart(tmp_path, student, compressed, stage, at_odds):
+    fold = fold_of(tmp_path / "fold", student, [{"stage": "student", **compressed}, {"stage": "int8"}])
+    assert crossval.at_training_odds(fold, stage) == at_odds
+
+
+def test_the_note_says_which_figures_are_of_another_operating_point():
+    teachers = [{**row, "stage": "teachers"} for row in ANSWERS]
+    assert "expect _unknown_" not in crossval._note("int8", ANSWERS + teachers, set())
+    assert "expect _unknown_" not in crossval._note("int8", ANSWERS, set(), {"teachers"})  # there are none
+    said = "Answers of teachers together, fp32 and of student, fp32, expect _unknown_ as often as training drew it"
+    assert said in crossval._note("int8", ANSWERS + teachers, set(), {"student", "teachers"})
+
+
 def test_another_macro_and_the_worst_digit_leave_out_labels_in_doubt():
     rows = accuracies(crossval.tables(ANSWERS, "int8", in_doubt={"one/0.wav", "three/9.wav"}))
     assert rows["macro over digits, labels not in doubt"] == (3, 0.75)
@@ -140,10 +171,14 @@ def test_what_is_said_of_a_fold_is_what_the_table_has_of_it(monkeypatch, tmp_pat
     monkeypatch.setattr(crossval, "probabilities_of", lambda *_: None)
     labels = ["data.labels=[0, 1, _unknown_]", "data.sources=[fsdd]"]
     argv = ["--folds", "2", "--run-dir", str(tmp_path), *(word for setting in labels for word in ("--set", setting))]
+    for name in ("kfold-2-0", "kfold-2-1"):
+        fold_of(tmp_path / name, {}, [{"stage": "student"}])
     assert run_main(crossval.main, argv) == 0
     out = capsys.readouterr().out
     assert "kfold:2:0: 3 of 4 right" in out
-    assert [row["n"] for row in json.loads(out.splitlines()[-1])["folds"]["rows"]] == [4, 4]
+    result = json.loads(out.splitlines()[-1])
+    assert [row["n"] for row in result["folds"]["rows"]] == [4, 4]
+    assert "Answers of student, fp32, expect _unknown_" in result["note"]
 
 
 def test_folds_count_alike_whatever_their_size():

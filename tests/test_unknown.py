@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from run_folder import SPEAKERS, tones_of_digits
+from run_folder import SETTINGS, SPEAKERS, tones_of_digits
 
+import prune_and_quantize
+import train_distill
 from edgedigit import crossval, data
+from edgedigit.cli import run_main
 from edgedigit.compress import pipeline as compression
 from edgedigit.config import AugmentConfig, Config, FitConfig, UnknownConfig, apply_overrides
 from edgedigit.data.dataset import TrainingBatches, as_arrays, balanced_weights
@@ -24,7 +27,7 @@ from edgedigit.labels import DIGITS, NON_DIGIT
 from edgedigit.models import create_model
 from edgedigit.train import trainer
 from edgedigit.train.pipeline import Track
-from edgedigit.train.scoring import accuracy_rows
+from edgedigit.train.scoring import accuracy_rows, read_answers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -394,6 +397,33 @@ def write_others(folder):
             soundfile.write(folder / f"{label}_{person}.wav", np.tile(chirp, repeats), RATE)
             lines.append(f"{label}_{person}.wav,{label},p{person},{source}")
     (folder / "manifest.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.slow
+def test_all_that_is_counted_expects_it_as_often_as_exported_models_do(tmp_path, capsys):
+    """With odds that outweigh what any net has heard, every stage answers nothing else."""
+    data_dir, run_dir = tones_of_digits(tmp_path / "data"), tmp_path / "run"
+    write_others(data_dir / "others")
+    labels = [*DIGITS, NON_DIGIT]
+    net = "{name: student_dscnn, kwargs: {widths: [8], depths: [1], kernels: [5]}, label: %s}"
+    settings = [
+        *SETTINGS,
+        "data.sources=[fsdd, 'folder:others']",
+        f"data.labels={json.dumps(labels)}",
+        "compress={unknown_odds: 1e30, target_sparsity: 0, calibration_clips: 20}",
+        "gates={min_validation_accuracy: 0, max_int8_loss: 1}",
+        f"student={net % 'small'}",
+        f"teachers=[{net % 'teacher'}]",
+        "fit_teacher.epochs=1",
+    ]
+    common = ["--run-dir", str(run_dir), "--data-dir", str(data_dir), "--quiet"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert run_main(train_distill.main, [*common, *words]) == 0, capsys.readouterr().err
+    assert run_main(prune_and_quantize.main, common) == 0, capsys.readouterr().err
+    answers = read_answers(run_dir / "student_answers.csv") + read_answers(run_dir / "answers.csv")
+    assert {row["stage"] for row in answers} == {"student", "teachers", "pruned", "int8"}
+    assert {row["answer"] for row in answers} == {NON_DIGIT}
+    assert crossval.at_training_odds(run_dir, "int8") == crossval.at_training_odds(run_dir, "student") == set()
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import ARTIFICIAL, SYNTH
-from edgedigit.data.unknown import prior_bias
 from edgedigit.errors import ConfigError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
@@ -24,7 +23,15 @@ from edgedigit.provenance import note_commit
 from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import set_up_torch
 from edgedigit.train.observers import Observer
-from edgedigit.train.pipeline import Material, Track, load_student, load_teachers, make_batches, progress_bar
+from edgedigit.train.pipeline import (
+    Material,
+    Track,
+    label_bias,
+    load_student,
+    load_teachers,
+    make_batches,
+    progress_bar,
+)
 from edgedigit.train.scoring import fit_temperature, predict_logits
 from edgedigit.train.trainer import Trainer
 
@@ -151,15 +158,15 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
 
     Returns:
         `temperature`, `reject_below` (probability), `n` clips they rest on; temperature 1 and no
-        rejection where the track has no validation. `label_bias`, of `prior_bias`, rests on none.
+        rejection where the track has no validation. `label_bias` rests on none.
     """
-    label_bias = prior_bias(config.data.labels, config.data.unknown, config.compress.unknown_odds)
+    bias = label_bias(config)
     if not track.validation:
-        return {"temperature": 1.0, "reject_below": 0.0, "n": 0, "label_bias": label_bias}
+        return {"temperature": 1.0, "reject_below": 0.0, "n": 0, "label_bias": bias}
     waveforms, targets = as_arrays(track.validation, config.data.labels, model.spec.n_samples)
     logits = predict_logits(model, waveforms)
     temperature = fit_temperature(logits, targets)
-    scores = logits / temperature + (np.array(label_bias) if label_bias else 0.0)
+    scores = logits / temperature + (bias or 0.0)
     confidence = softmax(scores, axis=1).max(axis=1)
     right = scores.argmax(axis=1) == targets
     labels = config.data.labels
@@ -167,7 +174,7 @@ def calibrate(config: Config, track: Track, model: WaveformModel) -> dict:
         right &= targets != labels.index(NON_DIGIT)
     reject_below = float(np.quantile(confidence[right], 1 - KEPT_OF_CORRECT)) if right.any() else 0.0
     calibration = {"temperature": temperature, "reject_below": round(reject_below, 4), "n": len(targets)}
-    return {**calibration, "label_bias": label_bias}
+    return {**calibration, "label_bias": bias}
 
 
 def calibration_note(track: Track) -> str:

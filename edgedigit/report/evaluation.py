@@ -17,7 +17,7 @@ from edgedigit.metrics import accuracy_row
 from edgedigit.models import WaveformModel
 from edgedigit.report.runs import Run
 from edgedigit.train.checkpoints import build_model, load_checkpoint
-from edgedigit.train.pipeline import Material, load_material, load_student
+from edgedigit.train.pipeline import Material, label_bias, load_material, load_student
 from edgedigit.train.scoring import predict_logits, predict_onnx
 
 
@@ -81,7 +81,8 @@ def answer_clips(run: Run, material: Material) -> list[Clip]:
             continue
         waveforms, targets = as_arrays(recordings, labels, run.config.data.signal.n_samples)
         if run.stage == "student":
-            probabilities = softmax(predict_logits(load_student(run.config, run.folder, track), waveforms), axis=1)
+            logits = predict_logits(load_student(run.config, run.folder, track), waveforms)
+            probabilities = softmax(logits + (run.student.get("label_bias") or 0.0), axis=1)
         else:
             probabilities = predict_onnx(run.folder / f"{track}-{run.stage}.onnx", waveforms)
         answers = probabilities.argmax(axis=1)
@@ -115,9 +116,10 @@ def pruning_points(run: Run, material: Material) -> list[dict]:
             models[name.replace("prune", "step ")] = build_model(load_checkpoint(run.folder / f"{phase}.best.pt"))
     models["fine-tuned"] = load_pruned(run.compress, run.folder, track.name)
     rows = []
+    bias = label_bias(replace(run.config, compress=run.compress)) or 0.0
     for name, model in models.items():
         waveforms, targets = as_arrays(counted, labels, model.spec.n_samples)
-        right = int((predict_logits(model, waveforms).argmax(axis=1) == targets).sum())
+        right = int(((predict_logits(model, waveforms) + bias).argmax(axis=1) == targets).sum())
         sizes = {"n_params": folded_parameters(model), "macs": count_macs(model)}
         rows.append({**accuracy_row(name, right, len(targets)), **sizes})
     return rows

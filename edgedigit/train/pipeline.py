@@ -25,6 +25,7 @@ from edgedigit.data.label_issues import read_label_issues
 from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
+from edgedigit.data.unknown import prior_bias
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_json
@@ -444,6 +445,14 @@ def label_issues(data: DataConfig) -> dict[str, str]:
         ConfigError: if the file cannot be read.
     """
     return read_label_issues(data.label_issues) if data.label_issues else {}
+
+
+def label_bias(config: Config) -> list[float]:
+    """What is added to scores wherever answers are counted or exported, one value for each label; see `prior_bias`.
+
+    Empty without `_unknown_` among the labels. Training and selection take scores as they are.
+    """
+    return prior_bias(config.data.labels, config.data.unknown, config.compress.unknown_odds)
 
 
 def validation_arrays(config: Config, track: Track) -> tuple[np.ndarray, np.ndarray] | None:
