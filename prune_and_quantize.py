@@ -72,6 +72,7 @@ def main(argv=None) -> int:
         pruned = compression.prune_track(
             config, material, track, run_dir, args.resume, bars=not args.quiet, observers=observers
         )
+        (run_dir / compression.SUMMARY_FILE).unlink(missing_ok=True)  # of the files that are replaced now
         calibration = calibration or compression.calibrate(config, track, pruned)
         clips, clip_names = compression.calibration_clips(config, track)
         files = {stage: run_dir / f"{track.name}-{stage}.onnx" for stage in ("student", "pruned", "int8")}

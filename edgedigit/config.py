@@ -336,6 +336,16 @@ class CompressConfig:
         if not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"target_sparsity is {self.target_sparsity}, expected 0 or more and below 1")
 
+    def of_weights(self) -> CompressConfig:
+        """What trained weights depend on: the same, with defaults for what exported files alone do."""
+        default = CompressConfig()
+        return dataclasses.replace(
+            self,
+            calibration_clips=default.calibration_clips,
+            unknown_odds=default.unknown_odds,
+            qat_lr=self.qat_lr if self.qat_epochs else default.qat_lr,
+        )
+
 
 @dataclass(frozen=True)
 class RobustnessConfig:

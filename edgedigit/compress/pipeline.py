@@ -16,7 +16,7 @@ from edgedigit.compress.quantize import calibration_indices
 from edgedigit.config import CompressConfig, Config, FitConfig
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import ARTIFICIAL, SYNTH
-from edgedigit.errors import ConfigError
+from edgedigit.errors import ConfigError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.provenance import note_commit
@@ -61,11 +61,12 @@ def prune_track(
 
     Returns:
         The pruned student, also in `<track>-pruned.best.pt` or, with `qat_epochs`, `<track>-qat.best.pt`.
+        The summary of a former compression goes before any of its nets is replaced.
     """
-    before = CompressConfig()  # what pruning does not depend on, so that eight bits can be tried on a pruned net
-    compress = replace(config.compress, unknown_odds=before.unknown_odds)  # of what is exported alone
+    compress = config.compress.of_weights()
     config = replace(config, compress=compress)
-    pruning = replace(config, compress=replace(compress, qat_epochs=before.qat_epochs, qat_lr=before.qat_lr))
+    # Pruning does not depend on what comes after it, so that eight bits can be tried on a pruned net.
+    pruning = replace(config, compress=replace(compress, qat_epochs=0).of_weights())
     model = load_student(config, run_dir, track.name)
     teacher = load_teachers(config, run_dir, track.name)
     recovery = replace(config.fit_student, lr=compress.lr, epochs=compress.epochs_per_step, patience=10**6)
@@ -95,10 +96,13 @@ def prune_track(
             if resume:
                 trainer.resume()
             if not trainer.done:
+                (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
                 note_commit(run_dir)
             return trainer.run()
 
     if compress.target_sparsity == 0:
+        for former in (run_dir / SUMMARY_FILE, run_dir / f"{phase}.last.pt"):
+            former.unlink(missing_ok=True)
         values = {
             "model": describe(model),
             "state": model.state_dict(),
@@ -121,8 +125,19 @@ def prune_track(
 
 
 def load_pruned(compress: CompressConfig, run_dir: Path, track: str) -> WaveformModel:
-    """The pruned student of a track."""
-    return build_model(load_checkpoint(run_dir / f"{pruned_phase(compress, track)}.best.pt"))
+    """The pruned student of a track.
+
+    Raises:
+        ModelError: if its fine-tuning has not finished, or was of other settings.
+    """
+    phase = pruned_phase(compress, track)
+    saved = load_checkpoint(run_dir / f"{phase}.best.pt")
+    last = run_dir / f"{phase}.last.pt"  # without fine-tuning there is none
+    if last.exists() and not load_checkpoint(last)["done"]:
+        raise ModelError(f"{run_dir}: training of {phase} has not finished; run prune_and_quantize.py --resume")
+    if configuration.from_stored(saved["config"]).compress.of_weights() != compress.of_weights():
+        raise ModelError(f"{run_dir}: {phase} was compressed with other settings; run prune_and_quantize.py again")
+    return build_model(saved)
 
 
 def load_summary(run_dir: Path) -> dict:

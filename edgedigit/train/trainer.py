@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -191,9 +192,9 @@ class Trainer:
         saved = distributed.from_first(lambda: load_checkpoint(path) if path.exists() else None)
         if saved is None:
             return False
+        stored = [configuration.from_stored(values) for values in (saved["config"], self.resolved)]  # newer: defaults
         before, now = (
-            configuration.training_settings(configuration.from_stored(values))  # settings that are newer have defaults
-            for values in (saved["config"], self.resolved)
+            configuration.training_settings(replace(config, compress=config.compress.of_weights())) for config in stored
         )
         if before != now:
             differing = sorted(key for key in now if before[key] != now[key])
