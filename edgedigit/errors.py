@@ -25,6 +25,10 @@ class DataError(InputError):
     """A data set is missing or its files are not laid out as expected."""
 
 
+class MissingDataError(DataError):
+    """A folder of recordings, or the manifest that stands for it, does not exist."""
+
+
 class ConfigError(InputError):
     """A configuration holds an unknown key or a value of the wrong type."""
 

@@ -11,6 +11,7 @@ from edgedigit.config import Config, to_dict, with_settings
 from edgedigit.data import load_recordings
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
 from edgedigit.detection.__main__ import GROUPS
+from edgedigit.errors import DataError
 from edgedigit.train.heard import NOVELTY, Heard, heard_by, novelty_note
 
 
@@ -49,6 +50,15 @@ def test_the_exported_model_of_a_refit_heard_what_selection_kept_for_validation(
 def test_a_model_of_synthetic_voices_heard_nobody_and_noises(corpora, sources):
     heard = heard_by(trained(corpora, sources=sources, split="synthetic"), corpora)
     assert heard.known and not heard.trained and heard.noises == {"noise/hum/a.wav"}
+
+
+def test_a_damaged_folder_of_noises_is_not_taken_for_none(corpora):
+    model = trained(corpora)
+    (corpora / "noise" / "manifest.csv").write_text("file,label\n")
+    with pytest.raises(DataError, match=r"manifest\.csv lacks the columns"):
+        heard_by(model, corpora)
+    (corpora / "noise").rename(corpora / "elsewhere")
+    assert heard_by(model, corpora).noises == frozenset()
 
 
 def test_who_is_not_told_apart_is_not_called_a_stranger():

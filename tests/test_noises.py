@@ -17,7 +17,7 @@ from edgedigit.data.noises import (
     origin_of,
 )
 from edgedigit.data.recording import Recording
-from edgedigit.errors import DataError
+from edgedigit.errors import DataError, MissingDataError
 from edgedigit.train.pipeline import read_recordings
 
 RATE = 8000
@@ -110,6 +110,22 @@ def test_training_keeps_away_from_the_noises_that_test_unless_told_otherwise(dat
     levels = {"bg_white_noise": 0.5, "bg_pink_noise": 0.25}
     assert training == {level for stem, level in levels.items() if not HELD_OUT[stem]}
     assert {round(float(waveform[0]), 2) for waveform in everything} == set(levels.values())
+
+
+def test_without_the_usual_folder_training_makes_its_own_noise(data, tmp_path):
+    usual = replace(data, noises=DataConfig().noises)
+    assert len(read_recordings(usual, tmp_path, progress=False)[1]) == 1
+    assert read_recordings(usual, tmp_path / "words", progress=False)[1] == []
+    with pytest.raises(MissingDataError, match="does not exist"):
+        read_recordings(replace(data, noises="folder:gone"), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("manifest", ["file,label,speaker\n", "", "file,label,speaker,source\ngone.wav,a,b,c\n"])
+def test_a_damaged_folder_of_noises_is_told_of_though_it_is_the_usual_one(data, tmp_path, manifest):
+    (tmp_path / "noise" / "manifest.csv").write_text(manifest)
+    usual = replace(data, noises=DataConfig().noises)
+    with pytest.raises(DataError, match=r"manifest\.csv"):
+        read_recordings(usual, tmp_path, progress=False)
 
 
 def test_noises_of_which_none_may_train_are_told_of(data, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgedigit.audio import AUDIO_SUFFIXES
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Entry
-from edgedigit.errors import DataError
+from edgedigit.errors import DataError, MissingDataError
 from edgedigit.labels import label_of
 
 MANIFEST = "manifest.csv"
@@ -41,7 +41,9 @@ def entries(folder: Path) -> list[Entry]:
     if (folder / MANIFEST).is_file():
         return _from_manifest(folder / MANIFEST)
     if not folder.is_dir():
-        raise DataError(f"folder {folder} does not exist; name one of recordings, below the data or the current folder")
+        raise MissingDataError(
+            f"folder {folder} does not exist; name one of recordings, below the data or the current folder"
+        )
     return _from_subfolders(folder)
 
 
@@ -73,7 +75,7 @@ def _from_manifest(manifest: Path) -> list[Entry]:
                 raise DataError(f"{manifest} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}")
             found = list(dict.fromkeys(_from_row(manifest, reader.line_num, row) for row in reader))
     except FileNotFoundError:
-        raise DataError(f"{manifest} does not exist; name a folder or its {MANIFEST}") from None
+        raise MissingDataError(f"{manifest} does not exist; name a folder or its {MANIFEST}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{manifest} is not UTF-8 text ({error}); save it as CSV in UTF-8") from None
     if not found:

@@ -11,7 +11,7 @@ from edgedigit.config import DataConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SYNTH, UNKNOWN_SPEAKER, Recording
-from edgedigit.errors import DataError, EdgedigitError
+from edgedigit.errors import EdgedigitError, MissingDataError
 from edgedigit.provenance import config_of, enrolled_on, trained_file
 from edgedigit.train.pipeline import SELECTION, Track, divide
 
@@ -71,7 +71,7 @@ def heard_by(model: Path, data_dir: str | Path | None, progress: bool = False) -
 
     Raises:
         ConfigError: if the settings of the training are damaged or not of this version.
-        DataError: if the recordings are not there.
+        DataError: if the recordings are not there, or a folder of noises is damaged.
     """
     config, enrolled = config_of(model), enrolled_on(model) is not None
     if config is None:
@@ -108,7 +108,7 @@ def _noises(data: DataConfig, data_dir: str | Path | None) -> list[Recording]:
         return []
     try:
         noises = load_recordings([data.noises], data_dir, labels=None, signal=data.signal)
-    except DataError:  # there were none, and augmentation made its own
+    except MissingDataError:  # there were none, and augmentation made its own
         return []
     return noises_of_part(noises, data.noise_part)
 

@@ -26,7 +26,7 @@ from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SIMULATED, SYNTH, Recording
 from edgedigit.data.splits import Split, make_split
 from edgedigit.data.unknown import prior_bias
-from edgedigit.errors import ConfigError, DataError, ModelError
+from edgedigit.errors import ConfigError, DataError, MissingDataError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
@@ -188,7 +188,7 @@ def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
         return []
     try:
         noises = load_recordings([source], data_dir, labels=None, signal=data.signal)
-    except DataError:
+    except MissingDataError:
         if source == DataConfig().noises:
             return []
         raise  # noises that were asked for by name
