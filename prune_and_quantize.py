@@ -62,7 +62,8 @@ def main(argv=None) -> int:
     labels = config.data.labels
     observers = open_observers(run_dir, labels, to_dict(config), args.tensorboard, args.wandb)
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
-    pipeline.check_recordings(config, run_dir, material.tracks)
+    drawn_from = pipeline.drawn_from(config.data, material.noises)
+    pipeline.check_recordings(config, run_dir, material.tracks, drawn_from)
 
     # 2. Every track: student, pruned student, INT8. The first track's validation speakers calibrate.
     stages, answers, calibration = [], [], None

@@ -116,11 +116,12 @@ def main(argv=None) -> int:
         # 2. Recordings, divided before anything is trained; on several machines each has its own.
         with distributed.first_of_each_machine_first():
             material = pipeline.load_material(config, args.data_dir, progress=bars)
+        notes = [*pipeline.data_notes(material), *pipeline.label_issue_notes(config.data, material)]
         pipeline.check_processes(config, material, args.resume)
         distributed.from_first(lambda: pipeline.prepare_run(config, run_dir, args.resume, material.tracks))
         say = print if first else str  # the first process speaks for all
         say(f"run folder {run_dir}: {len(material.test)} test recordings set aside, {len(material.noises)} noises")
-        for note in pipeline.data_notes(material):
+        for note in notes:
             say(note)
 
         # 3. Teachers, then the student, on each track.
@@ -159,6 +160,7 @@ def main(argv=None) -> int:
     final = students[material.tracks[-1].name]  # the one that is exported
     summary |= {"teachers": teacher_rows, "n_params": folded_parameters(final), "macs": count_macs(final)}
     summary["label_bias"] = bias  # of all these answers
+    summary["drawn_from"] = pipeline.drawn_from(config.data, material.noises)
     write_json(run_dir / pipeline.STUDENT_FILE, summary)
     print_json(summary)
     limit = config.gates.min_validation_accuracy

@@ -38,6 +38,7 @@ from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, confusion_matrix, macro_row, probability_figures, wilson_interval
 from edgedigit.provenance import commits_of, load_run_config, trained_at
+from edgedigit.train.checkpoints import OTHER_MATERIAL, changed_material
 from edgedigit.train.pipeline import (
     FINAL,
     STUDENT_ANSWERS_FILE,
@@ -45,8 +46,10 @@ from edgedigit.train.pipeline import (
     TEACHERS,
     check_models,
     check_recordings,
+    drawn_from,
     label_issues,
     load_material,
+    load_noises,
     make_model,
     split_of,
 )
@@ -150,14 +153,27 @@ def _is_finished(fold: str, run_dir: Path, args: argparse.Namespace) -> bool:
     """Whether a fold has been trained to its end with the present recipe.
 
     Raises:
-        ConfigError: if it was trained with another.
+        ConfigError: if it was trained with another, or with other noises or label issues.
     """
     if not (run_dir / STAGES[args.stage][0]).exists():
         return False
     wanted = load_config(args.config, _settings(fold, run_dir, args))
     if training_settings(load_run_config(run_dir)) != training_settings(wanted):
         raise ConfigError(f"{run_dir} holds a fold of another recipe; choose another --run-dir")
+    stored = _summary(run_dir / STUDENT_FILE).get("drawn_from")
+    if stored:  # folds of earlier versions do not say
+        changed = changed_material(stored, drawn_from(wanted.data, load_noises(wanted.data, args.data_dir)))
+        if changed:
+            raise ConfigError(
+                f"{run_dir} holds a fold with {' and '.join(OTHER_MATERIAL[what] for what in changed)}; "
+                "go on with the same, or choose another --run-dir"
+            )
     return True
+
+
+def _summary(path: Path) -> dict:
+    """What a script found at its end; empty before."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def at_training_odds(run_dir: Path, stage: str) -> set[str]:
@@ -169,10 +185,7 @@ def at_training_odds(run_dir: Path, stage: str) -> set[str]:
     Args:
         stage: "int8" or "student", to which the fold was trained.
     """
-    trained, compressed = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for path in (run_dir / STUDENT_FILE, run_dir / SUMMARY_FILE)
-    )
+    trained, compressed = _summary(run_dir / STUDENT_FILE), _summary(run_dir / SUMMARY_FILE)
     students = [trained]
     if stage == "int8":
         students = [row for row in compressed.get("stages", []) if row["stage"] == "student"]

@@ -105,11 +105,11 @@ def data(tmp_path):
 
 
 def test_training_keeps_away_from_the_noises_that_test_unless_told_otherwise(data):
-    training = {round(float(waveform[0]), 2) for waveform in read_recordings(data, None, progress=False)[1]}
+    training = {round(float(one.waveform[0]), 2) for one in read_recordings(data, None, progress=False)[1]}
     everything = read_recordings(replace(data, noise_part="all"), None, progress=False)[1]
     levels = {"bg_white_noise": 0.5, "bg_pink_noise": 0.25}
     assert training == {level for stem, level in levels.items() if not HELD_OUT[stem]}
-    assert {round(float(waveform[0]), 2) for waveform in everything} == set(levels.values())
+    assert {round(float(one.waveform[0]), 2) for one in everything} == set(levels.values())
 
 
 def test_without_the_usual_folder_training_makes_its_own_noise(data, tmp_path):

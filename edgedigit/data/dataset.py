@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -84,9 +84,9 @@ def balanced_weights(recordings: Sequence[Recording], shares: Mapping[str, float
     return weights / weights.sum()
 
 
-def fingerprint(recordings: Sequence[Recording]) -> str:
+def fingerprint(names: Iterable[str]) -> str:
     """Which recordings these are, whatever their order: a digest of their names."""
-    return hashlib.sha256("\n".join(sorted(recording.name for recording in recordings)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 class TrainingBatches:
@@ -102,7 +102,7 @@ class TrainingBatches:
         sample_rate: Hz.
         batch_size: clips in a batch; the last incomplete batch of an epoch is left out.
         samples_per_epoch: clips drawn in an epoch; 0 is as many as there are recordings.
-        noises: recorded noises, (T_i,) each.
+        noises: recorded noises.
         seed: of order and augmentation.
         augmenter: of EMG; None: that of audio.
         unknown: what `_unknown_` is drawn from, where it is among the labels; the others stay balanced as ever.
@@ -122,7 +122,7 @@ class TrainingBatches:
         sample_rate: int,
         batch_size: int,
         samples_per_epoch: int = 0,
-        noises: Sequence[np.ndarray] = (),
+        noises: Sequence[Recording] = (),
         seed: int = 0,
         augmenter: EmgAugmenter | None = None,
         unknown: UnknownConfig | None = None,
@@ -136,6 +136,11 @@ class TrainingBatches:
                 "add recordings or name only the labels that there are"
             )
         self.recordings = recordings
+        self.drawn_from = {
+            "recordings": fingerprint(recording.name for recording in recordings),
+            "noises": fingerprint(noise.name for noise in noises),
+            "label_issues": fingerprint(shares),
+        }
         self.labels = labels
         self.augment = augment
         self.batch_size = min(batch_size, len(recordings))
@@ -148,15 +153,16 @@ class TrainingBatches:
         self.weights = balanced_weights(recordings, shares) if several else None
         index = {label: i for i, label in enumerate(labels)}
         rows = [index[r.label] for r in recordings]
+        waveforms = [noise.waveform for noise in noises]
         self.draws = None  # plain recordings alone
         if NON_DIGIT in labels:
             weights = balanced_weights(recordings, shares)
-            self.draws = Draws(recordings, weights, unknown or UnknownConfig(), noises, n_samples, sample_rate)
+            self.draws = Draws(recordings, weights, unknown or UnknownConfig(), waveforms, n_samples, sample_rate)
             self.weights = self.draws.weights
             rows += [index[NON_DIGIT]] * (len(self.weights) - len(rows))
         self.targets = np.eye(len(labels), dtype=np.float32)[rows]
         self.augmenter = augmenter or Augmenter(
-            augment, n_samples, sample_rate, noises, [recording.waveform for recording in recordings]
+            augment, n_samples, sample_rate, waveforms, [recording.waveform for recording in recordings]
         )
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +12,11 @@ from edgedigit.errors import ModelError
 from edgedigit.models import WaveformModel, create_model
 
 FORMAT = 1
+OTHER_MATERIAL = {
+    "recordings": "other recordings",
+    "noises": "other noises (data.noises)",
+    "label_issues": "another list of label issues (data.label_issues)",
+}
 
 
 def save_checkpoint(path: str | Path, values: dict) -> None:
@@ -38,6 +44,11 @@ def load_checkpoint(path: str | Path) -> dict:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ModelError(f"checkpoint {path} is not of format {FORMAT}; train again with this version")
     return values
+
+
+def changed_material(stored: Mapping, drawn_from: Mapping[str, str]) -> list[str]:
+    """What of `TrainingBatches.drawn_from` a checkpoint or summary states otherwise; older ones do not say it all."""
+    return [what for what, digest in drawn_from.items() if stored.get(what, digest) != digest]
 
 
 def build_model(checkpoint: dict) -> WaveformModel:

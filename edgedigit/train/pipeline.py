@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +32,14 @@ from edgedigit.manifest import write_json
 from edgedigit.models import WaveformModel, create_model
 from edgedigit.provenance import CONFIG_FILE, load_run_config, note_commit
 from edgedigit.train import distributed
-from edgedigit.train.checkpoints import build_model, describe, load_checkpoint, save_checkpoint
+from edgedigit.train.checkpoints import (
+    OTHER_MATERIAL,
+    build_model,
+    changed_material,
+    describe,
+    load_checkpoint,
+    save_checkpoint,
+)
 from edgedigit.train.devices import autocast_type, check_device, resolved, set_up_torch
 from edgedigit.train.hints import classifiers
 from edgedigit.train.observers import Observer
@@ -66,7 +73,7 @@ class Material:
 
     tracks: tuple[Track, ...]
     test: list[Recording]
-    noises: list[np.ndarray]
+    noises: list[Recording]
 
     def evaluations(self) -> list[tuple[str, str, list[Recording]]]:
         """(what, track whose model may be measured on it, recordings): validation, then test."""
@@ -81,7 +88,7 @@ class Material:
         on another machine.
         """
         drawn = [[(r.name, r.waveform.shape) for r in (*track.train, *track.validation)] for track in self.tracks]
-        noises = [noise.shape for noise in self.noises]
+        noises = [(noise.name, noise.waveform.shape) for noise in self.noises]
         return hashlib.sha256(json.dumps([drawn, noises]).encode()).hexdigest()
 
 
@@ -107,7 +114,7 @@ def load_material(
 
 def read_recordings(
     data: DataConfig, data_dir: str | Path | None, progress: bool = True, download: bool = True
-) -> tuple[list[Recording], list[np.ndarray]]:
+) -> tuple[list[Recording], list[Recording]]:
     """Recordings of all sources, and recorded noises.
 
     Raises:
@@ -134,10 +141,10 @@ def read_recordings(
             )
             + "; add recordings or name only the labels that there are"
         )
-    return recordings, _load_noises(data, data_dir)
+    return recordings, load_noises(data, data_dir)
 
 
-def divide(data: DataConfig, recordings: list[Recording], noises: list[np.ndarray]) -> Material:
+def divide(data: DataConfig, recordings: list[Recording], noises: list[Recording]) -> Material:
     """Divide recordings as a configuration says.
 
     Raises:
@@ -181,8 +188,12 @@ def data_notes(material: Material) -> list[str]:
     return notes
 
 
-def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
-    """Recorded noises where they are at hand; without them augmentation makes its own. None for EMG."""
+def load_noises(data: DataConfig, data_dir: str | Path | None) -> list[Recording]:
+    """Recorded noises where they are at hand; without them augmentation makes its own. None for EMG.
+
+    Raises:
+        DataError: if the folder is damaged, holds none that may train or, where it is not the usual one, is missing.
+    """
     source = data.noises
     if not source or data.signal.kind != "audio":
         return []
@@ -198,7 +209,7 @@ def _load_noises(data: DataConfig, data_dir) -> list[np.ndarray]:
             f"data.noises {source}: its {len(noises)} recordings are all held out for evaluation, none may train; "
             "add noises, or set data.noise_part=all"
         )
-    return [noise.waveform for noise in chosen]
+    return chosen
 
 
 def prepare_run(config: Config, run_dir: Path, resume: bool, tracks: Sequence[Track]) -> None:
@@ -279,8 +290,7 @@ def find_teachers(config: Config, tracks: Sequence[Track]) -> dict[str, dict]:
             )
             differing = [f"data.{key}" for key in ours if theirs[key] != ours[key]]
             # The same settings name other recordings in another --data-dir. Older checkpoints do not say which.
-            recordings = fingerprint(track.train)
-            if saved.get("recordings", recordings) != recordings:
+            if changed_material(saved, {"recordings": fingerprint(r.name for r in track.train)}):
                 differing.append("the recordings themselves")
             if differing:
                 raise ConfigError(
@@ -393,15 +403,24 @@ def load_student(config: Config, run_dir: Path, track: str) -> WaveformModel:
     return build_model(load_checkpoint(run_dir / f"{phase}.best.pt"))
 
 
-def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track]) -> None:
+def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track], drawn_from: Mapping | None = None) -> None:
     """Raise ModelError unless the students of a run were trained on the recordings of its tracks, as far as they say.
 
     What goes on with a run measures and calibrates on recordings that it did not hear; in other ones it may have heard
     them, though the settings are the same.
+
+    Args:
+        drawn_from: of `drawn_from`, where training goes on: that has to be the same as well.
     """
     for track in tracks:
         path = run_dir / f"{track.name}-{config.student.label}.best.pt"
-        if load_checkpoint(path).get("recordings") not in (None, fingerprint(track.train)):  # older ones do not say
+        saved = load_checkpoint(path)
+        if changed := changed_material(saved, drawn_from or {}):
+            raise ModelError(
+                f"{path} was trained with {' and '.join(OTHER_MATERIAL[what] for what in changed)}; "
+                "go on with the same, or train again in another --run-dir"
+            )
+        if changed_material(saved, {"recordings": fingerprint(r.name for r in track.train)}):
             raise ModelError(
                 f"{path} was trained on other recordings than the {len(track.train)} that are here now; "
                 "name the folder that it was trained on with --data-dir, or train again in another --run-dir"
@@ -409,7 +428,7 @@ def check_recordings(config: Config, run_dir: Path, tracks: Sequence[Track]) -> 
 
 
 def make_batches(
-    config: Config, track: Track, fit: FitConfig, noises: list[np.ndarray], seed: int, taught: bool
+    config: Config, track: Track, fit: FitConfig, noises: list[Recording], seed: int, taught: bool
 ) -> TrainingBatches:
     """Augmented batches of a track's training recordings.
 
@@ -447,6 +466,35 @@ def label_issues(data: DataConfig) -> dict[str, str]:
     return read_label_issues(data.label_issues) if data.label_issues else {}
 
 
+def drawn_from(data: DataConfig, noises: Sequence[Recording]) -> dict[str, str]:
+    """Digests of what any training of these settings draws from beside its recordings, as in its checkpoints.
+
+    Raises:
+        ConfigError: if the list of label issues cannot be read.
+    """
+    return {"noises": fingerprint(noise.name for noise in noises), "label_issues": fingerprint(label_issues(data))}
+
+
+def label_issue_notes(data: DataConfig, material: Material) -> list[str]:
+    """How many of the recordings whose labels are in doubt train, where the configuration names a list of such.
+
+    Raises:
+        ConfigError: if the list cannot be read, or holds none of the recordings at all.
+    """
+    listed = label_issues(data)
+    if not listed:
+        return []
+    first, last = material.tracks[0], material.tracks[-1]
+    names = {recording.name for recording in (*first.train, *first.validation, *material.test)}
+    if not names & set(listed):
+        raise ConfigError(
+            f"data.label_issues {data.label_issues} lists {len(listed)} names, none of the {len(names)} recordings has "
+            'one of them; write it anew with python -m edgedigit.label_issues, or set data.label_issues=""'
+        )
+    n = sum(recording.name in listed for recording in last.train)
+    return [f"labels in doubt: {n} of {len(listed)} in {data.label_issues} train, {data.label_issue_share:g} as often"]
+
+
 def label_bias(config: Config) -> list[float]:
     """What is added to scores wherever answers are counted or exported, one value for each label; see `prior_bias`.
 
@@ -468,7 +516,7 @@ def make_trainer(
     described: ModelConfig,
     fit: FitConfig,
     teacher: Ensemble | None,
-    noises: list[np.ndarray],
+    noises: list[Recording],
     **options,
 ) -> Trainer:
     """A trainer of a freshly built model on a track, everything seeded by `config`.

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from edgedigit import config as configuration
 from edgedigit.config import AugmentConfig, DistillConfig, FitConfig
 from edgedigit.data.augment import spec_augment
-from edgedigit.data.dataset import TrainingBatches, fingerprint
+from edgedigit.data.dataset import TrainingBatches
 from edgedigit.errors import ConfigError, DataError, ModelError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.models import WaveformModel
 from edgedigit.spec import FrontendSpec
 from edgedigit.train import distributed, losses
 from edgedigit.train.channels_last import channels_last
-from edgedigit.train.checkpoints import describe, load_checkpoint, save_checkpoint
+from edgedigit.train.checkpoints import OTHER_MATERIAL, changed_material, describe, load_checkpoint, save_checkpoint
 from edgedigit.train.devices import autocast_for, autocast_type, check_device
 from edgedigit.train.fake_quantize import FakeQuantized
 from edgedigit.train.hints import Hinted, classifiers, embeddings_of
@@ -173,7 +173,6 @@ class Trainer:
             "focal_gamma": config.focal_gamma if config.loss == "focal" else 0.0,
         }
         self.rows = distributed.share_of(batches.batch_size)
-        self.trained_on = fingerprint(batches.recordings)
         self.kept: dict[int, list] = {}  # batches that come again, see `_prepared`
         self.epoch = 0
         self.step = 0
@@ -184,7 +183,8 @@ class Trainer:
         """Continue from `<phase>.last.pt` if there is one; True if there was.
 
         Raises:
-            ModelError: if the checkpoint is damaged or belongs to another configuration or other recordings.
+            ModelError: if the checkpoint is damaged or belongs to another configuration, other recordings, noises or
+                label issues.
         """
         path = self._path("last")
         if path is None:
@@ -202,10 +202,16 @@ class Trainer:
                 f"{path} was trained with other settings ({', '.join(differing)}); "
                 "resume with the same ones or start in another --run-dir"
             )
-        if saved.get("recordings", self.trained_on) != self.trained_on:  # older checkpoints do not say which
+        changed = changed_material(saved, self.batches.drawn_from)
+        if "recordings" in changed:
             raise ModelError(
                 f"{path} was trained on other recordings and may have heard who is held out now; "
                 "resume with the same ones or start in another --run-dir"
+            )
+        if changed:
+            raise ModelError(
+                f"{path} was trained with {' and '.join(OTHER_MATERIAL[what] for what in changed)}; "
+                "resume with the same or start in another --run-dir"
             )
         self.model.load_state_dict(saved["raw_state"])
         self.average.model.load_state_dict(saved["state"])
@@ -429,7 +435,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": self.best,
             "config": self.resolved,
-            "recordings": self.trained_on,
+            **self.batches.drawn_from,
         }
         if improved:
             save_checkpoint(self._path("best"), shared)
