@@ -687,6 +687,10 @@ def _convert(hint, current, value, path):
             raise ConfigError(f"{path} is {value!r}, expected a number") from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is int and isinstance(value, float | str):  # likewise 5e5, which is a whole number
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            value = int(number) if number.is_integer() else value
     if hint is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # labels such as 7
     wrong_bool = isinstance(value, bool) and hint is not bool
