@@ -54,10 +54,9 @@ from edgedigit.train.pipeline import (
     split_of,
 )
 from edgedigit.train.scoring import (
-    OVER_SPEAKERS,
     accuracy_table,
-    clustered_row,
     confusion_table,
+    over_speakers,
     predict_onnx,
     read_answers,
 )
@@ -311,10 +310,8 @@ def tables(
     digits = [_row(f"{kind} {label}", [r for r in counted if r["label"] == label]) for label in labels]
     speakers = sorted({row["speaker"] for row in counted})
     rows = [macro_row(f"macro over {kind}s{simulated}", digits), _row("all clips", counted)]
-    by_speaker = [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
-    if len(speakers) > 1:
-        title = f"all clips, {OVER_SPEAKERS} {len(speakers)} speakers{simulated}"
-        rows.append(clustered_row(title, by_speaker))
+    right = [row["label"] == row["answer"] for row in counted]
+    rows += over_speakers([row["speaker"] for row in counted], {row["source"] for row in counted}, right)
     for other, title in OTHER_STAGES.items():
         if other != stage and any(row["stage"] == other for row in answers):
             rows.append(_row(f"all clips, {title}", [row for row in answers if row["stage"] == other]))
@@ -322,8 +319,11 @@ def tables(
         ("speakers that no choice was made on", [row for row in counted if row["speaker"] not in chosen_on]),
         ("labels not in doubt", [row for row in counted if row["name"] not in in_doubt]),
     ):
-        if len(kept) < len(counted):
-            by_label = [_row(f"{kind} {label}", [r for r in kept if r["label"] == label]) for label in labels]
+        if 0 < len(kept) < len(counted):
+            of_label = {label: [row for row in kept if row["label"] == label] for label in labels}
+            by_label = [_row(f"{kind} {label}", clips) for label, clips in of_label.items() if clips]
+            absent = ", ".join(label for label, clips in of_label.items() if not clips)
+            title += f", none of {absent}" if absent else ""
             rows.append(macro_row(f"macro over {kind}s{simulated}, {title}", by_label))
             worst = min(by_label, key=lambda row: row["accuracy"])
             rows.append({**worst, "group": f"worst {worst['group']}, {title}"})
@@ -331,7 +331,7 @@ def tables(
         for source in sorted({row["source"] for row in counted}):
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
     if 1 < len(speakers) <= 12:
-        rows += by_speaker
+        rows += [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
     return rows + digits + ([_mean_row(f"label {NON_DIGIT}", others)] if others else [])
 
 

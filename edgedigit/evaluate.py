@@ -21,7 +21,6 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.recording import ARTIFICIAL, UNKNOWN_SPEAKER, Recording
 from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
@@ -31,7 +30,7 @@ from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import novelty_note
 from edgedigit.train.pipeline import origin
-from edgedigit.train.scoring import OVER_SPEAKERS, accuracy_rows, accuracy_table, clustered_row, predict_onnx
+from edgedigit.train.scoring import accuracy_rows, accuracy_table, over_speakers, predict_onnx
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     counted = np.array([r.label != recognizer.info.reject_label for r in recordings])  # as accuracy is of digits
     counted |= not counted.any()
     rows = accuracy_rows("all clips" + origin(recordings), recordings, predictions, labels)
-    rows[1:1] = over_speakers([r for r, one in zip(recordings, counted, strict=True) if one], right[counted])
+    spoken = [r for r, one in zip(recordings, counted, strict=True) if one]
+    rows[1:1] = over_speakers([r.speaker for r in spoken], {r.source for r in spoken}, right[counted])
     rows += [
         accuracy_row(
             f"{kind_of([labels[i]])} {labels[i]}",
@@ -107,27 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(args.results, result)
     print_json(result)
     return 0
-
-
-def over_speakers(recordings: Sequence[Recording], right: np.ndarray) -> list[dict]:
-    """A row whose interval says what other speakers would give; none where that cannot be told.
-
-    It takes two or more people, known apart, who do not all reach the same accuracy: without any spread between them,
-    as where every answer is right, the interval would be no wider than a point.
-
-    Args:
-        recordings: that were tested.
-        right: (n,) whether each was answered rightly.
-    """
-    names = np.array([recording.speaker for recording in recordings])
-    speakers = sorted(set(names))
-    artificial = any(recording.source in ARTIFICIAL for recording in recordings)
-    if len(speakers) < 2 or artificial or any(name.endswith(f":{UNKNOWN_SPEAKER}") for name in speakers):
-        return []
-    by_speaker = [accuracy_row(name, int(right[names == name].sum()), int((names == name).sum())) for name in speakers]
-    if len({row["accuracy"] for row in by_speaker}) == 1:
-        return []
-    return [clustered_row(f"all clips, {OVER_SPEAKERS} {len(speakers)} speakers", by_speaker)]
 
 
 if __name__ == "__main__":

@@ -118,6 +118,20 @@ def test_another_macro_and_the_worst_digit_leave_out_labels_in_doubt():
     assert not any("doubt" in group for group in accuracies(crossval.tables(ANSWERS, "int8", in_doubt={"other.wav"})))
 
 
+@pytest.mark.parametrize("left_out", [{"chosen_on": {"two:c"}}, {"in_doubt": {"two/3.wav"}}])
+def test_a_label_of_which_no_clip_is_left_is_missing_in_the_other_macro(left_out):
+    rows = accuracies(crossval.tables(ANSWERS, "int8", **left_out))
+    (group,) = (group for group in rows if group.startswith("macro over digits, "))
+    assert group.endswith(", none of 1") and rows[group] == (3, 0.667)
+    assert rows["macro over digits"] == (4, 0.833)
+
+
+@pytest.mark.parametrize("what, key", [("chosen_on", "speaker"), ("in_doubt", "name")])
+def test_where_no_clip_is_left_there_is_no_other_macro(what, key):
+    everything = {row[key] for row in ANSWERS}
+    assert crossval.tables(ANSWERS, "int8", **{what: everything}) == crossval.tables(ANSWERS, "int8")
+
+
 def test_chosen_speakers_are_the_test_speakers_of_the_other_split(data_dir):
     config = load_config(None, ["data.sources=[fsdd]"])
     assert crossval.chosen_speakers(config, [], data_dir) == set()

@@ -11,9 +11,9 @@ from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
 from edgedigit.compare import __main__ as compare
 from edgedigit.config import Config, to_dict, with_settings
-from edgedigit.data.recording import Recording
 from edgedigit.detection import __main__ as detection
 from edgedigit.report.documents import render_results, render_summary
+from edgedigit.train.scoring import over_speakers
 
 
 @pytest.fixture
@@ -70,10 +70,6 @@ def test_the_result_says_how_many_of_its_clips_trained_the_model(corpus, tmp_pat
     assert f"  {result['note']}" in printed
 
 
-def spoken_by(*speakers, source="mine"):
-    return [Recording(tone_word(0), 8000, "0", f"{source}:{name}", source, f"{i}") for i, name in enumerate(speakers)]
-
-
 def test_other_speakers_would_give_what_the_interval_over_speakers_says(corpus, tmp_path, capsys):
     """One of 20 answers is wrong."""
     lines = [
@@ -92,9 +88,21 @@ def test_other_speakers_would_give_what_the_interval_over_speakers_says(corpus, 
 
 
 def test_where_speakers_are_not_told_apart_there_is_no_interval_over_them():
-    right = np.array([True, False, True, True])
-    assert len(evaluate.over_speakers(spoken_by("a", "a", "b", "b"), right)) == 1
-    assert evaluate.over_speakers(spoken_by("a", "a", "a", "a"), right) == []
-    assert evaluate.over_speakers(spoken_by("a", "a", "unknown", "unknown"), right) == []
-    assert evaluate.over_speakers(spoken_by("a", "a", "b", "b", source="synth"), right) == []
-    assert evaluate.over_speakers(spoken_by("a", "a", "b", "b"), np.ones(4, bool)) == [], "nobody differs"
+    def rows(*speakers, source="mine", right=(True, False, True, True)):
+        found = over_speakers([f"{source}:{name}" for name in speakers], {source}, np.array(right))
+        answers = [
+            {
+                **{"stage": "int8", "label": "0", "answer": str(int(not yes)), "name": f"{i}"},
+                **{"speaker": f"{source}:{name}", "source": source},
+            }
+            for i, (name, yes) in enumerate(zip(speakers, right, strict=True))
+        ]
+        assert [row for row in crossval.tables(answers, "int8") if "interval over" in row["group"]] == found
+        return found
+
+    assert len(rows("a", "a", "b", "b")) == 1
+    assert rows("a", "a", "a", "a") == []
+    assert rows("a", "a", "unknown", "unknown") == []
+    assert rows("a", "a", "b", "b", source="synth") == []
+    assert rows("a", "a", "b", "b", source="emg_simulated") == []
+    assert rows("a", "a", "b", "b", right=[True] * 4) == [], "nobody differs"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from edgedigit.data.recording import Recording
+from edgedigit.data.recording import ARTIFICIAL, UNKNOWN_SPEAKER, Recording
 from edgedigit.errors import InputError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.metrics import accuracy_row
@@ -132,6 +132,27 @@ def clustered_row(group: str, rows: Sequence[dict], confidence: float = 0.95) ->
         "accuracy_low": float(max(0.0, accuracy - half_width)),
         "accuracy_high": float(min(1.0, accuracy + half_width)),
     }
+
+
+def over_speakers(speakers: Sequence[str], sources: Set[str], right: Sequence[bool]) -> list[dict]:
+    """A row whose interval says what other speakers would give; none where that cannot be told.
+
+    It takes two or more people, known apart, who do not all reach the same accuracy: without any spread between them,
+    as where every answer is right, the interval would be no wider than a point.
+
+    Args:
+        speakers: (n,) of each recording that was tested.
+        sources: of them all.
+        right: (n,) whether each was answered rightly.
+    """
+    answered: dict[str, list[bool]] = {}
+    for speaker, one in zip(speakers, right, strict=True):
+        answered.setdefault(speaker, []).append(one)
+    unknown = any(speaker.endswith(f":{UNKNOWN_SPEAKER}") for speaker in answered)
+    by_speaker = [accuracy_row(speaker, sum(told), len(told)) for speaker, told in sorted(answered.items())]
+    if unknown or sources & set(ARTIFICIAL) or len({row["accuracy"] for row in by_speaker}) < 2:
+        return []
+    return [clustered_row(f"all clips, {OVER_SPEAKERS} {len(by_speaker)} speakers", by_speaker)]
 
 
 ANSWER_FIELDS = ("track", "stage", "part", "name", "label", "speaker", "source", "answer")
