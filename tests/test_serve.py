@@ -20,7 +20,7 @@ from edgedigit.runtime._paths import default_model
 from edgedigit.serve import vendor
 from edgedigit.serve.__main__ import main
 from edgedigit.serve.chromium import serving
-from edgedigit.serve.server import open_server
+from edgedigit.serve.server import POLICY, open_server
 from edgedigit.serve.site import page_dir, site_files
 
 WEB = page_dir()
@@ -81,7 +81,13 @@ def test_files_have_the_type_that_browsers_insist_on(url, path, kind):
     with urllib.request.urlopen(url + path) as answer:
         assert answer.headers["Content-Type"] == kind
         assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        assert answer.headers["Content-Security-Policy"] == POLICY
         assert answer.read()
+
+
+def test_the_page_states_the_policy_that_the_server_sends():
+    stated = re.search(r'http-equiv="Content-Security-Policy"\s+content="(.*?)"', (WEB / "index.html").read_text())[1]
+    assert stated == POLICY
 
 
 def test_the_shipped_model_is_served_as_it_is(url):

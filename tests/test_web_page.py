@@ -123,6 +123,21 @@ def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
         assert (start_s, end_s) == pytest.approx((event.start_s, event.end_s), abs=0.006)  # shown with two digits
 
 
+TALKS = """addEventListener("securitypolicyviolation", ({ blockedURI }) => tell(`refused: ${blockedURI}`));
+const tell = (line) => postMessage({ type: "error", line });
+fetch("OTHER", { mode: "no-cors" }).then(() => tell("sent"), () => setTimeout(tell, 500, "failed otherwise"));
+"""
+
+
+def test_the_worker_that_has_the_sound_can_talk_to_its_own_server_alone(tmp_path):
+    talking = tmp_path / "recognizer.worker.js"
+    files = site_files() | {talking.name: talking}
+    with chromium() as browser, serving({}) as (other, _), serving(files) as (url, _):
+        talking.write_text(TALKS.replace("OTHER", f"{other}app.js"))
+        with opened(browser, url, []) as page:
+            assert page.inner_text("#failure") == f"refused: {other}app.js"
+
+
 def test_once_loaded_it_works_without_its_server(samples):
     complaints = []
     with chromium() as browser, serving(site_files()) as (url, server), opened(browser, url, complaints) as page:
