@@ -123,7 +123,7 @@ def words_in_noise(sample_rate=8000, seed=0, hiss_level=1.0):
     return waveform.astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "n_at_least"), [("pure", 20), ("sw", 8)])
+@pytest.mark.parametrize(("name", "n_at_least"), [("pure", 20), ("sw", 10)])
 def test_the_pure_parts_and_the_service_worker_pass_their_own_tests(name, n_at_least):
     done = node("--test", f"tests/web/{name}.test.js")
     assert done.returncode == 0, done.stdout

@@ -33,6 +33,9 @@ const FILES = [
   "vendor/ort-wasm-simd-threaded.wasm",
 ];
 const [MANIFEST, MODEL] = FILES.filter((name) => name.startsWith("model/"));
+const urlOf = (name) => new URL(name, location.href).href;
+const KEPT = new Map(FILES.map((name) => [urlOf(name), name]));
+KEPT.set(urlOf("index.html"), "./");
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)));
@@ -41,22 +44,24 @@ addEventListener("install", (event) => {
 
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
+/** Other programs may be served here at other times: what is none of these files is left to them. */
 addEventListener("fetch", (event) => {
-  if (event.request.method === "GET") event.respondWith(answer(event));
+  const { method, url } = event.request;
+  const name = KEPT.get(url.replace(/[?#].*/, ""));
+  if (method === "GET" && name) event.respondWith(answer(event, name));
 });
 
-async function answer(event) {
-  const { request } = event;
+async function answer(event, name) {
   let response;
   try {
-    response = await fetch(request);
+    response = await fetch(event.request);
   } catch (error) {
     const cache = await caches.open(CACHE);
-    const stored = await cache.match(request, { ignoreSearch: true });
+    const stored = await cache.match(urlOf(name));
     if (stored) return stored;
     throw error;
   }
-  if (response.ok) event.waitUntil(keep(request, response).catch(() => {})); // no room, or storage is forbidden
+  if (response.ok) event.waitUntil(keep(name, response).catch(() => {})); // no room, or storage is forbidden
   return response;
 }
 
@@ -64,10 +69,9 @@ async function answer(event) {
  * Store an answer. Of the model and its manifest neither works with another's: they are fetched once more, after the
  * page has both, and stored together or not at all.
  */
-async function keep(request, response) {
-  const isOf = (name) => request.url === new URL(name, location.href).href;
-  if (isOf(MANIFEST)) return;
-  const copy = isOf(MODEL) ? null : response.clone(); // at once, before the page reads it
+async function keep(name, response) {
+  if (name === MANIFEST) return;
+  const copy = name === MODEL ? null : response.clone(); // at once, before the page reads it
   const cache = await caches.open(CACHE);
-  await (copy ? cache.put(request, copy) : cache.addAll([MANIFEST, MODEL]));
+  await (copy ? cache.put(urlOf(name), copy) : cache.addAll([MANIFEST, MODEL]));
 }

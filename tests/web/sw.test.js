@@ -19,12 +19,12 @@ class FakeResponse {
 }
 
 /**
- * A worker. `network` has bodies by name, null where there is none; `stored` likewise, of the cache; `room()` is called
- * before anything is stored.
+ * A worker; it gives null for what it leaves to the browser. `network` has bodies by name, null where there is none;
+ * `stored` likewise, of the cache; `room()` is called before anything is stored.
  */
 function worker({ network, stored = {}, room = async () => {} }) {
   const listeners = {};
-  const nameOf = ({ url }) => url.slice(SITE.length);
+  const nameOf = (request) => (request.url ?? request).slice(SITE.length);
   const fetch = async (request) => {
     if (!network) throw new TypeError("Failed to fetch");
     return new FakeResponse(network[nameOf(request)], nameOf(request) in network);
@@ -56,6 +56,7 @@ function worker({ network, stored = {}, room = async () => {} }) {
       respondWith: (promise) => (response = promise),
       waitUntil: (promise) => waiting.push(promise),
     });
+    if (!response) return null;
     const { body, ok } = await response;
     return { body, ok, stored: Promise.all(waiting) };
   };
@@ -108,4 +109,19 @@ test("a manifest is stored with its model alone", async () => {
   assert.deepEqual([manifest.body, stored["model/manifest.json"]], ["new", "old"]);
   await (await ask("model/model.onnx")).stored;
   assert.deepEqual(stored, network);
+});
+
+test("the page is one, whatever it is called and asked", async () => {
+  const stored = {};
+  for (const name of ["", "index.html", "index.html?again"]) {
+    await (await worker({ network: { [name]: name }, stored })(name)).stored;
+    assert.deepEqual(stored, { "": name });
+    assert.equal((await worker({ network: null, stored })("index.html")).body, name);
+  }
+});
+
+test("what is no file of the site is left to whoever is served there", async () => {
+  const [network, stored] = [{ "other.txt": "theirs", "vendor/": "theirs" }, {}];
+  for (const name of Object.keys(network)) assert.equal(await worker({ network, stored })(name), null);
+  assert.deepEqual(stored, {});
 });
