@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("playwright")
 pytest.importorskip("webrtcvad")
+from playwright.sync_api import Error
+
 from edgedigit.audio import load_waveform, write_wav
 from edgedigit.labels import DIGIT_WORDS
 from edgedigit.manifest import read_manifest
@@ -138,17 +140,28 @@ def test_the_worker_that_has_the_sound_can_talk_to_its_own_server_alone(tmp_path
             assert page.inner_text("#failure") == f"refused: {other}app.js"
 
 
-def test_once_loaded_it_works_without_its_server(samples):
+@pytest.mark.parametrize("name", ["", "index.html"])
+def test_once_loaded_it_works_without_its_server(samples, name):
     complaints = []
-    with chromium() as browser, serving(site_files()) as (url, server), opened(browser, url, complaints) as page:
+    with chromium() as browser, serving(site_files()) as (url, server), opened(browser, url + name, complaints) as page:
         page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
-        page.wait_for_function("() => caches.has('edgedigit')")
+        page.wait_for_function("() => navigator.serviceWorker.controller")
         server.shutdown()
         server.server_close()
         page.reload()
         page.wait_for_selector(LOADED, timeout=60_000)
         page.set_input_files("#file", samples[7])
         assert [row[0] for row in answers(page, 1)] == ["7"]
+
+
+def test_without_a_service_worker_it_needs_its_server():
+    """Else the tests without a server prove nothing."""
+    alone = {"service_workers": "block"}
+    with chromium() as browser, serving(site_files()) as (url, server), opened(browser, url, [], **alone) as page:
+        server.shutdown()
+        server.server_close()
+        with pytest.raises(Error, match="ERR_CONNECTION_REFUSED"):
+            page.reload()
 
 
 @pytest.mark.parametrize("has_room", [True, False], ids=["room", "no room"])

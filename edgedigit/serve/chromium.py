@@ -6,11 +6,10 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from edgedigit.errors import InputError, MissingDependencyError
-from edgedigit.serve.server import open_server
+from edgedigit.serve.server import SiteServer, open_server
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FAKE_DEVICE = "--use-fake-device-for-media-stream"
@@ -64,7 +63,7 @@ def chromium(*arguments: str) -> Iterator:
 
 
 @contextmanager
-def serving(files: dict[str, Path]) -> Iterator[tuple[str, ThreadingHTTPServer]]:
+def serving(files: dict[str, Path]) -> Iterator[tuple[str, SiteServer]]:
     """A site's address and its server, which runs until the end."""
     with open_server(files, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)

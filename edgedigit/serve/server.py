@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -81,14 +82,39 @@ class SiteHandler(SimpleHTTPRequestHandler):
         """Quiet: the terminal belongs to the person at it."""
 
 
-def open_server(files: dict[str, Path], host: str, port: int) -> ThreadingHTTPServer:
+class SiteServer(ThreadingHTTPServer):
+    """Once closed it answers nobody, not even on connections that browsers have kept open."""
+
+    def __init__(self, *args):
+        self._connections: set[socket.socket] = set()
+        super().__init__(*args)
+
+    def process_request(self, request, client_address) -> None:
+        """Answer in a thread of its own."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request) -> None:
+        """After the last answer on a connection."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """End listening, then every connection."""
+        super().server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def open_server(files: dict[str, Path], host: str, port: int) -> SiteServer:
     """A server that is bound and not yet running; port 0 takes a free one.
 
     Raises:
         InputError: if the address cannot be had.
     """
     try:
-        return ThreadingHTTPServer((host, port), partial(SiteHandler, files=files))
+        return SiteServer((host, port), partial(SiteHandler, files=files))
     except PermissionError:
         raise InputError(f"port {port} is not for everyone; choose one above 1023 with --port") from None
     except OSError as error:
