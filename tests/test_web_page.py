@@ -1,6 +1,7 @@
 """The page in a real browser answers as Python does, alone, without a network, and without a mouse."""
 
 import re
+import urllib.request
 from contextlib import contextmanager
 
 import numpy as np
@@ -325,6 +326,40 @@ def test_a_microphone_that_goes_while_it_is_prepared_is_said(site):
         assert page.evaluate(WHAT_IS_OPEN) == ["ended", "closed"]
         assert page.inner_text("#listen") == "Start listening"
     assert complaints == []
+
+
+def test_what_was_loaded_is_not_fetched_again(site, recording, heard):
+    """A server that has gone since costs nothing."""
+    with chromium() as browser, opened(browser, site, [], service_workers="block") as page:
+        page.context.route("**/*", lambda route: route.abort())
+        page.set_input_files("#file", recording)
+        assert [row[0] for row in answers(page, len(heard))] == [event.label for event in heard]
+        assert page.inner_text("#failure") == ""
+
+
+MADE_ONCE = """
+let nMade = 0;
+export default async (options) => {
+  if (nMade++) throw new Error("no memory");
+  return make(options);
+};
+"""
+
+
+def test_a_microphone_that_nothing_listens_to_is_closed_again(site):
+    """The detector can be made when the page loads, and not again."""
+
+    def break_later(page):
+        page.add_init_script(KEEP_ALL)
+        code = urllib.request.urlopen(f"{site}vendor/fvad.js").read().decode().replace("export default", "const make =")
+        page.route("**/vendor/fvad.js", lambda route: route.fulfill(response=route.fetch(), body=code + MADE_ONCE))
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], break_later, service_workers="block") as page:
+        page.click("#listen")
+        page.wait_for_selector("#failure:not(:empty)")
+        assert page.inner_text("#failure") == "Something in the page is broken: no memory"
+        assert page.evaluate(WHAT_IS_OPEN) == ["ended", "closed"]
+        assert page.inner_text("#listen") == "Start listening" and page.inner_text("#status") == "Stopped."
 
 
 HOLD_UP = """async ([fullS, moreMs]) => {

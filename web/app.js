@@ -69,6 +69,10 @@ const handlers = {
     fail(line);
   },
 
+  deaf({ line }) {
+    giveUp(line);
+  },
+
   stopped() {
     drawSoon();
   },
@@ -115,10 +119,7 @@ async function startListening() {
   clearFailure();
   isOpening = true;
   try {
-    microphone = await openMicrophone(async (line) => {
-      await stopListening();
-      fail(line);
-    });
+    microphone = await openMicrophone(giveUp);
     const { port, sampleRate, name } = microphone;
     history.clear();
     worker.postMessage({ type: "listen", port, sampleRate }, [port]);
@@ -138,6 +139,12 @@ async function stopListening() {
   worker.postMessage({ type: "stop" });
   await opened.stop();
   say("Stopped.");
+}
+
+/** For a microphone that gives nothing, or that nothing listens to. */
+async function giveUp(line) {
+  if (microphone) await stopListening();
+  fail(line);
 }
 
 /** Each in turn; one that cannot be read costs its own line only. */

@@ -24,18 +24,29 @@ export async function loadRecognizer() {
 }
 
 /**
+ * WebRTC's detector, fetched and once made, so that later nothing is missing.
+ * @param {import("./manifest.js").ModelInfo} info
+ * @returns {Promise<() => Promise<object>>} makes one for a stream
+ */
+export async function loadDetector({ sampleRate, vad }) {
+  const createFvad = (await imported("fvad.js")).default;
+  const wasmBinary = await (await fetched(VENDOR + "fvad.wasm")).arrayBuffer();
+  const frameLength = Math.floor((sampleRate * vad.frame_ms) / 1000);
+  const settings = { aggressiveness: vad.aggressiveness, sampleRate, frameLength };
+  const create = () => createWebRtcVad(createFvad, { wasmBinary }, settings);
+  await create();
+  return create;
+}
+
+/**
  * @param {Recognizer} recognizer
+ * @param {() => Promise<object>} createDetector of `loadDetector`
  * @param {number} sampleRate Hz, of the blocks that will come
  * @returns {Promise<StreamingRecognizer>}
  */
-export async function openStream(recognizer, sampleRate) {
-  const { sampleRate: rate, vad } = recognizer.info;
-  const frameLength = Math.floor((rate * vad.frame_ms) / 1000);
-  const createFvad = (await imported("fvad.js")).default;
-  const wasmBinary = await (await fetched(VENDOR + "fvad.wasm")).arrayBuffer();
-  const settings = { aggressiveness: vad.aggressiveness, sampleRate: rate, frameLength };
-  const webrtc = await createWebRtcVad(createFvad, { wasmBinary }, settings);
-  return new StreamingRecognizer(recognizer, new SpeechActivity(vad, webrtc), sampleRate);
+export async function openStream(recognizer, createDetector, sampleRate) {
+  const activity = new SpeechActivity(recognizer.info.vad, await createDetector());
+  return new StreamingRecognizer(recognizer, activity, sampleRate);
 }
 
 async function loadRuntime() {

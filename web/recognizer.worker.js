@@ -1,10 +1,11 @@
 /**
  * Listens apart from the page, so that drawing never delays an answer. Messages in: `load`; `listen` with a port of
  * blocks, as capture.worklet.js sends them, and their rate; `stop`; `file` with samples and their rate. Out: `loaded`,
- * `audio` (8 kHz, for drawing), `partial`, `event`, `lost` (seconds since `listen`), `file`, `stopped`, `error`.
+ * `audio` (8 kHz, for drawing), `partial`, `event`, `lost` (seconds since `listen`), `file`, `stopped`, `error`, and
+ * `deaf`, an error after which nothing listens.
  */
 
-import { loadRecognizer, openStream } from "./load.js";
+import { loadDetector, loadRecognizer, openStream } from "./load.js";
 import { PageError } from "./manifest.js";
 import { concatenate, StreamResampler } from "./resampler.js";
 
@@ -12,28 +13,29 @@ const MAX_WORD_S = 1.5; // a longer recording is searched for words, as infer.py
 const FILE_BLOCK_S = 0.1;
 
 let recognizer = null;
+let createDetector = null;
 let port = null;
 let stream = null;
 let lostS = 0; // of sound, since listening began
 let work = Promise.resolve();
 
 /** One thing after the other: an answer takes a moment, and the blocks after it must wait. */
-function queue(task) {
+function queue(task, failure = "error") {
   work = work.then(task).catch((error) => {
     const line = error instanceof PageError ? error.message : `Something in the page is broken: ${error.message}`;
-    postMessage({ type: "error", line });
+    postMessage({ type: failure, line });
   });
 }
 
 const handlers = {
   async load() {
     recognizer = await loadRecognizer();
-    await openStream(recognizer, recognizer.info.sampleRate); // says now what is missing
+    createDetector = await loadDetector(recognizer.info);
     postMessage({ type: "loaded", info: recognizer.info });
   },
 
   async listen({ port: blocks, sampleRate }) {
-    stream = await openStream(recognizer, sampleRate);
+    stream = await openStream(recognizer, createDetector, sampleRate);
     const display = new Display(sampleRate);
     lostS = 0;
     port = blocks;
@@ -60,7 +62,7 @@ const handlers = {
       postMessage({ type: "file", name, durationS, events: [event] });
       return;
     }
-    const fileStream = await openStream(recognizer, sampleRate);
+    const fileStream = await openStream(recognizer, createDetector, sampleRate);
     const display = new Display(sampleRate);
     const block = Math.round(FILE_BLOCK_S * sampleRate);
     const events = [];
@@ -74,7 +76,7 @@ const handlers = {
   },
 };
 
-onmessage = ({ data }) => queue(() => handlers[data.type](data));
+onmessage = ({ data }) => queue(() => handlers[data.type](data), data.type === "listen" ? "deaf" : "error");
 
 /** A block, and silence for what was lost before it, so that times stay those of the microphone. */
 async function receive({ samples, lost, sentMs }, blocks, display) {
