@@ -362,6 +362,31 @@ def test_a_microphone_that_nothing_listens_to_is_closed_again(site):
         assert page.inner_text("#listen") == "Start listening" and page.inner_text("#status") == "Stopped."
 
 
+@pytest.mark.parametrize("returns", [True, False], ids=["returns", "does not return"])
+def test_sound_that_the_browser_halts_returns_or_is_said(site, returns):
+    complaints = []
+
+    def keep_all(page):
+        page.add_init_script(KEEP_ALL)
+
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, keep_all) as page:
+        page.click("#listen")
+        page.get_by_text("Listening to").wait_for()
+        if not returns:
+            page.evaluate("() => { contexts[0].resume = () => new Promise(() => {}); }")
+        page.evaluate("() => contexts[0].suspend()")
+        if returns:
+            page.wait_for_timeout(1500)
+            assert page.evaluate(WHAT_IS_OPEN) == ["live", "running"]
+            assert page.inner_text("#failure") == "" and page.inner_text("#listen") == "Stop"
+        else:
+            page.wait_for_selector("#failure:not(:empty)")
+            assert page.inner_text("#failure").startswith("The browser has halted the sound: close what else uses")
+            assert page.evaluate(WHAT_IS_OPEN) == ["ended", "closed"]
+            assert page.inner_text("#listen") == "Start listening"
+    assert complaints == []
+
+
 HOLD_UP = """async ([fullS, moreMs]) => {
   const { openMicrophone } = await import("./microphone.js");
   const { port, sampleRate, stop } = await openMicrophone(() => {});

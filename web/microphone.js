@@ -8,6 +8,9 @@ const CONSTRAINTS = {
 
 const GONE = "The microphone is gone: connect it or allow it, then press Start.";
 
+const HALTED = "The browser has halted the sound: close what else uses the microphone, then press Start.";
+const MAX_HALT_MS = 1000;
+
 const REFUSALS = {
   NotAllowedError: "The microphone was refused: allow it in the browser's address bar and press Start again.",
   NotFoundError: "No microphone was found: connect one, or drop an audio file here.",
@@ -16,7 +19,7 @@ const REFUSALS = {
 
 /**
  * Whatever fails, nothing stays open: a microphone that is not listened to must not show as recording.
- * @param {(line: string) => void} onGone called when the device is unplugged or its permission withdrawn
+ * @param {(line: string) => void} onGone called when the device is unplugged, its permission withdrawn or its sound halted
  * @returns {Promise<{port: MessagePort, sampleRate: number, name: string, stop: () => Promise<void>}>}
  */
 export async function openMicrophone(onGone) {
@@ -39,6 +42,13 @@ export async function openMicrophone(onGone) {
     await context?.close();
   }
 
+  /** Browsers suspend sound, as for a telephone call, and a track says nothing of it. */
+  function resume() {
+    if (!isOpen || context.state === "running") return;
+    context.resume().catch(() => {}); // its promise may wait for ever
+    setTimeout(() => isOpen && context.state !== "running" && onGone(HALTED), MAX_HALT_MS);
+  }
+
   // From the first moment on: a device that goes while the rest is being prepared ends the waiting for it.
   const gone = new Promise((resolve) => {
     if (track.readyState === "ended") resolve();
@@ -58,6 +68,8 @@ export async function openMicrophone(onGone) {
   try {
     const port = await Promise.race([gone.then(() => Promise.reject(new PageError(GONE))), listen()]);
     gone.then(() => isOpen && onGone(GONE));
+    context.addEventListener("statechange", resume);
+    resume();
     return { port, sampleRate: context.sampleRate, name: track.label, stop };
   } catch (error) {
     await stop();
