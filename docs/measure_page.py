@@ -48,7 +48,7 @@ TIME = """async ([runs, warm]) => {
   }
   return times;
 }"""
-ROWS = """rows => rows.map(({dataset, cells}) => ({
+ROWS = """rows => rows.filter((row) => row.dataset.best).map(({dataset, cells}) => ({
   best: dataset.best, label: dataset.label, probability: Number(dataset.probability), seconds: cells[2].textContent,
 })).reverse()"""
 

@@ -141,6 +141,50 @@ def test_the_worker_that_has_the_sound_can_talk_to_its_own_server_alone(tmp_path
             assert page.inner_text("#failure") == f"refused: {other}app.js"
 
 
+def test_of_several_files_each_leaves_its_line(site, samples, tmp_path):
+    (tmp_path / "broken.wav").write_text("no sound")
+    write_wav(tmp_path / "silence.wav", np.zeros(24000))
+    write_wav(tmp_path / "slow.wav", np.zeros(2000), 2000)
+    names = ("broken.wav", "silence.wav", "slow.wav")
+    with chromium() as browser, opened(browser, site, []) as page:
+        page.set_input_files("#file", [*(tmp_path / name for name in names), samples[3]])
+        page.wait_for_selector("#answers tr:nth-child(2)", timeout=10_000)
+        assert page.inner_text("#failure").splitlines() == [
+            "broken.wav is no audio file that this browser can read: convert it to WAV.",
+            "slow.wav has 2000 Hz, which this browser does not take: convert it to 8000 Hz.",
+        ]
+        table = page.eval_on_selector_all("#answers tr", "rows => rows.map((row) => row.innerText.split('\t'))")
+        assert table[1] == ["–", "–", "0.00–3.00", "–", "silence.wav", "no word found"]
+        page.set_input_files("#file", samples[4])
+        page.wait_for_selector("#answers tr:nth-child(3)")
+        assert page.inner_text("#failure") == ""
+
+
+DROP = """(files) => {
+  const event = new Event("drop", { bubbles: true, cancelable: true });
+  const unreadable = (name) => {
+    const file = new File([], name);
+    file.arrayBuffer = async () => { throw new DOMException("not found", "NotFoundError"); };
+    return file;
+  };
+  event.dataTransfer = { files: files.map(unreadable) };
+  document.body.dispatchEvent(event);
+}"""
+
+
+def test_what_is_dropped_and_no_file_stops_nothing_and_a_folder_is_called_one(site):
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, []) as page:
+        page.click("#listen")
+        page.get_by_text("Listening to").wait_for()
+        page.evaluate(DROP, [])
+        page.wait_for_timeout(300)
+        assert page.inner_text("#listen") == "Stop" and "Listening to" in page.inner_text("#status")
+        page.evaluate(DROP, ["clips"])
+        page.wait_for_selector("#failure:not(:empty)")
+        line = "clips cannot be read: choose a file that is still there, and no folder."
+        assert page.inner_text("#failure") == line and page.inner_text("#listen") == "Start listening"
+
+
 @pytest.mark.parametrize("name", ["", "index.html"])
 def test_once_loaded_it_works_without_its_server(samples, name):
     complaints = []

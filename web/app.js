@@ -56,6 +56,7 @@ const handlers = {
       history.mark(textOf(event), durationS - event.startS, durationS - event.endS);
       show(event, name);
     }
+    if (!words.length) addRow(["–", "–", `0.00–${durationS.toFixed(2)}`, "–", name, "no word found"]);
     const count = words.length === 1 ? "one word" : `${words.length || "no"} words`;
     say(`${name}: ${count}${words.length ? `: ${words.map(textOf).join(" ")}` : ""}.`);
     drawSoon();
@@ -149,6 +150,7 @@ async function giveUp(line) {
 
 /** Each in turn; one that cannot be read costs its own line only. */
 async function readFiles(files) {
+  if (!files.length) return; // text was dropped
   if (microphone) await stopListening();
   clearFailure();
   for (const file of files) {
@@ -177,24 +179,32 @@ function show(event, source) {
   // Read out: only what counts as an answer, in a few words.
   if (event.kind === "digit") element("announcement").textContent = `${prediction.label}, ${percent}`;
 
-  const row = element("answers").insertRow(0);
   const times = `${event.startS.toFixed(2)}–${event.endS.toFixed(2)}`;
   const latency = source === MICROPHONE ? event.latencyMs.toFixed(0) : "–";
   const note = event.kind === "rejected" ? `not taken for a word (${nameOf(prediction.label)}?)` : "";
-  for (const text of [textOf(event), percent, times, latency, source, note]) row.insertCell().textContent = text;
+  const row = addRow([textOf(event), percent, times, latency, source, note]);
   row.dataset.label = event.kind === "digit" ? prediction.label : "";
   row.dataset.best = prediction.label;
   row.dataset.probability = prediction.probability;
   row.dataset.computeMs = prediction.computeMs;
+}
+
+/** A row of the table, the newest first. */
+function addRow(texts) {
+  const row = element("answers").insertRow(0);
+  for (const text of texts) row.insertCell().textContent = text;
   while (element("answers").rows.length > MAX_ROWS) element("answers").deleteRow(-1);
+  return row;
 }
 
 function say(line) {
   element("status").textContent = line;
 }
 
+/** A line more, unless it was said already; they go with the next start or file. */
 function fail(line) {
-  element("failure").textContent = line;
+  const said = element("failure").textContent.split("\n").filter(Boolean);
+  element("failure").textContent = [...new Set([...said, line])].join("\n");
   if (!info) say("");
 }
 

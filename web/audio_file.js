@@ -10,11 +10,22 @@ const MAX_S = 600; // longer recordings are for infer.py, which does not hold th
  * @returns {Promise<{samples: Float32Array, sampleRate: number}>}
  */
 export async function readAudioFile(file) {
-  const bytes = await file.arrayBuffer();
+  let bytes;
+  try {
+    bytes = await file.arrayBuffer();
+  } catch {
+    throw new PageError(`${file.name} cannot be read: choose a file that is still there, and no folder.`);
+  }
   const sampleRate = wavRate(bytes) ?? OTHER_RATE; // decoding converts to the context's rate, so it is given the file's
+  let context;
+  try {
+    context = new OfflineAudioContext(1, 1, sampleRate);
+  } catch {
+    throw new PageError(`${file.name} has ${sampleRate} Hz, which this browser does not take: convert it to 8000 Hz.`);
+  }
   let decoded;
   try {
-    decoded = await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
+    decoded = await context.decodeAudioData(bytes);
   } catch {
     throw new PageError(`${file.name} is no audio file that this browser can read: convert it to WAV.`);
   }
