@@ -34,8 +34,9 @@ export function drawWaveform(canvas, history) {
   const middle = MARGIN + (height - MARGIN) / 2;
   const loudest = history.columns.reduce((most, { low, high }) => Math.max(most, -low, high), 0.02);
   const scale = (height - MARGIN) / 2 / loudest;
+  const [accent, quiet] = [colour("accent"), colour("quiet")]; // asking for one takes longer than drawing with it
   history.columns.forEach(({ low, high, speaking }, i) => {
-    context.fillStyle = colour(speaking ? "accent" : "quiet");
+    context.fillStyle = speaking ? accent : quiet;
     const top = middle - high * scale;
     context.fillRect(left + i * step, top, Math.max(step, 1), Math.max((high - low) * scale, 1));
   });
@@ -56,11 +57,12 @@ export function drawSpectrogram(canvas, history) {
   if (history.columns.length) {
     const nBins = history.columns[0].spectrum.length;
     const image = new ImageData(history.columns.length, nBins);
+    const pixels = new Uint32Array(image.data.buffer);
+    const scale = 255 / (CEILING_DB - FLOOR_DB);
     history.columns.forEach(({ spectrum }, x) => {
-      spectrum.forEach((db, bin) => {
-        const share = Math.min(Math.max((db - FLOOR_DB) / (CEILING_DB - FLOOR_DB), 0), 1);
-        image.data.set(ramp[Math.round(share * 255)], 4 * ((nBins - 1 - bin) * image.width + x));
-      });
+      for (let bin = 0, at = (nBins - 1) * image.width + x; bin < nBins; bin++, at -= image.width) {
+        pixels[at] = ramp[Math.round(Math.min(Math.max((spectrum[bin] - FLOOR_DB) * scale, 0), 255))];
+      }
     });
     const small = new OffscreenCanvas(image.width, image.height);
     small.getContext("2d").putImageData(image, 0, 0);
@@ -85,28 +87,33 @@ export function drawProbabilities(canvas, labels, probabilities, threshold) {
   const bar = Math.min(step * 0.7, 44);
   const full = height - 40; // 20 pixels below for labels, 20 above for figures
   context.textAlign = "center";
+  const [track, text, accent, quiet] = ["track", "text", "accent", "quiet"].map(colour);
   labels.forEach((label, i) => {
     const [x, y] = [(i + 0.5) * step, 20];
-    context.fillStyle = colour("track");
+    context.fillStyle = track;
     context.fillRect(x - bar / 2, y, bar, full);
-    context.fillStyle = colour("text");
+    context.fillStyle = text;
     context.fillText(label, x, height - 4, step);
     const probability = probabilities?.[i] ?? 0;
-    context.fillStyle = colour(probability >= threshold ? "accent" : "quiet");
+    context.fillStyle = probability >= threshold ? accent : quiet;
     context.fillRect(x - bar / 2, y + full * (1 - probability), bar, full * probability);
     if (probability < 0.01) return;
-    context.fillStyle = colour("text");
+    context.fillStyle = text;
     context.fillText((100 * probability).toFixed(0), x, y + full * (1 - probability) - 4, step);
   });
 }
 
-/** 256 colours, RGBA, evenly through stops written as #rrggbb. */
+/** 256 colours, each RGBA in one number as image data has it, evenly through stops written as #rrggbb. */
 export function colourRamp(stops) {
   const colours = stops.map((stop) => [1, 3, 5].map((at) => parseInt(stop.slice(at, at + 2), 16)));
-  return Array.from({ length: 256 }, (_, i) => {
+  const bytes = new Uint8ClampedArray(4 * 256).fill(255); // which rounds
+  for (let i = 0; i < 256; i++) {
     const at = (i / 255) * (colours.length - 1);
     const below = Math.min(Math.floor(at), colours.length - 2);
-    const mixed = colours[below].map((value, k) => value + (at - below) * (colours[below + 1][k] - value));
-    return [...mixed.map(Math.round), 255];
-  });
+    bytes.set(
+      colours[below].map((value, k) => value + (at - below) * (colours[below + 1][k] - value)),
+      4 * i,
+    );
+  }
+  return new Uint32Array(bytes.buffer);
 }

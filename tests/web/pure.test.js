@@ -155,7 +155,9 @@ test("channels are averaged", () => {
 
 test("colours go evenly through their stops", () => {
   const ramp = colourRamp(["#000000", "#ff0000", "#ffffff"]);
-  assert.deepEqual(ramp[0], [0, 0, 0, 255]);
-  assert.deepEqual(ramp[255], [255, 255, 255, 255]);
-  assert.equal(ramp[64][0], 128);
+  const rgba = (i) => [...new Uint8Array(ramp.buffer, 4 * i, 4)];
+  assert.equal(ramp.length, 256);
+  assert.deepEqual(rgba(0), [0, 0, 0, 255]);
+  assert.deepEqual(rgba(255), [255, 255, 255, 255]);
+  assert.equal(rgba(64)[0], 128);
 });
