@@ -192,7 +192,9 @@ def test_colours_contrast_as_wcag_asks(scheme):
     for text in ("text", "muted", "alarm"):
         assert min(contrast(text, "page"), contrast(text, "panel")) >= 4.5
     assert contrast("on-accent", "accent") >= 4.5
-    assert min(contrast("accent", "panel"), contrast("accent", "track"), contrast("accent", "word")) >= 3
+    for drawn in ("accent", "quiet"):  # bars, the waveform, and the edge of a button
+        assert min(contrast(drawn, ground) for ground in ("panel", "track", "word", "page")) >= 3
+    assert contrast("text", "track") >= 4.5 and contrast("text", "word") >= 4.5  # figures above bars, words above sound
 
 
 def test_a_browser_that_closes_in_the_middle_of_a_file_leaves_nothing_on_the_terminal(tmp_path, capfd):

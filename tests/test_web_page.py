@@ -12,7 +12,7 @@ pytest.importorskip("webrtcvad")
 from playwright.sync_api import Error
 
 from edgedigit.audio import load_waveform, write_wav
-from edgedigit.labels import DIGIT_WORDS
+from edgedigit.labels import DIGIT_WORDS, NON_DIGIT
 from edgedigit.manifest import read_manifest
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime._paths import artifacts_dir, default_model
@@ -116,11 +116,18 @@ def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
         )
         assert page.inner_text("#status") == f"ten.wav: 10 words: {' '.join('0123456789')}."
         assert re.fullmatch(r"9, \d+\.\d %", page.text_content("#announcement"))
+        nexts = page.eval_on_selector_all(
+            "#answers tr", "rows => rows.map((row) => row.cells[5].textContent).reverse()"
+        )
     assert complaints == []
     assert all(url.startswith(site) for url in requests)
     expected = Recognizer().predict([str(path) for path in samples])
-    for (label, _, probability, *_), prediction in zip(rows[:10], expected, strict=True):
+    for (label, _, probability, *_), next_, prediction in zip(rows[:10], nexts[:10], expected, strict=True):
         assert (label, probability) == (prediction.label, pytest.approx(prediction.probability, abs=0.03))
+        name, percent = re.fullmatch(r"(\w+), (\d+\.\d) %", next_).groups()
+        likely = {"other" if label == NON_DIGIT else label: p for label, p in prediction.probabilities.items()}
+        assert name != label and float(percent) == pytest.approx(100 * sorted(likely.values())[-2], abs=3)
+        assert 100 * likely[name] == pytest.approx(float(percent), abs=3)
     for (label, _, probability, start_s, end_s), event in zip(rows[10:], heard, strict=True):
         assert (label, probability) == (event.label, pytest.approx(event.probability, abs=0.03))
         assert (start_s, end_s) == pytest.approx((event.start_s, event.end_s), abs=0.006)  # shown with two digits
@@ -154,7 +161,7 @@ def test_of_several_files_each_leaves_its_line(site, samples, tmp_path):
             "slow.wav has 2000 Hz, which this browser does not take: convert it to 8000 Hz.",
         ]
         table = page.eval_on_selector_all("#answers tr", "rows => rows.map((row) => row.innerText.split('\t'))")
-        assert table[1] == ["–", "–", "0.00–3.00", "–", "silence.wav", "no word found"]
+        assert table[1] == ["–", "–", "0.00–3.00", "–", "silence.wav", "–", "no word found"]
         page.set_input_files("#file", samples[4])
         page.wait_for_selector("#answers tr:nth-child(3)")
         assert page.inner_text("#failure") == ""
@@ -565,6 +572,27 @@ def test_pictures_move_only_for_those_who_like_it(site, motion):
         page.get_by_text("Listening to").wait_for()
         page.wait_for_timeout(1500)
         assert (page.evaluate(picture) != before) == (motion == "no-preference")
+
+
+LABEL_ON_NOISE = """async () => {
+  const [{ History }, { drawSpectrogram }] = await Promise.all([import("./history.js"), import("./pictures.js")]);
+  const [history, canvas] = [new History(8000, 6), document.getElementById("spectrogram")];
+  for (let i = 0; i < 60; i++) history.push(Float32Array.from({ length: 800 }, () => Math.random() - 0.5), true);
+  drawSpectrogram(canvas, history);
+  const colours = (x, y, width, height) => {
+    const { data } = canvas.getContext("2d").getImageData(x, y, width, height);
+    return Array.from({ length: width * height }, (_, i) => [...data.subarray(4 * i, 4 * i + 3)].join());
+  };
+  const ground = getComputedStyle(document.querySelector("figure")).backgroundColor.match(/\\d+/g).join();
+  const edge = [...colours(0, 0, 4, 19), ...colours(0, 0, 40, 3)];
+  return [edge.every((colour) => colour === ground), new Set(colours(100, 20, 300, 50)).size > 10];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_label_on_the_spectrogram_has_a_ground_of_its_own(site, scheme):
+    with chromium() as browser, opened(browser, site, [], color_scheme=scheme) as page:
+        assert page.evaluate(LABEL_ON_NOISE) == [True, True]
 
 
 @pytest.mark.parametrize("width", [1200, 380])

@@ -56,7 +56,7 @@ const handlers = {
       history.mark(textOf(event), durationS - event.startS, durationS - event.endS);
       show(event, name);
     }
-    if (!words.length) addRow(["–", "–", `0.00–${durationS.toFixed(2)}`, "–", name, "no word found"]);
+    if (!words.length) addRow(["–", "–", `0.00–${durationS.toFixed(2)}`, "–", name, "–", "no word found"]);
     const count = words.length === 1 ? "one word" : `${words.length || "no"} words`;
     say(`${name}: ${count}${words.length ? `: ${words.map(textOf).join(" ")}` : ""}.`);
     drawSoon();
@@ -171,7 +171,7 @@ function textOf(event) {
 function show(event, source) {
   const { prediction } = event;
   probabilities = prediction.probabilities;
-  const percent = `${(100 * prediction.probability).toFixed(1)} %`;
+  const percent = percentOf(prediction.probability);
   element("answer").textContent = textOf(event);
   element("answer").classList.toggle("rejected", event.kind === "rejected");
   element("sureness").textContent = percent;
@@ -182,11 +182,22 @@ function show(event, source) {
   const times = `${event.startS.toFixed(2)}–${event.endS.toFixed(2)}`;
   const latency = source === MICROPHONE ? event.latencyMs.toFixed(0) : "–";
   const note = event.kind === "rejected" ? `not taken for a word (${nameOf(prediction.label)}?)` : "";
-  const row = addRow([textOf(event), percent, times, latency, source, note]);
+  const row = addRow([textOf(event), percent, times, latency, source, nextOf(prediction), note]);
   row.dataset.label = event.kind === "digit" ? prediction.label : "";
   row.dataset.best = prediction.label;
   row.dataset.probability = prediction.probability;
   row.dataset.computeMs = prediction.computeMs;
+}
+
+/** The label that came second, and how probable it is. */
+function nextOf({ label, probabilities }) {
+  const others = info.labels.map((name, i) => ({ name, probability: probabilities[i] })).filter((o) => o.name !== label);
+  const next = others.reduce((a, b) => (b.probability > a.probability ? b : a));
+  return `${nameOf(next.name)}, ${percentOf(next.probability)}`;
+}
+
+function percentOf(probability) {
+  return `${(100 * probability).toFixed(1)} %`;
 }
 
 /** A row of the table, the newest first. */

@@ -76,8 +76,12 @@ export function drawSpectrogram(canvas, history) {
     context.textAlign = ago === 0 ? "right" : ago === history.seconds ? "left" : "center";
     context.fillText(ago ? `−${ago} s` : "now", width * (1 - ago / history.seconds), height - 3);
   }
+  const highest = `${history.sampleRate / 2000} kHz`;
+  context.fillStyle = colour("panel"); // the sound below may have any colour
+  context.fillRect(0, 0, context.measureText(highest).width + 10, 19);
+  context.fillStyle = colour("muted");
   context.textAlign = "left";
-  context.fillText(`${history.sampleRate / 2000} kHz`, 5, 14);
+  context.fillText(highest, 5, 14);
 }
 
 /** A bar for each label; a null `probabilities` leaves them empty. */
