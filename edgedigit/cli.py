@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from edgedigit.errors import ConfigError, EdgedigitError
+from edgedigit.errors import ConfigError, EdgedigitError, MissingDependencyError
 
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C: 128 + SIGINT
 
@@ -81,8 +81,16 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, as long as the program
 
 
-def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a script's `main` and return its exit code; what it raises on purpose becomes one line on stderr."""
+def run_main(
+    main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None, extra: str = "train,export"
+) -> int:
+    """Run a script's `main` and return its exit code; what it raises on purpose becomes one line on stderr.
+
+    Args:
+        main: of the script.
+        argv: its words; None: those of the command line.
+        extra: of edgedigit, that brings what the script imports.
+    """
     _open_missing_streams()
     try:
         return main(argv)
@@ -92,7 +100,7 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "edgedigit":
             raise
-        print_error(f'{error.name} is not installed; run: pip install "edgedigit[train,export]"')
+        print_error(MissingDependencyError.of(error.name, extra))
         return EdgedigitError.exit_code
     except KeyboardInterrupt:
         print_error("interrupted")

@@ -1,6 +1,8 @@
 """Enrolment: a file that keeps the contract, other words rejected, and one line for what is wrong."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -300,6 +302,23 @@ def test_enrolment_needs_no_torch(words, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ["platformdirs", "tqdm", "scipy", "onnx", "espeakng_loader"])
+def test_a_missing_package_names_the_extra_of_enrolment(words, tmp_path, package):
+    argv = ["enroll", "--clips", str(words), "--output", str(tmp_path / "o"), "--quiet"]
+    code = (
+        f"import runpy, sys; sys.modules[{package!r}] = None; sys.argv = {argv!r}\n"
+        "runpy.run_module('edgedigit.enroll', run_name='__main__')"
+    )
+    nothing_kept = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=nothing_kept, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf'error: {package}[\w.]* is not installed; run: pip install "edgedigit\[enroll\]"\n', done.stderr
+    )
 
 
 @BOTH

@@ -72,7 +72,7 @@ def _loader():
     try:
         import espeakng_loader
     except ImportError:
-        raise MissingDependencyError.of("espeakng_loader", "train") from None
+        raise MissingDependencyError.of("espeakng_loader", "enroll") from None
     return espeakng_loader
 
 
@@ -94,7 +94,7 @@ class Espeak:
         data_path = str(loader.get_data_path()).encode()
         self.sample_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, _DONT_EXIT)
         if self.sample_rate <= 0:
-            raise DataError('espeak-ng does not start; run pip install --force-reinstall "edgedigit[train]"')
+            raise DataError('espeak-ng does not start; run pip install --force-reinstall "edgedigit[enroll]"')
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._library.espeak_Synth.argtypes = _SYNTH_ARGUMENTS
         self._chunks: list[bytes] = []

@@ -104,4 +104,4 @@ def table(held_out: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    sys.exit(run_main(main, extra="enroll"))
