@@ -108,6 +108,7 @@ def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
     nonsense.write_text("no sound")
     complaints, requests = [], []
     with chromium() as browser, opened(browser, site, complaints) as page:
+        assert page.inner_text("header p").startswith("Say a digit. It is recognised")
         page.on("request", lambda request: requests.append(request.url))
         page.set_input_files("#file", [*samples, nonsense, recording])
         rows = list(answers(page, 10 + len(heard)))
@@ -544,6 +545,8 @@ def test_a_model_of_other_words_is_shown_with_its_words(site, samples):
     words = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "_unknown_", "go"][:N_LABELS]
     with chromium() as browser, opened(browser, site, [], with_manifest(labels=words), service_workers="block") as page:
         assert f"{' '.join(words).replace('_unknown_', 'other')}." in page.inner_text("#model")
+        named = [word for word in words if word != "_unknown_"]
+        assert page.inner_text("header p").startswith(f"Say {', '.join(named[:-1])} or {named[-1]}. It is recognised")
         page.set_input_files("#file", [samples[1], samples[9]])
         assert [row[:2] for row in answers(page, 2)] == [("no", "no"), ("", "_unknown_")]
         assert page.inner_text("#answer") == "–"

@@ -2,7 +2,7 @@
 
 import { readAudioFile } from "./audio_file.js";
 import { History } from "./history.js";
-import { nameOf, PageError } from "./manifest.js";
+import { nameOf, PageError, taskOf } from "./manifest.js";
 import { openMicrophone } from "./microphone.js";
 import { drawProbabilities, drawSpectrogram, drawWaveform } from "./pictures.js";
 
@@ -26,6 +26,7 @@ const handlers = {
   loaded(message) {
     info = message.info;
     history = new History(info.sampleRate, SHOWN_S);
+    element("task").textContent = taskOf(info.labels);
     const words = info.labels.map(nameOf).join(" ");
     element("model").textContent = `Model ${info.version} (${info.file}): ${words}.`;
     element("listen").disabled = element("file").disabled = false;

@@ -93,3 +93,11 @@ const wrong = (name, value, expected) =>
 export function nameOf(label) {
   return label === NON_DIGIT ? "other" : label;
 }
+
+/** What the person is to say: "Say a digit.", "Say yes or no." */
+export function taskOf(labels) {
+  const hasDigits = [..."0123456789"].every((digit) => labels.includes(digit));
+  const words = labels.filter((label) => label !== NON_DIGIT && !(hasDigits && /^\d$/.test(label)));
+  if (hasDigits) words.unshift("a digit");
+  return `Say ${new Intl.ListFormat("en-GB", { type: "disjunction" }).format(words)}.`;
+}

@@ -7,7 +7,7 @@ import { meanOf, wavRate } from "../../web/audio_file.js";
 import { DEFAULT_VAD, framesIn } from "../../web/activity.js";
 import { Backlog } from "../../web/backlog.js";
 import { History } from "../../web/history.js";
-import { nameOf, PageError, readManifest } from "../../web/manifest.js";
+import { nameOf, PageError, readManifest, taskOf } from "../../web/manifest.js";
 import { colourRamp } from "../../web/pictures.js";
 import { StreamResampler } from "../../web/resampler.js";
 import { fft, powerDb, Spectrogram } from "../../web/spectrum.js";
@@ -32,6 +32,13 @@ test("a manifest gives labels and thresholds, and defaults for those that it lea
   assert.equal(info.rejectBelow, 0.5);
   assert.deepEqual(info.vad, { ...DEFAULT_VAD, early_ms: 70 });
   assert.equal(nameOf("_unknown_"), "other");
+});
+
+test("what is to be said follows from the labels", () => {
+  const digits = [..."0123456789"];
+  assert.equal(taskOf([...digits, "_unknown_"]), "Say a digit.");
+  assert.equal(taskOf(["door", ...digits, "light", "_unknown_"]), "Say a digit, door or light.");
+  assert.equal(taskOf(["3", "yes"]), "Say 3 or yes.");
 });
 
 for (const [what, change, says] of [
