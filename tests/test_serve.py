@@ -1,5 +1,6 @@
 """The site is served whole, typed, to this computer alone, and what is missing costs one line."""
 
+import _thread
 import json
 import os
 import re
@@ -157,6 +158,44 @@ def test_an_address_that_cannot_be_had_is_one_line(small_packages, url, refusal)
     assert f"port {port} is in use" in refusal(main, ["--assets", small_packages, "--port", port, "--no-browser"])
     words = ["--assets", small_packages, "--port", "0", "--no-browser", "--host", "192.0.2.1"]
     assert "cannot listen at 192.0.2.1" in refusal(main, words)
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "opened"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        *(
+            pytest.param(host, "[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))
+            for host in ("::1", "::")
+        ),
+    ],
+)
+def test_the_page_is_opened_where_browsers_give_the_microphone(small_packages, monkeypatch, capsys, host, opened):
+    visited = []
+
+    def visit(url):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                visited.append((url, answer.status))
+        finally:
+            _thread.interrupt_main()  # as Ctrl-C
+
+    monkeypatch.setattr("webbrowser.open", lambda url: threading.Thread(target=visit, args=[url]).start())
+    assert main(["--assets", str(small_packages), "--host", host, "--port", "0"]) == 0
+    ((url, status),) = visited
+    assert re.fullmatch(rf"http://{re.escape(opened)}:\d+/", url) and status == 200
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert json.loads(lines[-1])["url"] == url and f"{url} is open; Ctrl-C ends" in lines
+    assert ("other computers may open the page" in lines[0]) == (host in ("0.0.0.0", "::"))
 
 
 def test_a_copy_holds_the_whole_site(small_packages, tmp_path, capsys):

@@ -60,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 2. The server.
     with open_server(files, args.host, args.port) as server:
-        host, port = server.server_address[:2]
-        url = f"http://{host}:{port}/"
-        if not ipaddress.ip_address(host).is_loopback:
+        address, port = ipaddress.ip_address(server.server_address[0]), server.server_address[1]
+        if not address.is_loopback:
             print("other computers may open the page; browsers give the microphone to https and localhost alone")
+        url = url_here(address, port)
         print(f"{url} is open; Ctrl-C ends", flush=True)
         print_json({**facts, "url": url})
         if not args.no_browser:
@@ -73,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print()
     return 0
+
+
+def url_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:
+    """Where this computer opens what listens at an address; browsers give `0.0.0.0` no microphone."""
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"http://{address}:{port}/" if address.version == 4 else f"http://[{address}]:{port}/"
 
 
 if __name__ == "__main__":

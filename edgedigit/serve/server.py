@@ -85,9 +85,10 @@ class SiteHandler(SimpleHTTPRequestHandler):
 class SiteServer(ThreadingHTTPServer):
     """Once closed it answers nobody, not even on connections that browsers have kept open."""
 
-    def __init__(self, *args):
+    def __init__(self, address: tuple[str, int], handler):
         self._connections: set[socket.socket] = set()
-        super().__init__(*args)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
 
     def process_request(self, request, client_address) -> None:
         """Answer in a thread of its own."""
