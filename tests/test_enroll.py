@@ -19,6 +19,7 @@ import onnx
 import infer
 from edgedigit.audio import write_wav
 from edgedigit.cli import run_main
+from edgedigit.data.recording import Recording
 from edgedigit.enroll import __main__ as cli
 from edgedigit.enroll import clips as clips_module
 from edgedigit.enroll import head, pipeline
@@ -269,6 +270,33 @@ def test_what_is_not_learnt_is_said_in_one_line_each(words, tmp_path, capsys):
     left_out, several = capsys.readouterr().out.splitlines()[:2]
     assert left_out.startswith("left out 2 .m4a, 1 .txt: only .wav .flac")
     assert several.startswith("several words seem to be in words/rise/long.wav (2): the model hears 1 s, and only")
+
+
+def test_all_of_a_long_recording_of_other_sounds_is_learnt(words, tmp_path, capsys):
+    """Not its loudest second alone; in the manifest it is one."""
+    pause = np.zeros(8000, np.float32)
+    tones = [0.1 * np.sin(2 * np.pi * 400 * np.arange(8000) / 8000 * (1 + 0.05 * take)) for take in range(5)]
+    write_wav(words / "_unknown_" / "long.wav", np.concatenate([sound("buzz", 9), *tones, pause, pause]))
+    assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["held_out"]["others"]["n"] == 6 + 6  # short ones, and seconds with sound
+    info = Recognizer(tmp_path / "mine" / "model.onnx").info
+    assert json.loads(info.metadata["enrolled"])["clips"]["_unknown_"] == 7
+
+
+def test_parts_of_a_recording_are_held_out_together_and_bounded_in_number():
+    def recording(name, seconds, label="_unknown_"):
+        noise = np.random.default_rng(0).normal(0, 0.1, int(8000 * seconds)).astype(np.float32)
+        return Recording(noise, 8000, label, "me", "mine", name)
+
+    clips = [recording("a", 3.2), recording("b", 1.2), recording("c", 200), recording("d", 3, "yes")]
+    parts = clips_module.cut_others(clips, 8000)
+    names = [part.name for part in parts]
+    assert {name: names.count(name) for name in names} == {"a": 4, "b": 1, "c": clips_module.MAX_PARTS, "d": 1}
+    assert all(part.waveform.size == 8000 for part in parts if part.name in "ac")
+    assert parts[-1] is clips[-1] and parts[4] is clips[1]
+    folds = pipeline._folds(parts, np.ones(len(parts), bool), ("yes", "_unknown_"))
+    assert {(name, fold) for name, fold in zip(names, folds, strict=True)} == {("a", 0), ("b", 1), ("c", 2), ("d", 0)}
 
 
 def test_an_enrolled_model_names_the_one_that_it_was_made_of(words, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ MIN_CLIPS = 3  # of a word; about ten are asked for
 MAX_NAMED = 3  # clips in one line; how many more there are is said
 N_COPIES = 8  # of each clip
 N_OTHERS = 6  # synthetic clips of each other word
+CUT_FROM = 1.5  # windows of the model: a recording of other sounds that is longer is learnt from in several parts
+MAX_PARTS = 60  # of one recording, evenly spread: an hour of television shall not take an hour to learn
+PAUSE_DB = 30  # below the loudest part of its recording
 N_NOISES = 60  # windows in which nobody speaks
 ALTERED = AugmentConfig(  # what changes between two sayings of a word by one person in one room
     speed_probability=0.5,
@@ -114,6 +118,22 @@ def words_beyond_window(clip: Recording, recognizer: Recognizer) -> int:
     words = [event for event in (*stream.accept(clip.waveform), *stream.flush()) if event.kind in ("digit", "rejected")]
     fits = not words or words[-1].end_s - words[0].start_s <= recognizer.info.n_samples / recognizer.info.sample_rate
     return 0 if fits else len(words)
+
+
+def cut_others(clips: Sequence[Recording], n_samples: int) -> list[Recording]:
+    """Words as they are; a long recording of `_unknown_` as parts of `n_samples` under its name, without pauses."""
+    parts = []
+    for clip in clips:
+        size = clip.waveform.size
+        if clip.label != NON_DIGIT or size <= CUT_FROM * n_samples:
+            parts.append(clip)
+            continue
+        starts = np.linspace(0, size - n_samples, min(-(-size // n_samples), MAX_PARTS)).round().astype(int)
+        cut = np.array([clip.waveform[start : start + n_samples] for start in starts])  # (n, n_samples)
+        rms = np.sqrt(np.mean(cut**2, axis=1))
+        loud = cut[rms >= rms.max() * 10 ** (-PAUSE_DB / 20)]
+        parts += [replace(clip, waveform=waveform) for waveform in loud]
+    return parts
 
 
 def altered_copies(waveforms: Sequence[np.ndarray], n_copies: int, n_samples: int, sample_rate: int, seed: int):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.data.recording import Recording
-from edgedigit.enroll.clips import N_COPIES, altered_copies, noise_windows, other_clips, windows
+from edgedigit.enroll.clips import N_COPIES, altered_copies, cut_others, noise_windows, other_clips, windows
 from edgedigit.enroll.graph import Embedder, Head, graft
 from edgedigit.enroll.head import N_FOLDS, Examples, acceptance, fit, held_out_probabilities, threshold
 from edgedigit.errors import InputError, ModelError
@@ -48,7 +48,8 @@ def enroll(
     Digits among the words start from what the model knows of them, new words from nothing.
 
     Args:
-        clips: at the model's sample rate, about ten of each word; those labelled `_unknown_` are other sounds.
+        clips: at the model's sample rate, about ten of each word; those labelled `_unknown_` are other sounds, of any
+            length.
         model: ONNX file.
         keep_digits: keep all of the model's digits beside the words.
         others: learn from digits and other words by synthetic voices what is to be rejected.
@@ -65,6 +66,7 @@ def enroll(
     info = Recognizer(model).info
     if info.signal.kind != "audio":
         raise ModelError(f"{model} takes {info.signal.kind}; words are enrolled on models of audio")
+    clips = cut_others(clips, info.n_samples)
     words = sorted({clip.label for clip in clips} - {NON_DIGIT})
     if keep_digits:
         if not set(DIGITS) <= set(info.labels) or not others:
@@ -125,14 +127,18 @@ def _examples(
 
 
 def _folds(recordings: Sequence[Recording], own: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """A user's clips are dealt within each word; synthetic ones whole words at a time, digits that are kept by clip."""
-    seen: Counter = Counter()
+    """A user's clips are dealt within each word; synthetic ones whole words at a time, digits that are kept by clip.
+
+    Parts of one recording have its name, and are dealt together.
+    """
+    seen: defaultdict[str, dict[str, int]] = defaultdict(dict)
     order = {label: i for i, label in enumerate(dict.fromkeys(recording.label for recording in recordings))}
     folds = []
     for recording, is_own in zip(recordings, own, strict=True):
         dealt = is_own or recording.label in labels
-        folds.append(seen[recording.label] % N_FOLDS if dealt else order[recording.label] % N_FOLDS)
-        seen[recording.label] += 1
+        names = seen[recording.label]
+        number = names.setdefault(recording.name, len(names))
+        folds.append(number % N_FOLDS if dealt else order[recording.label] % N_FOLDS)
     return np.array(folds)
 
 
