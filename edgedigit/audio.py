@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from io import BytesIO
+from numbers import Real
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +23,7 @@ SAMPLE_RATE = 8000  # Hz, inside the whole project
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 MIN_SAMPLE_RATE = 1000  # Hz; anything lower cannot hold speech and is a wrong header or a wrong argument
 MAX_SAMPLE_RATE = 768000  # Hz, the fastest that audio hardware offers
+UNKNOWN_FRAMES = 2**63 - 1  # of libsndfile, where a header leaves the length open
 SPEECH_FRAME_MS = 20
 SPEECH_FLOOR_DB = 25.0  # frames further below the loudest one do not count as speech
 NOISE_MARGIN_DB = 6.0  # nor do frames closer than this to the quietest tenth of the clip
@@ -30,27 +33,32 @@ def read_audio(source: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
     """Read a recording of any rate, width, channel count and container that libsndfile knows.
 
     Args:
-        source: a path, or a binary file (which need not be seekable, such as standard input).
+        source: a path, of a pipe too, or a binary file (which need not be seekable, such as standard input).
 
     Returns:
         Mono waveform, float32 (T,), in [-1, 1] for integer formats, channels averaged; and its sample rate in Hz.
 
     Raises:
-        AudioError: if the file is missing, a folder, empty, not audio, without samples, or not finite.
+        AudioError: if the file is missing, a folder, empty, not audio, without samples or not finite, if its header
+            leaves the length open or overstates it, or if its rate is not one that speech can have.
     """
+    name = _name_of(source)
     if hasattr(source, "read"):
-        name = str(getattr(source, "name", "audio stream"))
         content = source.read()
         if not isinstance(content, bytes):
             raise AudioError(f"{name}: expected a binary file, got one opened as text; open it with mode 'rb'")
         size_bytes, handle = len(content), BytesIO(content)
     else:
-        name = os.fspath(source)
         path = Path(name)
         if path.is_dir():
             raise AudioError(f"{name} is a folder, expected an audio file")
         try:
-            size_bytes, handle = path.stat().st_size, path.open("rb")
+            status, handle = path.stat(), path.open("rb")
+            size_bytes = status.st_size
+            if stat.S_ISFIFO(status.st_mode):  # whose size is not known before its end
+                with handle:
+                    content = handle.read()
+                size_bytes, handle = len(content), BytesIO(content)
         except FileNotFoundError:
             raise AudioError(f"{name}: no such file; check the path") from None
         except OSError as error:
@@ -59,12 +67,29 @@ def read_audio(source: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
         if size_bytes == 0:
             raise AudioError(f"{name} is empty (0 bytes), expected an audio file; record or download it again")
         try:
-            samples, sample_rate = soundfile.read(handle, dtype="float32", always_2d=True)
+            with soundfile.SoundFile(handle) as file:
+                sample_rate, n_frames = file.samplerate, file.frames
+                if n_frames == UNKNOWN_FRAMES:
+                    raise AudioError(
+                        f"{name} does not say how long it is, as FLAC written to a pipe; convert it to WAV, or pipe WAV"
+                    )
+                samples = file.read(dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw, which names no sample rate
             raise AudioError(
                 f"{name} is not an audio file that libsndfile can read, or is damaged; convert it to WAV or FLAC"
             ) from None
+        except MemoryError:
+            raise AudioError(
+                f"{name} says that it holds {n_frames} samples, more than memory has room for; split it, or record it "
+                "again if it is damaged"
+            ) from None
+    check_sample_rate(sample_rate, name)
     return check_waveform(samples.mean(axis=1), name), sample_rate
+
+
+def _name_of(source: str | os.PathLike | BinaryIO) -> str:
+    """What messages call a recording."""
+    return str(getattr(source, "name", "audio stream")) if hasattr(source, "read") else os.fspath(source)
 
 
 def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
@@ -91,10 +116,13 @@ def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
     return waveform.astype(np.float32, copy=False)
 
 
-def check_sample_rate(sample_rate: float) -> None:
-    """Raise AudioError unless `sample_rate` (Hz) is one that speech can have."""
+def check_sample_rate(sample_rate: float, name: str = "") -> None:
+    """Raise AudioError unless `sample_rate` (Hz) is one that speech can have; `name` is of the recording at that rate."""
+    of = f"{name}: " if name else ""
+    if not isinstance(sample_rate, Real) or isinstance(sample_rate, bool):
+        raise AudioError(f"{of}sample rate is {sample_rate!r}, expected a number in Hz")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise AudioError(f"sample rate {sample_rate} Hz is outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+        raise AudioError(f"{of}sample rate {sample_rate} Hz is outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
 
 
 def resample(waveform: np.ndarray, orig_sample_rate: int, sample_rate: int) -> np.ndarray:
@@ -119,7 +147,7 @@ def load_waveform(path: str | os.PathLike | BinaryIO, sample_rate: int = SAMPLE_
     waveform, orig_sample_rate = read_audio(path)
     waveform = resample(waveform, orig_sample_rate, sample_rate)
     if waveform.size == 0:
-        raise AudioError(f"{path} is shorter than one sample at {sample_rate} Hz; record it again")
+        raise AudioError(f"{_name_of(path)} is shorter than one sample at {sample_rate} Hz; record it again")
     return waveform
 
 

@@ -1,12 +1,23 @@
 """Audio in any container becomes the same mono float waveform, or one clear line."""
 
 import io
+import os
+import threading
 
 import numpy as np
 import pytest
 import soundfile
 
-from edgedigit.audio import fix_length, frame_energies, load_waveform, read_audio, resample, speech_energies, write_wav
+from edgedigit.audio import (
+    check_sample_rate,
+    fix_length,
+    frame_energies,
+    load_waveform,
+    read_audio,
+    resample,
+    speech_energies,
+    write_wav,
+)
 from edgedigit.errors import AudioError
 
 
@@ -60,11 +71,33 @@ def test_binary_file_that_cannot_seek():
     np.testing.assert_allclose(waveform, tone(), atol=1e-4)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_named_pipe_is_read_to_its_end(tmp_path):
+    content = io.BytesIO()
+    soundfile.write(content, tone(), 8000, format="OGG")  # which must be sought in
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content.getvalue(),))
+    writer.start()
+    waveform, sample_rate = read_audio(tmp_path / "pipe")
+    writer.join()
+    assert waveform.size == 8000 and sample_rate == 8000
+
+
 def test_write_wav_clips_and_does_not_wrap(tmp_path):
     write_wav(tmp_path / "a.wav", np.array([1.5, -1.5, 0.25]), 8000)
     waveform, sample_rate = read_audio(tmp_path / "a.wav")
     assert sample_rate == 8000
     np.testing.assert_allclose(waveform, [1, -1, 0.25], atol=1e-4)
+
+
+def flac_of_length(n_samples):
+    """A second of FLAC whose header says that it holds `n_samples`; 0: nobody knows, as where it went to a pipe."""
+    content = io.BytesIO()
+    soundfile.write(content, tone(), 8000, format="FLAC")
+    header = bytearray(content.getvalue())
+    header[21] = header[21] & 0xF0 | n_samples >> 32  # 36 bits of STREAMINFO
+    header[22:26] = (n_samples & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(header)
 
 
 def bad_files(folder):
@@ -76,6 +109,10 @@ def bad_files(folder):
     soundfile.write(folder / "none.wav", np.zeros(0), 8000)
     soundfile.write(folder / "nan.wav", np.array([0, 0.1, np.nan]), 8000, subtype="FLOAT")
     soundfile.write(folder / "inf.wav", np.array([0, np.inf]), 8000, subtype="FLOAT")
+    (folder / "piped.flac").write_bytes(flac_of_length(0))
+    (folder / "damaged.flac").write_bytes(flac_of_length(2**36 - 1))
+    write_wav(folder / "slow.wav", tone(), 500)
+    soundfile.write(folder / "sample.wav", np.zeros(1), 48000)
     write_wav(folder / "whole.wav", tone())
     (folder / "header.wav").write_bytes((folder / "whole.wav").read_bytes()[:30])
     return {
@@ -86,6 +123,10 @@ def bad_files(folder):
         "none.wav": "no samples",
         "nan.wav": "NaN or infinite samples, the first at sample 2",
         "inf.wav": "NaN or infinite samples, the first at sample 1",
+        "piped.flac": "does not say how long it is",
+        "damaged.flac": "says that it holds 68719476735 samples|not an audio file",
+        "slow.wav": "sample rate 500 Hz is outside",
+        "sample.wav": "shorter than one sample",
         "header.wav": "not an audio file|no samples",
         "missing.wav": "no such file",
     }
@@ -96,6 +137,14 @@ def test_bad_files_are_named_in_one_line(tmp_path):
         with pytest.raises(AudioError, match=expected) as error:
             load_waveform(tmp_path / name)
         assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_open_file_is_named_as_far_as_it_has_a_name():
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros(1), 48000, format="WAV")
+    content.seek(0)
+    with pytest.raises(AudioError, match=r"^audio stream is shorter than one sample"):
+        load_waveform(content)
 
 
 def test_text_mode_file_is_refused(tmp_path):
@@ -114,6 +163,12 @@ def test_resampling_filters_what_the_new_rate_cannot_hold():
 def test_impossible_rates_are_refused(rate):
     with pytest.raises(AudioError, match="sample rate"):
         resample(tone(), rate, 8000)
+
+
+@pytest.mark.parametrize("rate", ["16000", True, None, 8000j, [8000]])
+def test_rate_that_is_no_number_is_refused(rate):
+    with pytest.raises(AudioError, match="expected a number in Hz"):
+        check_sample_rate(rate)
 
 
 def test_short_clip_is_centred_and_whole():
