@@ -40,6 +40,12 @@ def test_arrays_of_any_rate(recognizer, sample_rate):
         assert recognizer.predict(tone_word(digit, sample_rate=sample_rate), sample_rate).label == str(digit)
 
 
+@pytest.mark.parametrize("sample_rate", [0, -1, float("nan"), "16000", True])
+def test_rate_of_an_array_that_none_has_is_refused(recognizer, sample_rate):
+    with pytest.raises(AudioError, match="sample rate"):
+        recognizer.predict(tone_word(3), sample_rate)
+
+
 def test_int16_is_the_same_as_float(recognizer):
     word = tone_word(3)
     integers = np.round(word * 32768).astype(np.int16)

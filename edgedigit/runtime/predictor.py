@@ -133,7 +133,8 @@ class Recognizer:
         """
         single = not isinstance(audio, (list, tuple))
         read = self._read_emg if self.info.signal.kind == "emg" else self._read_audio
-        clips = [read(item, sample_rate or self.info.sample_rate) for item in ([audio] if single else audio)]
+        rate = self.info.sample_rate if sample_rate is None else sample_rate
+        clips = [read(item, rate) for item in ([audio] if single else audio)]
         predictions = []
         for first in range(0, len(clips), MAX_BATCH):
             predictions += self._predict_batch(clips[first : first + MAX_BATCH])
