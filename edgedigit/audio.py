@@ -117,7 +117,7 @@ def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
 
 
 def check_sample_rate(sample_rate: float, name: str = "") -> None:
-    """Raise AudioError unless `sample_rate` (Hz) is one that speech can have; `name` is of the recording at that rate."""
+    """Raise AudioError unless `sample_rate` (Hz) is one that speech can have; the message begins with `name`."""
     of = f"{name}: " if name else ""
     if not isinstance(sample_rate, Real) or isinstance(sample_rate, bool):
         raise AudioError(f"{of}sample rate is {sample_rate!r}, expected a number in Hz")

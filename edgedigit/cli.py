@@ -66,8 +66,13 @@ def print_error(error: Exception | str) -> None:
 
 
 def print_json(values: object) -> None:
-    """One line of JSON on stdout, the last line of every script."""
-    print(json.dumps(values, ensure_ascii=False), flush=True)
+    """One line of JSON on stdout, the last line of every script; in ASCII where stdout cannot write its characters."""
+    line = json.dumps(values, ensure_ascii=False)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # what stdout writes in their place would be no JSON
+        line = json.dumps(values)
+    print(line, flush=True)
 
 
 def _open_missing_streams() -> None:
@@ -92,6 +97,8 @@ def run_main(
         extra: of edgedigit, that brings what the script imports.
     """
     _open_missing_streams()
+    if hasattr(sys.stdout, "reconfigure"):  # a name of a file may hold anything
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main(argv)
     except EdgedigitError as error:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -113,6 +114,30 @@ def test_standard_input_through_a_pipe(tiny_model):
     assert json.loads(result.stdout.splitlines()[0])["label"] == "5"
     result = subprocess.run(command, cwd=ROOT, input=b"", capture_output=True)
     assert result.returncode == 2 and b"standard input is empty" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name is any bytes")
+@pytest.mark.parametrize(
+    ("name", "encoding", "options"),
+    [
+        (b"f\xfcnf.wav", "utf-8:strict", []),
+        (b"f\xfcnf.wav", "utf-8:strict", ["--json"]),
+        ("fünf.wav".encode(), "ascii", []),
+        ("fünf.wav".encode(), "ascii", ["--json"]),
+    ],
+)
+def test_a_name_that_the_output_cannot_write_is_told_in_escapes(tiny_model, tmp_path, name, encoding, options):
+    path = os.fsencode(tmp_path) + b"/" + name
+    write_wav(path, tone_word(5))
+    write_wav(tmp_path / "6.wav", tone_word(6))
+    command = [sys.executable, "infer.py", path, str(tmp_path / "6.wav"), "--model", str(tiny_model), *options]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": encoding}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
+    lines = [line.decode(encoding.partition(":")[0]) for line in result.stdout.splitlines()]
+    answers = [json.loads(line) for line in lines[:2]] if options else json.loads(lines[-1])["results"]
+    assert [answer["label"] for answer in answers] == ["5", "6"] and json.loads(lines[-1])["n_failed"] == 0
+    assert os.fsencode(answers[0]["source"]) == path
 
 
 @pytest.mark.parametrize(
