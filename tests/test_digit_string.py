@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -97,28 +98,49 @@ def test_a_checksum_picks_the_best_string_that_keeps_it_and_says_so(recognizer):
 def test_the_probability_of_a_string_is_among_those_that_keep_the_checksum():
     words = [{"1": 0.6, "2": 0.4}, {"8": 0.5, "6": 0.5}]  # Luhn holds for 18 and 26, neither for 16 nor 28
     strings, mass = best_strings(words, checksum=CHECKSUMS["luhn"], n_best=5)
-    assert strings == [("18", pytest.approx(0.3)), ("26", pytest.approx(0.2))]
+    assert strings == [("18", pytest.approx(0.3), 0, 1), ("26", pytest.approx(0.2), 0, 1)]
     assert mass == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("scheme", CHECKSUMS)
+def words_of(rng, is_rejected):
+    """What each word may have been; the rejected ones may be left out."""
+    rows = [rng.dirichlet(np.full(11, 0.3)) for _ in is_rejected]
+    return [
+        dict(zip(["", *"0123456789"], row, strict=True)) if left_out else dict(zip("0123456789", row[1:], strict=True))
+        for row, left_out in zip(rows, is_rejected, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("scheme", [None, *CHECKSUMS])
 @pytest.mark.parametrize(("length", "max_length"), [(None, None), (3, None), (None, 2), (3, 2)])
-def test_the_beam_finds_what_trying_all_strings_finds(scheme, length, max_length):
-    rng = np.random.default_rng(0)
-    words = [dict(zip(["", *"0123456789"], rng.dirichlet(np.full(11, 0.3)), strict=True)) for _ in range(4)]
+@pytest.mark.parametrize(("is_rejected", "n_best"), [([True] * 4, 100), ([True, False, False, True], 1), ([False], 3)])
+def test_the_search_finds_what_trying_all_strings_finds(scheme, length, max_length, is_rejected, n_best):
+    words = words_of(np.random.default_rng(0), is_rejected)
     kept, mass = {}, 0.0
-    checksum = CHECKSUMS[scheme]
+    checksum = CHECKSUMS.get(scheme)
     for choice in itertools.product(*(one.items() for one in words)):
         digits = "".join(digit for digit, _ in choice)
         probability = np.prod([p for _, p in choice])
-        if checksum.holds(digits) and length in (None, len(digits)) and len(digits) <= (max_length or 4):
-            kept[digits] = max(kept.get(digits, 0.0), probability)
+        holds = checksum is None or checksum.holds(digits)
+        if holds and length in (None, len(digits)) and len(digits) <= (max_length or 4):
+            used = [place for place, (digit, _) in enumerate(choice) if digit]
+            ends = (used[0], used[-1]) if used else (None, None)
+            kept[digits] = max(kept.get(digits, (0.0,)), (probability, *ends))
             mass += probability
-    strings, found_mass = best_strings(words, length, checksum, n_best=100, max_length=max_length)
+    strings, found_mass = best_strings(words, length, checksum, n_best, max_length)
     assert found_mass == pytest.approx(mass)
-    best = sorted(kept.items(), key=lambda item: -item[1])[:100]
-    assert [text for text, _ in strings] == [text for text, _ in best]
-    assert [p for _, p in strings] == pytest.approx([p for _, p in best])
+    best = sorted(kept.items(), key=lambda item: -item[1][0])[:n_best]
+    assert strings == [(digits, pytest.approx(p), first, last) for digits, (p, first, last) in best]
+
+
+@pytest.mark.parametrize(("n_rejected", "n_best"), [(56, 1), (31, 1), (43, 100)])
+def test_the_longest_string_is_decided_in_time(n_rejected, n_best):
+    words = words_of(np.random.default_rng(0), [place < n_rejected for place in range(MAX_WORDS)])
+    most = 2 * (MAX_WORDS - n_rejected) - 1
+    started_s = time.process_time()
+    strings, _ = best_strings(words, None, CHECKSUMS["mod97"], n_best, most)
+    assert time.process_time() - started_s < (1 if n_best == 1 else 10)  # they take 0.05 and 1 s
+    assert len(strings) == n_best and all(CHECKSUMS["mod97"].holds(string.digits) for string in strings)
 
 
 def test_a_length_takes_in_a_rejected_word_that_is_left_out_otherwise(recognizer):
@@ -127,6 +149,15 @@ def test_a_length_takes_in_a_rejected_word_that_is_left_out_otherwise(recognizer
     assert only(DigitStringCollector(recognizer).flush(words)).digits == "48"
     string = only(DigitStringCollector(recognizer, StringOptions(length=3)).flush(words))
     assert (string.digits, string.heard, string.satisfied) == ("468", "48", True)
+
+
+@pytest.mark.parametrize(("length", "start_s", "end_s"), [(None, 1.0, 2.3), (4, 0.5, 2.3), (5, 0.5, 2.8)])
+def test_a_string_lasts_from_its_first_digit_to_its_last_brought_back_or_not(recognizer, length, start_s, end_s):
+    around = [word({"4": 0.6, "3": 0.4}, 0.5, kind="rejected"), word({"6": 0.4, "8": 0.3}, 2.5, kind="rejected")]
+    words = [around[0], *(word({digit: 1.0}, 1.0 + 0.5 * i) for i, digit in enumerate("123")), around[1]]
+    collector = DigitStringCollector(recognizer, StringOptions(length=length))
+    string = only(collector.flush(words))
+    assert (string.start_s, string.end_s) == (start_s, pytest.approx(end_s))
 
 
 def test_what_cannot_be_kept_is_answered_as_heard_and_says_so(recognizer):

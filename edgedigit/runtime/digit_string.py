@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import nlargest
 
 from edgedigit.errors import ConfigError, ModelError
 from edgedigit.labels import DIGITS, NON_DIGIT
-from edgedigit.runtime.checksum import CHECKSUMS, Checksum
+from edgedigit.runtime.best_strings import NO_DIGIT, best_strings
+from edgedigit.runtime.checksum import CHECKSUMS
 from edgedigit.runtime.predictor import Recognizer
 from edgedigit.runtime.stream import Event
 
-NO_DIGIT = ""  # of a word that is left out
 MAX_WORDS = 64  # a string ends here, so that memory is bounded whatever is heard
 FLOOR = 1e-6  # no digit is impossible: a probability of 0 is what float32 rounded away
 
@@ -153,15 +151,16 @@ class DigitStringCollector:
         alternatives = [self._alternatives(word) for word in words]
         answered = [word for word in words if word.kind == "digit"]
         best, mass = best_strings(alternatives, n_best=options.n_best)
-        heard, satisfied = best[0][0], None
+        heard, satisfied = best[0].digits, None
         if options.length or options.checksum:
             checksum = CHECKSUMS.get(options.checksum or "")
             most = 2 * len(answered) - 1  # digits: every answered word is one, and fewer rejected words
             kept = best_strings(alternatives, options.length, checksum, options.n_best, most)
             satisfied = kept[1] > options.plausible * mass
             best, mass = kept if satisfied else (best, mass)
-        n_best = tuple((string, probability / mass) for string, probability in best)
-        return DigitString(*n_best[0], heard, satisfied, n_best, answered[0].start_s, answered[-1].end_s, time_s)
+        n_best = tuple((string.digits, string.probability / mass) for string in best)
+        first, last = words[best[0].first], words[best[0].last]
+        return DigitString(*n_best[0], heard, satisfied, n_best, first.start_s, last.end_s, time_s)
 
     def _alternatives(self, word: Event) -> dict[str, float]:
         """What a word may have been. Of a rejected one, that it was no digit outweighs every digit."""
@@ -172,58 +171,3 @@ class DigitStringCollector:
             weights = {NO_DIGIT: nothing, **weights}
         total = sum(weights.values())
         return {digit: weight / total for digit, weight in weights.items()}
-
-
-def best_strings(
-    words: Sequence[Mapping[str, float]],
-    length: int | None = None,
-    checksum: Checksum | None = None,
-    n_best: int = 1,
-    max_length: int | None = None,
-) -> tuple[list[tuple[str, float]], float]:
-    """The likeliest strings of words that were heard independently.
-
-    A beam from the last word to the first, since places count from the right; it keeps the best of each number of
-    digits and each remainder apart, so that none that keeps the constraints is lost.
-
-    Args:
-        words: of each word, digits and their probabilities; `NO_DIGIT` leaves it out.
-        length: number of digits that strings must have.
-        checksum: that strings must keep.
-        n_best: strings wanted.
-        max_length: number of digits that strings may have at most.
-
-    Returns:
-        Strings with the probabilities of the likeliest words that make them, best first, perhaps none; and the
-        probability of all words that keep lengths and checksum.
-    """
-    counts = any(constraint is not None for constraint in (length, checksum, max_length))
-    beams: dict[tuple[int, int], dict[str, float]] = {(0, 0): {"": 1.0}}  # (digits, remainder): strings
-    masses = {(0, 0): 1.0}
-    for word in reversed(words):
-        next_beams: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
-        next_masses: dict[tuple[int, int], float] = defaultdict(float)
-        for (n, remainder), beam in beams.items():
-            for digit, probability in word.items():
-                key = (n, remainder)
-                if digit != NO_DIGIT and counts:
-                    added = checksum.weigh(n, int(digit)) if checksum else 0
-                    key = (n + 1, (remainder + added) % checksum.modulus if checksum else 0)
-                next_masses[key] += probability * masses[n, remainder]
-                for string, so_far in beam.items():
-                    longer, beam_of_key = digit + string, next_beams[key]
-                    # Not their sum: many words that were each rejected would add up to one that was heard.
-                    beam_of_key[longer] = max(probability * so_far, beam_of_key.get(longer, 0.0))
-        beams = {
-            key: dict(nlargest(n_best, beam.items(), key=lambda item: item[1])) for key, beam in next_beams.items()
-        }
-        masses = next_masses
-    kept = [
-        key
-        for key in beams
-        if (length is None or key[0] == length)
-        and (max_length is None or key[0] <= max_length)
-        and (checksum is None or (key[0] and key[1] == checksum.remainder))
-    ]
-    strings = [item for key in kept for item in beams[key].items()]
-    return nlargest(n_best, strings, key=lambda item: item[1]), sum(masses[key] for key in kept)
