@@ -8,6 +8,8 @@ import time
 import wave
 from collections import deque
 from collections.abc import Callable
+from io import BytesIO, FileIO
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +118,7 @@ class WordClips:
     """Clips of single words, each cut out of the last seconds when one is asked for.
 
     Args:
-        folder: where they are written, `LABEL_DATE-TIME.wav`.
+        folder: where they are written, `LABEL_DATE-TIME.wav`, with `-2` and so on behind the time where that is taken.
         on_written: called with the path of each.
         on_failure: called with the error of one that could not be written.
     """
@@ -159,11 +161,26 @@ class WordClips:
         remembered = np.concatenate(self._blocks)
         first = self._end - remembered.size
         start, end = (round(t * self._rate) - first for t in (start_s - CLIP_MARGIN_S, end_s + CLIP_MARGIN_S))
-        name = f"{label.replace(os.sep, '-')}_{time.strftime('%Y%m%d-%H%M%S')}.wav"
+        content = BytesIO()
+        write_wav(content, remembered[max(0, start) : end], self._rate)
+        stem = f"{label.replace(os.sep, '-')}_{time.strftime('%Y%m%d-%H%M%S')}"
+        paths = (self._folder / f"{stem}{number}.wav" for number in chain([""], map("-{}".format, count(2))))
+        path = self._folder / f"{stem}.wav"
         try:
-            with open(self._folder / name, "xb") as file:
-                write_wav(file, remembered[max(0, start) : end], self._rate)
+            path = next(path for path in paths if not path.exists())  # two words within a second
+            with open(path, "xb", buffering=0) as file:
+                _write_whole(file, content.getvalue())
         except OSError as error:
-            self._on_failure(AudioError(f"{self._folder / name} cannot be written ({error.strerror})"))
+            self._on_failure(AudioError(f"{path} cannot be written ({error.strerror})"))
             return
-        self._on_written(self._folder / name)
+        self._on_written(path)
+
+
+def _write_whole(file: FileIO, content: bytes) -> None:
+    """Write all of it, or leave no file."""
+    try:
+        while content:
+            content = content[file.write(content) :]
+    except OSError:
+        os.unlink(file.name)
+        raise

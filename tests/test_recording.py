@@ -2,6 +2,7 @@
 
 import resource
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -59,17 +60,24 @@ def test_what_must_not_be_written_is_refused(tmp_path, name, expected):
     assert soundfile.info(tmp_path / "there.wav").frames == 0
 
 
-def test_a_full_disk_keeps_what_was_written_and_is_said_once(tmp_path):
-    failures = []
-    target = Recording(tmp_path / "heard.wav", 8000, on_failure=failures.append)
+@contextmanager
+def full_disk(room_bytes):
+    """No file may grow beyond that."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
     try:
-        for seed in range(20):
-            target.write(noise(800, seed))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_keeps_what_was_written_and_is_said_once(tmp_path):
+    failures = []
+    target = Recording(tmp_path / "heard.wav", 8000, on_failure=failures.append)
+    with full_disk(20_000):
+        for seed in range(20):
+            target.write(noise(800, seed))
     target.close()
     (failure,) = failures
     assert "heard.wav cannot be written any more (File too large); it keeps 1.2 s" in str(failure)
@@ -115,3 +123,31 @@ def test_a_clip_that_cannot_be_written_costs_a_line(tmp_path):
     assert not failures  # it waits for the sound after the word
     clips.end()
     assert "none_" in str(failures[0]) and "No such file" in str(failures[0]) and not clips.wanted
+
+
+def write_clip(clips, label="7"):
+    """Have the clip of a word written, of 1.1 s."""
+    clips.begin(16000)
+    clips.wanted = True
+    clips.answer(label, 0.4, 0.9)
+    for seed in range(120):
+        clips.hear(noise(160, seed))
+
+
+def test_a_clip_that_finds_no_room_costs_a_line_and_leaves_no_half_of_it(tmp_path):
+    failures = []
+    with full_disk(20_000):
+        write_clip(WordClips(tmp_path, pytest.fail, failures.append))
+    (failure,) = failures
+    assert "7_" in str(failure) and "cannot be written (File too large)" in str(failure)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clips_of_one_label_within_a_second_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording.time, "strftime", lambda _format: "20260101-120000")
+    written = []
+    clips = WordClips(tmp_path, written.append, pytest.fail)
+    for _ in range(3):
+        write_clip(clips)
+    assert [path.stem for path in written] == [f"7_20260101-120000{more}" for more in ("", "-2", "-3")]
+    assert {soundfile.info(path).frames for path in written} == {round(1.1 * 16000)}
