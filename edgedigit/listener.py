@@ -30,8 +30,7 @@ class Listener:
         self.watcher: Callable[[Sequence[Event]], None] | None = None
         self._options, self._silero = endpointing(recognizer, args.endpointing) if args.endpointing else (None, None)
         self.strings = string_collector(recognizer, args) if args.string else None
-        if args.endpointing:  # what cannot work is told before anything is read
-            self.open("", recognizer.info.sample_rate)
+        self.open("", recognizer.info.sample_rate)  # thresholds that cannot work are told before anything is read
 
     def open(self, source: str, sample_rate: int) -> None:
         """Begin a stream; its source is named in what is reported."""

@@ -49,15 +49,18 @@ def read_manifest(artifact: str | Path) -> dict:
     """Read the manifest beside `artifact`.
 
     Raises:
-        ModelError: if there is none or it is not JSON.
+        ModelError: if there is none or it is no JSON object.
     """
     path = manifest_path(artifact)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; export_models.py writes it beside {Path(artifact).name}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid JSON ({error}); run export_models.py again") from None
+    if not isinstance(manifest, dict):
+        raise ModelError(f"{path} holds {type(manifest).__name__}, expected a JSON object; run export_models.py again")
+    return manifest
 
 
 def verify_manifest(artifact: str | Path) -> dict:

@@ -98,6 +98,23 @@ def test_truncated_model_is_one_line(clips, tiny_model, tmp_path, capsys):
     assert output.out == "" and output.err.count("\n") == 1 and "cut.onnx" in output.err
 
 
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"thresholds": '{"vad": {"patience_ms": 3}}'}, "unknown VAD thresholds patience_ms"),
+        ({"thresholds": '{"vad": []}'}, "VAD thresholds are []"),
+        ({"sample_rate": "11025"}, "webrtcvad works at"),
+    ],
+)
+def test_thresholds_of_endpointing_that_cannot_work_are_told_before_any_answer(
+    clips, tmp_path, capsys, metadata, words
+):
+    model = build_tiny_model(tmp_path / "m.onnx", **metadata)
+    assert run_main(infer.main, [str(clips), "--model", str(model)]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and words in output.err
+
+
 def test_unsure_answer_is_shown_as_none(run, tmp_path):
     write_wav(tmp_path / "quiet.wav", silence(1))
     _, out, _ = run(tmp_path / "quiet.wav")

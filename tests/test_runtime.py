@@ -15,7 +15,7 @@ from tiny_model import LABELS, build_tiny_model, silence, tone_word
 from edgedigit.audio import write_wav
 from edgedigit.errors import AudioError, DeviceError, InputError, ModelError
 from edgedigit.labels import NON_DIGIT
-from edgedigit.manifest import write_manifest
+from edgedigit.manifest import manifest_path, write_manifest
 from edgedigit.runtime import Recognizer, _paths, microphone, resampler
 from edgedigit.runtime.resampler import StreamResampler
 
@@ -154,6 +154,14 @@ def test_model_that_differs_from_its_manifest(tmp_path):
         Recognizer(model)
 
 
+@pytest.mark.parametrize("manifest", ["[]", "null", '"text"', "5"])
+def test_a_manifest_that_is_no_object_is_one_line(tmp_path, manifest):
+    model = build_tiny_model(tmp_path / "m.onnx")
+    manifest_path(model).write_text(manifest)
+    with pytest.raises(ModelError, match=r"m\.manifest\.json holds .*, expected a JSON object"):
+        Recognizer(model)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -161,6 +169,10 @@ def test_model_that_differs_from_its_manifest(tmp_path):
         ({"labels": None}, "labels"),
         ({"labels": "0,1"}, "malformed"),
         ({"labels": "3"}, "malformed"),
+        ({"labels": "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"}, "expected text"),
+        ({"labels": '["1", "1", "2", "3", "4", "5", "6", "7", "8", "9"]'}, "label '1' is named 2 times"),
+        ({"batch": 1}, "takes 1 clips at a time, expected any number"),
+        ({"batch": 2}, "takes 2 clips at a time"),
         ({"thresholds": "[]"}, "malformed"),
         ({"thresholds": '{"reject_below": "x"}'}, "malformed"),
         ({"thresholds": '{"reject_below": "0.5"}'}, "reject_below is '0.5', expected a finite number"),

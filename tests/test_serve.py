@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedigit.manifest import sha256_of
+from edgedigit.manifest import sha256_of, write_manifest
 from edgedigit.runtime._paths import default_model
 from edgedigit.serve import vendor
 from edgedigit.serve.__main__ import main
@@ -151,6 +151,14 @@ def test_what_is_missing_or_wrong_is_one_line(small_packages, tmp_path, refusal)
     assert "has no fvad.wasm; unpack https://registry.npmjs.org/@echogarden/fvad-wasm/-/fvad-wasm-0.2.0.tgz" in line
     assert "no.onnx is not a file" in refusal(main, ["--model", tmp_path / "no.onnx"])
     assert "--port is 70000" in refusal(main, ["--port", 70000])
+
+
+def test_a_manifest_that_says_no_version_is_one_line(small_packages, tmp_path, refusal):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"weights")
+    write_manifest(model, {})
+    words = ["--assets", small_packages, "--no-browser", "--model", model]
+    assert "m.manifest.json is incomplete, it says no version" in refusal(main, words)
 
 
 def test_an_address_that_cannot_be_had_is_one_line(small_packages, url, refusal):

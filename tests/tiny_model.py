@@ -24,8 +24,8 @@ def frequency_hz(digit):
     return 200 + 100 * int(digit)
 
 
-def build_tiny_model(path, input_name="waveform", **metadata):
-    """Write the model; `metadata` replaces entries, None removes one."""
+def build_tiny_model(path, input_name="waveform", batch="B", **metadata):
+    """Write the model; `metadata` replaces entries, None removes one. `batch`: clips at a time; a name: any."""
     time_s = np.arange(256) / SAMPLE_RATE
     angles = 2 * np.pi * np.array([frequency_hz(digit) for digit in range(10)])[:, None] * time_s
     filters = np.concatenate([np.cos(angles), np.sin(angles)])[:, None].astype(np.float32)  # (20, 1, 256)
@@ -53,8 +53,8 @@ def build_tiny_model(path, input_name="waveform", **metadata):
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["B", N_SAMPLES])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["B", 10])],
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, N_SAMPLES])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, 10])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

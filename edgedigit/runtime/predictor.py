@@ -15,7 +15,7 @@ import numpy as np
 from edgedigit.audio import check_waveform, fix_length, read_audio, resample
 from edgedigit.emg import check_emg, fit_window, read_emg
 from edgedigit.errors import AudioError, ConfigError, EmgError, InputError, MissingDependencyError, ModelError
-from edgedigit.labels import NON_DIGIT
+from edgedigit.labels import NON_DIGIT, check_labels
 from edgedigit.manifest import manifest_path, verify_manifest
 from edgedigit.runtime._paths import default_model
 from edgedigit.runtime.vad import is_threshold
@@ -277,6 +277,9 @@ def _read_info(path: Path, session) -> ModelInfo:
             metadata=metadata,
             signal=signal or Signal(sample_rate=int(metadata["sample_rate"]), n_samples=int(metadata["n_samples"])),
         )
+        if not all(isinstance(label, str) for label in info.labels):
+            raise ValueError(f"labels are {list(info.labels)}, expected text")
+        check_labels(info.labels)
         reject_below = info.thresholds.get("reject_below", 0.0)
         if not is_threshold(reject_below):
             raise ValueError(f"reject_below is {reject_below!r}, expected a finite number")
@@ -284,6 +287,11 @@ def _read_info(path: Path, session) -> ModelInfo:
         raise ModelError(
             f"{path}: metadata is missing or malformed ({error!r}); use a model that export_models.py wrote"
         ) from None
+    batch = session.get_inputs()[0].shape[:1]
+    if batch and isinstance(batch[0], int):
+        raise ModelError(
+            f"{path} takes {batch[0]} clips at a time, expected any number (B); export it with a batch size left open"
+        )
     shapes = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     for shape, expected in zip(shapes, (info.signal.shape, (len(info.labels),)), strict=True):
         fixed = zip(shape[1:], expected, strict=False)

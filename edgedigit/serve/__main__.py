@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
-from edgedigit.manifest import read_manifest
+from edgedigit.errors import ModelError
+from edgedigit.manifest import manifest_path, read_manifest
 
 HOST = "127.0.0.1"  # this computer alone
 PORT = 8765
@@ -51,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1. The files.
     files = site_files(args.model, args.assets)
     model = files["model/model.onnx"]
-    facts = {"model": str(model), "version": read_manifest(model)["version"]}
+    facts = {"model": str(model), "version": read_manifest(model).get("version")}
+    if facts["version"] is None:  # nor can the page use it
+        raise ModelError(f"{manifest_path(model)} is incomplete, it says no version; run export_models.py again")
     if args.copy_to:
         copy_site(files, args.copy_to)
         print(f"wrote {len(files)} files to {args.copy_to}; offer them by https, or at localhost")
