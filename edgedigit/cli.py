@@ -42,7 +42,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def file_ending(suffix: str) -> Callable[[str], str]:
-    """For `type=` of a file that is written at the end: a name of another kind, or a folder, is told at the start.
+    """For `type=` of a file that is written at the end: what cannot be written is told at the start.
+
+    Refused are a name of another kind, a folder, and a name in a folder that cannot be made or written to.
 
     Args:
         suffix: what the name has to end in, such as `.json`.
@@ -51,9 +53,19 @@ def file_ending(suffix: str) -> Callable[[str], str]:
     def check(name: str) -> str:
         if Path(name).suffix != suffix or Path(name).is_dir():
             raise argparse.ArgumentTypeError(f"got {name}, expected a {suffix} file to write")
+        if not _is_writable(Path(name)):
+            raise argparse.ArgumentTypeError(f"got {name}, which cannot be written; check its folder, or name another")
         return name
 
     return check
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether a file can be written there as far as permissions say; missing folders can be made."""
+    if path.exists():
+        return os.access(path, os.W_OK)
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _hyphenated(flag: str) -> str:

@@ -89,8 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"log-likelihood {figures['nll']:.4f}\n  AURC {figures['aurc']:.5f}; accuracy of the most confident 90 % "
         f"{100 * figures['accuracy_at_90']:.2f} %, 80 % {100 * figures['accuracy_at_80']:.2f} %"
     )
-    if args.plot:
-        save_png(probabilities_figure(probabilities, targets), args.plot)
     options = ["--model", args.model] if args.model else []
     options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
     result = {
@@ -103,9 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "probabilities": figures,
         "note": note,
     }
+    print_json(result)  # before files, which a full disk may refuse
+    if args.plot:
+        save_png(probabilities_figure(probabilities, targets), args.plot)
     if args.results:
         write_json(args.results, result)
-    print_json(result)
     return 0
 
 

@@ -126,7 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.clips and len(clips) == args.clips:
         notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
     print("\n".join(f"  {note}" for note in notes))
-    save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": args.title,
@@ -136,9 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": [*grid.values(), *changes],
         "note": " ".join(notes),
     }
+    print_json(result)  # before files, which a full disk may refuse
+    save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
     if args.results:
         write_json(args.results, result)
-    print_json(result)
     return 0
 
 

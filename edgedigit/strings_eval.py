@@ -135,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "n_speakers": len({r.speaker for r in recordings}),
         **figures,
     }
+    print_json(result)  # before the file, which a full disk may refuse
     if args.results:
         write_json(args.results, {**result, "outcomes": [outcome_row(outcome) for outcome in outcomes]})
-    print_json(result)
     return 0
 
 

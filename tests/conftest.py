@@ -53,3 +53,14 @@ def run(tiny_model, capsys):
         return code, output.out.splitlines(), output.err.splitlines()
 
     return run
+
+
+@pytest.fixture
+def no_room(tmp_path):
+    """Names of files that can be opened and not be written, as on a full disk: PNG, and JSON by its temporary name."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    names = tmp_path / "full.png", tmp_path / "full.json"
+    names[0].symlink_to("/dev/full")
+    names[1].with_name("full.json.tmp").symlink_to("/dev/full")
+    return names

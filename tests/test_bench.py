@@ -703,6 +703,7 @@ def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, mo
         (["--only", "peers", "--plot", "a.png"], "--plot draws words in a stream"),
         (["--only", "--listen", "1", "--held-out", "test"], "--held-out names who speaks"),
         (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+        (["--plot", "."], "expected a .png file to write"),
     ],
 )
 def test_what_would_measure_nothing_is_told(refusal, flags, words):
@@ -724,6 +725,13 @@ def test_a_picture_is_drawn_where_asked_for(few, tmp_path):
     pytest.importorskip("matplotlib")
     assert few("--only", "answers", "--plot", tmp_path / "answers.png") == 0
     assert (tmp_path / "answers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_full_disk_costs_no_figures(few, no_room, capsys):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(InputError, match=r"full\.png cannot be written \(No space left on device\)"):
+        few("--only", "answers", "--plot", no_room[0])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
 
 
 @pytest.mark.parametrize("flags", [("--microphone",), ("--snr-db", "20"), ("--held-out", "validation")])

@@ -1,6 +1,8 @@
 """Evaluation of an exported model on a folder of recordings, its table, its file and its picture."""
 
 import json
+import os
+from argparse import ArgumentTypeError
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from tiny_model import LABELS, build_tiny_model, tone_word
 
 from edgedigit import crossval, evaluate, robustness, strings_eval
 from edgedigit.audio import write_wav
-from edgedigit.cli import run_main
+from edgedigit.cli import file_ending, run_main
 from edgedigit.compare import __main__ as compare
 from edgedigit.config import Config, to_dict, with_settings
 from edgedigit.detection import __main__ as detection
@@ -30,13 +32,47 @@ def corpus(tmp_path):
 
 
 @pytest.mark.parametrize("program", [compare, crossval, detection, evaluate, robustness, strings_eval])
-@pytest.mark.parametrize("name", ["README.md", "folder.json"])
-def test_a_file_that_cannot_take_the_figures_is_told_before_any_is_computed(program, name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("README.md", "expected a .json file"),
+        ("folder.json", "expected a .json file"),
+        ("text/inner/figures.json", "which cannot be written"),
+    ],
+)
+def test_a_file_that_cannot_take_the_figures_is_told_before_any_is_computed(program, name, words, tmp_path, capsys):
     (tmp_path / "folder.json").mkdir()
+    (tmp_path / "text").write_text("no folder")
     with pytest.raises(SystemExit) as ended:
         program.parse_args(["--results", str(tmp_path / name)])
     assert ended.value.code == 2
-    assert f"{name}, expected a .json file" in capsys.readouterr().err
+    assert f"{name}, {words}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("name", ["closed/figures.json", "closed/inner/figures.json"])
+def test_a_folder_that_must_not_be_written_to_is_told_too(name, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(ArgumentTypeError, match="cannot be written"):
+        file_ending(".json")(str(tmp_path / name))
+
+
+def test_files_in_folders_that_can_be_made_and_files_that_are_there_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.json").write_text("{}")
+    for name in ("new.json", "old.json", "a/b/new.json", str(tmp_path / "c/new.json")):
+        assert file_ending(".json")(name) == name
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"], "nothing is made before there are figures"
+
+
+@pytest.mark.parametrize(("flag", "of"), [("--plot", 0), ("--results", 1)])
+def test_a_full_disk_costs_no_figures(corpus, tmp_path, capsys, no_room, flag, of):
+    model = build_tiny_model(tmp_path / "tiny.onnx")
+    argv = ["--model", str(model), "--sources", f"folder:{corpus}", flag, str(no_room[of])]
+    assert run_main(evaluate.main, argv) == 2
+    output = capsys.readouterr()
+    assert json.loads(output.out.splitlines()[-1])["rows"][0]["n_correct"] == 19
+    assert "No space left on device" in output.err.splitlines()[-1]
 
 
 def test_figures_of_probabilities_are_printed_stored_drawn_and_shown_in_documents(corpus, tmp_path, capsys):

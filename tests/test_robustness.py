@@ -242,6 +242,11 @@ def test_the_command_prints_draws_and_writes_the_grid_and_the_perturbations(data
     assert "| answers changed % |" in shown and "| stationary -25 dB, reverberant | 40 |" in shown
 
 
+def test_a_full_disk_costs_no_figures(data, no_room, capsys):
+    assert run_main(robustness.main, argv_of(data, "--snr-db", "20", "--clips", "8", "--plot", no_room[0])) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"][0]["n"] == 8
+
+
 def test_kinds_can_be_left_out_and_clips_chosen(data, capsys):
     argv = argv_of(data, "--kinds", "stationary", "--clips", "12", "--snr-db", "5")
     assert run_main(robustness.main, argv) == 0

@@ -122,6 +122,12 @@ def test_the_command_reads_what_it_built_and_says_what_it_did(tiny_model, folder
     assert [row["answers"][0]["digits"] for row in stored["outcomes"]] == [row["spoken"] for row in stored["outcomes"]]
 
 
+def test_a_full_disk_costs_no_figures(tiny_model, folder, no_room, capsys):
+    argv = ["--model", tiny_model, "--sources", f"folder:{folder}", "--strings", "1", "--results", no_room[1]]
+    assert run_main(strings_eval.main, list(map(str, argv))) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["strings"]["n"] == 1
+
+
 def test_recorded_strings(tiny_model, tmp_path, capsys):
     (tmp_path / "a").mkdir()
     words = [part for digit in "409" for part in (tone_word(digit), silence(0.15))]

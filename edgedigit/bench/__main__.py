@@ -143,15 +143,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(([table(rows)] if rows else []) + ([listening_text(listened)] if listened else [])))
     results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
     results |= {"listening": listened} if listened else {}
-    if path and (rows or listened):
+
+    def written(target: str | Path, write: Callable[[], None]) -> None:
+        """What cannot be written costs no figures either."""
         try:
-            keep(path, results)
-            print(f"wrote {path}")
-        except InputError as error:  # said at the end, where the figures have been
+            write()
+            print(f"wrote {target}")
+        except InputError as error:
             errors.append(error)
+        except OSError as error:
+            errors.append(InputError(f"{target} cannot be written ({error.strerror})"))
+
+    if path and (rows or listened):
+        written(path, lambda: keep(path, results))
     if args.plot and answered:
-        draw_answers(answered, config.budget_answer_ms, args.plot)
-        print(f"wrote {args.plot}")
+        written(args.plot, lambda: draw_answers(answered, config.budget_answer_ms, args.plot))
     broken = broken_budgets(rows) + (broken_limits(listened, config) if listened else [])
     within = not broken and not any(isinstance(error, GateError) for error in errors)
     print_json({**results, "within_budget": within})

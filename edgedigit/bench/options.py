@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgedigit.bench.conditions import BABBLE, HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS
 from edgedigit.bench.listening import SPEECH
-from edgedigit.cli import ArgumentParser
+from edgedigit.cli import ArgumentParser, file_ending
 from edgedigit.config import BenchConfig
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
 
@@ -71,7 +71,9 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     for name, (unit, about) in gates.items():
         default = getattr(defaults, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=float, default=default, metavar=unit, help=about)
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw how the time to an answer is distributed")
+    parser.add_argument(
+        "--plot", type=file_ending(".png"), metavar="PNG", help="draw how the time to an answer is distributed"
+    )
     parser.add_argument(
         "--write",
         nargs="?",

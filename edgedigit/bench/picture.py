@@ -13,7 +13,7 @@ from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_p
 BEYOND_MS = 50.0  # that the axis goes on, at least, after the budget
 
 
-def draw_answers(answered: Sequence[Answered], budget_ms: float, path: Path) -> None:
+def draw_answers(answered: Sequence[Answered], budget_ms: float, path: str | Path) -> None:
     """Write `answers_figure` as PNG."""
     save_png(answers_figure(answered, budget_ms), path)
 

@@ -142,11 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "auroc": areas,
         "false_accepts": surest(bench),
     }
+    print_json(result)  # before files, which a full disk may refuse
     if args.results:
-        figure = curve_figure(curve)
-        save_png(figure, Path(args.results).with_suffix(".png"))
         write_json(args.results, {**result, "curve": curve})
-    print_json(result)
+        save_png(curve_figure(curve), Path(args.results).with_suffix(".png"))
     return 0
 
 
