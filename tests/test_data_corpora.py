@@ -170,6 +170,15 @@ def test_a_manifest_that_is_wrong_says_where(tmp_path, rows, columns, message):
         load("folder:mine", tmp_path)
 
 
+def test_a_quote_that_is_never_closed_says_where(tmp_path):
+    write_tone(tmp_path / "mine" / "a.wav")
+    write_manifest(tmp_path / "mine", [["a.wav", "1", "ann", "home"]])
+    with (tmp_path / "mine" / "manifest.csv").open("a") as handle:
+        handle.write('"' + "a.wav,1,ann,home\n" * 10_000)  # longer than any field may be
+    with pytest.raises(DataError, match=r"manifest\.csv, up to line \d+: it is not CSV \(field larger"):
+        load("folder:mine", tmp_path)
+
+
 def test_a_file_that_is_not_audio_is_named(tmp_path):
     (tmp_path / "mine" / "1").mkdir(parents=True)
     (tmp_path / "mine" / "1" / "bad.wav").write_text("not audio at all")

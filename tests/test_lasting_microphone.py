@@ -11,6 +11,11 @@ from edgedigit.runtime import lasting_microphone
 from edgedigit.runtime.lasting_microphone import LastingMicrophone
 
 
+def raise_if(error):
+    if error:
+        raise error
+
+
 class FakePortAudio:
     """What sounddevice offers, as far as it is used; a stream delivers one block, then its device goes."""
 
@@ -22,6 +27,7 @@ class FakePortAudio:
 
     def __init__(self):
         self.names, self.opened = [], []
+        self.asked_again = iter(())  # what becomes of being asked for devices once one has been opened again
 
     def _terminate(self):
         pass
@@ -30,6 +36,8 @@ class FakePortAudio:
         pass
 
     def query_devices(self):
+        if len(self.opened) > 1:
+            raise_if(next(self.asked_again, None))
         return [{"name": name, "max_input_channels": 1, "default_samplerate": 8000.0} for name in self.names]
 
     def InputStream(self, *, device, callback, finished_callback, **_settings):
@@ -49,7 +57,8 @@ def replug(monkeypatch):
     monkeypatch.setattr(lasting_microphone, "RETRY_S", 0.001)  # one look for each empty block
     monkeypatch.setattr(lasting_microphone, "TICK_S", 0.001)
 
-    def run(wanted, *lists):
+    def run(wanted, *lists, asked_again=()):
+        fake.asked_again = iter([fake.PortAudioError("busy") if fails else None for fails in asked_again])
         lists, lines = iter(lists), []
         fake.names = next(lists)
 
@@ -106,6 +115,11 @@ def test_a_twin_alone_is_not_taken_and_that_is_said_once(replug):
 def test_a_newcomer_that_is_called_alike_is_no_reason_to_wait(replug):
     taken, lines = replug("usb", ["Built-in", USB.format(1)], ["Built-in", USB.format(3), USB.format(1)])
     assert taken == 2 and len(lines) == 1  # the one with the same address
+
+
+def test_an_audio_system_that_fails_right_after_the_device_is_back_is_asked_again(replug):
+    card = [BUILT_IN, USB.format(1)]
+    assert replug("usb", card, card, card, card, asked_again=[True]) == (1, [])
 
 
 def test_without_a_choice_any_device_will_do(replug):

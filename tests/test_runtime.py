@@ -396,6 +396,19 @@ def test_slow_reader_loses_blocks_and_they_are_counted(port_audio, monkeypatch):
         next(blocks)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_silence_and_counted_as_lost(port_audio, value):
+    mic = microphone.Microphone()
+    samples = np.full((441, 1), 0.5, np.float32)
+    samples[7] = value
+    mic._callback(samples, 441, None, Status())
+    deliver(mic, 0.25)
+    blocks = iter(mic)
+    np.testing.assert_array_equal(next(blocks), np.where(np.arange(441) == 7, 0, 0.5))
+    np.testing.assert_array_equal(next(blocks), np.full(441, 0.25))
+    assert mic.overruns == 1 and np.isfinite(samples).sum() == 440, "the device's own buffer is not written to"
+
+
 def test_silence_as_long_as_what_was_lost_stands_in_its_place(port_audio, monkeypatch):
     monkeypatch.setattr(microphone, "QUEUE_S", 0.02)  # two blocks
     mic = microphone.Microphone()

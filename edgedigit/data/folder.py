@@ -78,6 +78,10 @@ def _from_manifest(manifest: Path) -> list[Entry]:
         raise MissingDataError(f"{manifest} does not exist; name a folder or its {MANIFEST}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{manifest} is not UTF-8 text ({error}); save it as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise DataError(
+            f"{manifest}, up to line {reader.line_num}: it is not CSV ({error}); close every quote, or save it again"
+        ) from None
     if not found:
         raise DataError(f"{manifest} has no rows; expected one for each recording")
     name, count = Counter(entry.name for entry in found).most_common(1)[0]

@@ -52,7 +52,7 @@ class LastingMicrophone:
         self._on_gone, self._on_back, self._on_lost, self._on_doubt = on_gone, on_back, on_lost, on_doubt
         self._wanted = device
         self._microphone = microphone.Microphone(device)
-        self._chosen = self._remember()
+        self._chosen = self._remember(self._microphone)
         self._doubts: set[str] = set()  # said
         self._overruns_before = self._overruns_seen = self.n_gone = 0
         self._lost_s = -math.inf  # when the last loss was seen, of `time.monotonic`
@@ -115,19 +115,19 @@ class LastingMicrophone:
             candidate = microphone.Microphone(wanted)
             with contextlib.ExitStack() as stack:
                 first = next(iter(stack.enter_context(candidate)))
+                chosen = self._remember(candidate)
                 stack.pop_all()  # it stays open
         except DeviceError:
             return None
         self._overruns_before = self.overruns
-        self._microphone = candidate
-        self._chosen = self._remember()
+        self._microphone, self._chosen = candidate, chosen
         return first
 
-    def _remember(self) -> ChosenDevice | None:
+    def _remember(self, opened: microphone.Microphone) -> ChosenDevice | None:
         """None if no device was chosen."""
         if self._wanted is None:
             return None
-        return ChosenDevice(self._wanted, self._microphone.device, microphone.list_devices())
+        return ChosenDevice(self._wanted, opened.device, microphone.list_devices())
 
     def _find_again(self) -> int | None:
         """The number that the chosen device has now; None if it is not there, or none was chosen."""

@@ -120,7 +120,8 @@ class Microphone:
 
     The callback only copies a block into a bounded queue and never waits. Blocks that find the queue full are dropped
     and counted, and as many zeros are handed over in their place, so that what comes after is where it was in time.
-    What the device itself loses is counted too, but nobody says how long that was.
+    Samples that are not finite, as of a faulty driver, are zeros too, and their block counts. What the device itself
+    loses is counted as well, but nobody says how long that was.
 
     Args:
         device: number or name, as for `find_device`.
@@ -128,7 +129,7 @@ class Microphone:
     Attributes:
         device: the `InputDevice`.
         sample_rate: Hz.
-        overruns: blocks lost, in the device or because the program was too slow.
+        overruns: blocks lost, in the device or because the program was too slow, or in part not finite.
         captured_s: of the block that was handed over last, when its last sample had come; of `time.monotonic`.
 
     Raises:
@@ -197,8 +198,13 @@ class Microphone:
         """Runs in the audio thread; `indata` (T, 1) is only valid during the call."""
         if status.input_overflow:
             self.overruns += 1
+        samples = indata[:, 0].copy()
+        finite = np.isfinite(samples)
+        if not finite.all():
+            samples[~finite] = 0.0
+            self.overruns += 1
         try:
-            self._blocks.put_nowait(_Block(indata[:, 0].copy(), self._n_lost, time.monotonic()))
+            self._blocks.put_nowait(_Block(samples, self._n_lost, time.monotonic()))
             self._n_lost = 0
         except queue.Full:
             self.overruns += 1
