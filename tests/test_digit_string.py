@@ -64,6 +64,25 @@ def test_a_pause_ends_a_string_and_a_gap_does_not(recognizer, gap_s):
     assert first.probability > 0.9 and first.satisfied is None and not first.corrected
 
 
+@pytest.mark.parametrize("block", [1, 160, 8000])
+def test_a_string_that_noise_delays_says_so(recognizer, block):
+    """Sound that is no word lasts beyond the pause: the string says that it came after that, not at its pause."""
+    collector = DigitStringCollector(recognizer)
+    answer = word({"4": 0.99}, 0.5)
+    came = [
+        Event("speech_start", 0.53, 0.5),
+        answer,
+        Event("speech_end", answer.time_s, 0.5, answer.end_s),
+        Event("speech_start", 1.53, 1.5),
+        Event("speech_end", 3.4, 1.5, 3.3),
+    ]
+    strings, now_s = [], 0.0
+    while not strings:
+        events, now_s = [event for event in came if now_s < event.time_s <= now_s + block / 8000], now_s + block / 8000
+        strings = collector.accept(events, now_s)
+    assert only(strings).time_s == 3.4 <= now_s
+
+
 @pytest.mark.parametrize("block", [1, 37, 160, 800, 8000])
 def test_strings_do_not_depend_on_block_size(recognizer, block):
     waveform = np.concatenate([speak("27", 0.15), silence(0.35), speak("5"), silence(1.0)])

@@ -66,7 +66,7 @@ class DigitString:
     end_s: float
     """End of the last digit."""
     time_s: float
-    """When the pause had been long enough."""
+    """When the pause had been long enough, or speech that lasted longer and gave no word was over."""
 
     @property
     def corrected(self) -> bool:
@@ -110,6 +110,7 @@ class DigitStringCollector:
         self._words: list[Event] = []
         self._speaking = False
         self._quiet_s = 0.0  # end of the last answered word's sound, which may go on after its answer
+        self._silent_s = 0.0  # when it was known that speech had ended; no string is decided before
 
     def accept(self, events: Sequence[Event], time_s: float) -> list[DigitString]:
         """Take what the stream's `accept` returned, and its `time_s` after that; strings that ended meanwhile."""
@@ -125,6 +126,8 @@ class DigitStringCollector:
                 self._quiet_s = event.end_s
             if event.kind in ("speech_start", "speech_end"):
                 self._speaking = event.kind == "speech_start"
+            if event.kind == "speech_end":
+                self._silent_s = event.time_s
         # At the deadline itself a word may still begin: of events and of blocks alike only what is later closes.
         return strings + ([] if self._speaking else self._close_before(time_s))
 
@@ -140,7 +143,7 @@ class DigitStringCollector:
         if not self._words:
             return []
         deadline_s = max(self._words[-1].end_s, self._quiet_s) + self.options.pause_ms / 1000
-        return self._close(deadline_s) if time_s > deadline_s else []
+        return self._close(max(deadline_s, self._silent_s)) if time_s > deadline_s else []
 
     def _close(self, time_s: float) -> list[DigitString]:
         words, self._words = self._words, []
