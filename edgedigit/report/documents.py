@@ -106,7 +106,7 @@ def render_probabilities(paths: list[Path]) -> str:
 
 
 def render_summary(paths: list[Path]) -> str:
-    """The first row of several evaluations side by side, with the interval over speakers where there is one."""
+    """The first row of several evaluations side by side, and all clips over speakers, where that can be told."""
     table = []
     for path in paths:
         if not path.is_file():
@@ -116,13 +116,13 @@ def render_summary(paths: list[Path]) -> str:
         try:
             row = results["rows"][0]
             others = next((one for one in results["rows"] if OVER_SPEAKERS in one["group"]), None)
-            over_speakers = _accuracy_cells(others)[1] if others else NONE
+            over_speakers = "{} ({})".format(*_accuracy_cells(others)) if others else NONE
             table.append([results["title"], str(row["n"]), *_accuracy_cells(row), over_speakers])
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: {_missing(error)}; see the table at the top of edgedigit/report/documents.py"
             ) from None
-    return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval", "over speakers"], table))
+    return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval", "all clips, over speakers"], table))
 
 
 def render_artifacts(path: Path) -> str:
