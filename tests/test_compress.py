@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from tiny_training import KINDS, LABELS, N_SAMPLES, SMALL, small_model, tones, trained_model
+from torch.nn import functional
 
 from edgedigit.compress.pipeline import calibration_note
 from edgedigit.compress.prune import folded_parameters, parameter_targets, prune_to
@@ -85,7 +86,15 @@ def test_channels_that_do_least_leave_first():
 
 def test_pruned_models_still_learn(wide_model):
     pruned = prune_to(wide_model, folded_parameters(wide_model) // 2, 4)
-    assert all(parameter.requires_grad for parameter in pruned.parameters())
+    waveforms, targets = map(torch.from_numpy, as_arrays(tones(16), LABELS, N_SAMPLES))
+    optimizer, losses = torch.optim.SGD(pruned.train().parameters(), lr=0.1), []
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses.append(functional.cross_entropy(pruned(waveforms), targets))
+        losses[-1].backward()
+        optimizer.step()
+    assert all(parameter.grad.any() for parameter in pruned.parameters())
+    assert losses[-1] < losses[0]
 
 
 def test_a_target_that_is_met_changes_nothing(wide_model):

@@ -44,7 +44,8 @@ def prune_to(model: WaveformModel, max_params: int, round_to: int) -> WaveformMo
     """
     import torch_pruning
 
-    if model.description()["channels"] is None and folded_parameters(model) > max_params:
+    n_params, channels = folded_parameters(model), model.description()["channels"]
+    if channels is None and n_params > max_params:
         raise ConfigError(f"{model.name} cannot be pruned; train another student or set target_sparsity to 0")
     pruned = deepcopy(model).eval()
     network = pruned.network
@@ -62,12 +63,13 @@ def prune_to(model: WaveformModel, max_params: int, round_to: int) -> WaveformMo
         ignored_layers=[network.classifier, *getattr(network, "kept_whole", ())],
     )
     for _ in range(FINENESS):
-        if folded_parameters(pruned) <= max_params:
+        if n_params <= max_params:
             return rebuild(pruned)
         pruner.step()
+        if network.channels != channels:  # most steps, being rounded, remove nothing
+            n_params, channels = folded_parameters(pruned), network.channels
     raise ConfigError(
-        f"pruning stopped at {folded_parameters(pruned)} parameters, above the {max_params} asked for; "
-        "lower target_sparsity or round_to"
+        f"pruning stopped at {n_params} parameters, above the {max_params} asked for; lower target_sparsity or round_to"
     )
 
 
