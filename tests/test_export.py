@@ -50,25 +50,30 @@ def exported(request, tmp_path_factory):
     return exportable, folder / "model.onnx", folder / "model_ts.pt"
 
 
-@pytest.mark.parametrize("folds", [True, False], ids=["in the last layer", "after it"])
-@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
-def test_a_bias_on_labels_moves_their_odds(tmp_path, exported, clips, kind, folds):
+@pytest.fixture(params=[True, False], ids=["in the last layer", "after it"])
+def without_and_with_bias(request, exported):
+    """The model for export, plain and with a bias of -1.25 on its second label."""
     model = deepcopy(exported[0].model)
-    if not folds:  # as in nets whose last layer has none
-        with torch.no_grad():
-            model.network.classifier.bias.zero_()
+    if not request.param:  # as in nets whose last layer has none
         model.network.classifier.bias = None
-    plain, biased = Exportable(model, TEMPERATURE), Exportable(model, TEMPERATURE, [0.0, -1.25])
-    if kind == "onnx":
-        export_onnx(biased, tmp_path / "biased.onnx")
-        given = run(tmp_path / "biased.onnx", clips)
-    else:
-        export_torchscript(biased, tmp_path / "biased.pt", model_facts(CONFIG, biased.model, CALIBRATION, RECORDINGS))
-        given = torch.jit.load(tmp_path / "biased.pt")(torch.from_numpy(clips)).numpy()
-    odds, before = (np.log(p[:, 1] / p[:, 0]) for p in (given, run_torch(plain, clips)))
-    between = np.abs(before) < 8  # further out, probabilities in float32 have too few digits
+    return Exportable(model, TEMPERATURE), Exportable(model, TEMPERATURE, [0.0, -1.25])
+
+
+def test_a_bias_on_labels_moves_their_odds(without_and_with_bias, clips):
+    before, given = (run_torch(model, clips) for model in without_and_with_bias)
+    odds_before, odds = (np.log(p[:, 1] / p[:, 0]) for p in (before, given))
+    between = np.abs(odds_before) < 8  # further out, probabilities in float32 have too few digits
     assert between.any()
-    np.testing.assert_allclose(odds[between], before[between] - 1.25, atol=5e-3)
+    np.testing.assert_allclose(odds[between], odds_before[between] - 1.25, atol=5e-3)
+
+
+@pytest.mark.parametrize("exported", ["log_mel"], indirect=True)
+def test_every_format_holds_the_bias_on_labels(tmp_path, without_and_with_bias, clips):
+    _, biased = without_and_with_bias
+    export_onnx(biased, tmp_path / "biased.onnx")
+    export_torchscript(biased, tmp_path / "biased.pt", model_facts(CONFIG, biased.model, CALIBRATION, RECORDINGS))
+    for given in (run(tmp_path / "biased.onnx", clips), parity.run_torchscript(tmp_path / "biased.pt", clips)):
+        np.testing.assert_allclose(given, run_torch(biased, clips), atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -167,20 +172,23 @@ def test_the_runtime_reads_the_file(exported, clips):
     np.testing.assert_allclose(recognizer.probabilities(clips), run(exported[1], clips), atol=1e-6)
 
 
-def test_exporting_leaves_the_model_trainable(exported):
-    model = trained_model()
+def test_exporting_leaves_the_model_trainable():
+    model = trained_model().requires_grad_(True)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    Exportable(model, 2.0)
+    Exportable(model, 2.0, [0.0, -1.25])
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())
     assert len(before) == len(model.state_dict())
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("exported", ["raw"], indirect=True)
 def test_a_graph_without_its_features_is_refused(exported, tmp_path):
-    exportable = exported[0]
+    exportable, path, _ = exported
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(path.read_bytes())
     other = replace(exportable.model.spec, kind="log_mel", n_fft=512, win_length=400)
-    export_onnx(exportable, tmp_path / "copy.onnx")
     with pytest.raises(ModelError, match="no DFT filters"):
-        finish_onnx(tmp_path / "copy.onnx", other, model_facts(CONFIG, exportable.model, CALIBRATION, RECORDINGS))
+        finish_onnx(copy, other, model_facts(CONFIG, exportable.model, CALIBRATION, RECORDINGS))
 
 
 def test_a_finished_file_gets_new_facts_and_answers_as_before(exported, clips, tmp_path):
