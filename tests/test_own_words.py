@@ -164,8 +164,9 @@ def test_figures_of_synthetic_voices_say_so(tmp_path, monkeypatch):
     assert "nothing about people" in pipeline.data_notes(material)[-1]
 
 
-def test_synthetic_voices_train_alone_and_the_marked_people_test(words):
+def test_synthetic_voices_train_alone_and_the_marked_people_test(words, tmp_path, monkeypatch):
     pytest.importorskip("espeakng_loader")
+    monkeypatch.setattr("edgedigit.data.synth.cache_dir", lambda: tmp_path / "cache")
     rows = ["file,label,speaker,source,split"]
     for path in sorted(words.glob("yes/*.wav")) + sorted(words.glob("seven/*.wav")):
         speaker, split = ("ann", "train") if int(path.stem) < 5 else ("bob", "val")
