@@ -183,6 +183,7 @@ def test_a_terminal_is_put_right_and_told_the_result_when_the_program_is_termina
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")  # the cursor is shown again
 
 
+@pytest.mark.timed  # keys are pressed while words are heard
 def test_r_keeps_a_clip_of_the_word_and_q_ends(tiny_model, two_words, tmp_path):
     terminal = Terminal(*infer(tiny_model, "--realtime", two_words, two_words), folder=tmp_path)
     terminal.wait_for("level")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,7 +238,8 @@ def fake_microphone(monkeypatch):
 GONE = DeviceError("no block came")
 
 
-def test_microphone_until_ctrl_c(run, fake_microphone):
+def test_microphone_until_ctrl_c(run, fake_microphone, monkeypatch):
+    monkeypatch.setattr("edgedigit.runtime.stream.time", SimpleNamespace(perf_counter=lambda: 0.0))
     fake_microphone(("61", KeyboardInterrupt()))
     code, out, err = run("--mic")
     summary = json.loads(out[-1])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,12 @@ NEVER_EARLY = VadOptions(early_probability=1.1)
 @pytest.fixture(scope="module")
 def recognizer(tiny_model):
     return Recognizer(tiny_model)
+
+
+@pytest.fixture
+def no_time(monkeypatch):
+    """Computing takes none, so that latencies hold only what was waited for."""
+    monkeypatch.setattr("edgedigit.runtime.stream.time", SimpleNamespace(perf_counter=lambda: 0.0))
 
 
 def events_of(stream, waveform, block=None):
@@ -199,7 +206,7 @@ def test_a_click_is_no_word(recognizer):
     assert not [event for event in events if event.prediction]
 
 
-def test_a_stable_model_answers_at_once_a_sure_one_early_and_an_unsure_one_waits(recognizer):
+def test_a_stable_model_answers_at_once_a_sure_one_early_and_an_unsure_one_waits(recognizer, no_time):
     options = VadOptions()
     (stable,) = [e for e in events_of(StreamingRecognizer(recognizer), speak("5")) if e.kind == "digit"]
     never_stable = StreamingRecognizer(recognizer, VadOptions(stable_silence_ms=60))
@@ -249,7 +256,7 @@ def kept_open(recognizer, digits="6", **options):
     return events_of(StreamingRecognizer(recognizer, VadOptions(**options), activity=AlwaysSpeech()), waveform)
 
 
-def test_noise_that_keeps_a_word_open_does_not_keep_its_answer(recognizer):
+def test_noise_that_keeps_a_word_open_does_not_keep_its_answer(recognizer, no_time):
     options = VadOptions()
     digit, *others = [event for event in kept_open(recognizer) if event.kind != "speech_start"]
     assert (digit.kind, digit.label) == ("digit", "6")

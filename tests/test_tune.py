@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+import time
 from types import SimpleNamespace
 
 import optuna
@@ -224,17 +225,20 @@ def test_a_place_whose_process_died_is_filled_again(storage, no_waiting):
     assert died.number == 0
 
 
-def test_a_trial_that_gives_signs_of_life_is_left_alone(storage, no_waiting):
+def test_a_trial_that_gives_signs_of_life_is_left_alone(storage, monkeypatch):
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(shared_study, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     trial = opened(storage).ask()
     study, watch = opened(storage), Watch(0.3)
-    with signs_of_life(trial, 0.02):
-        end = shared_study.time.monotonic() + 1.0
-        while shared_study.time.monotonic() < end:
+    with signs_of_life(trial, 0.001):
+        for _ in range(3):
+            before = study.get_trials()[0].user_attrs.get("beat")
+            while study.get_trials()[0].user_attrs.get("beat") == before:
+                time.sleep(0.01)
             assert watch.dead(study.get_trials()) == []
-            shared_study.time.sleep(0.05)
-    shared_study.time.sleep(0.4)
+            clock.now_s += 0.4
     watch.dead(study.get_trials())  # the last sign may be news
-    shared_study.time.sleep(0.4)
+    clock.now_s += 0.4
     assert watch.dead(study.get_trials()) == [trial.number]
 
 
@@ -309,6 +313,7 @@ def test_a_bad_trial_is_stopped_early(storage):
     assert bad.should_prune()
 
 
+@pytest.mark.slow
 def test_two_processes_search_and_a_finished_search_does_nothing_more(search_file, tmp_path, capfd):
     """Real trainings on tones, from two processes to a file that a training reads."""
     run_dir = tmp_path / "run"
