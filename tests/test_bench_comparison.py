@@ -9,7 +9,7 @@ import pytest
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench.browser import ARRIVAL, DRAWING
 from edgedigit.bench.comparison import comparison
-from edgedigit.bench.kept import GO_ON, LISTENING, check_foreseen, keep, kept_names, listed
+from edgedigit.bench.kept import ASIDE, GO_ON, LISTENING, check_foreseen, keep, kept_extents, listed
 from edgedigit.bench.live import CLICK
 from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.options import parse_args
@@ -139,11 +139,54 @@ def test_what_could_not_be_measured_replaces_nothing_and_is_kept_beside(tmp_path
 def test_the_same_rows_and_more_replace_a_file(tmp_path):
     path = result(tmp_path / "kept.json", named(QUIET))
     keep(path, {"rows": named(NOISY, QUIET), "listening": LISTENED})
-    assert kept_names(path) == [NOISY, QUIET, LISTENING]
+    assert list(kept_extents(path)) == [NOISY, QUIET, LISTENING]
+
+
+COLD = "m.onnx: cold start, new process to first answer"
+SOUNDS = [{"name": "speech"}, {"name": "noise"}]
+
+
+@pytest.mark.parametrize(
+    ("flags", "n_words", "less"),
+    [
+        (("--listen", "60"), 655, None),
+        (("--listen", "60", "--runs", "2000", "--processes", "20"), 700, None),
+        (("--listen", "1"), 655, f"{LISTENING} (1 in place of 60)"),
+        (("--listen", "60", "--runs", "1"), 655, f"{INFERENCE} (1 in place of 1000)"),
+        (("--listen", "60", "--processes", "9"), 655, f"{COLD} (9 in place of 10)"),
+        (("--listen", "60"), 100, f"{PEER} (100 in place of 655)"),
+    ],
+)
+def test_fewer_minutes_runs_or_words_than_a_file_has_are_refused_before(tmp_path, flags, n_words, less):
+    rows = [{**ROW, "name": name, "n": n} for name, n in ((INFERENCE, 1000), (COLD, 10), (PEER, 655))]
+    path = result(tmp_path / "kept.json", rows, listening={**LISTENED, "minutes": 60.0, "sounds": SOUNDS})
+    with pytest.raises(InputError) if less else nullcontext() as raised:
+        check_foreseen(path, args_of(*flags), MODEL, n_words, ["clean"])
+    assert not less or f"would lose {less!r}; measure these" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "listened", "less"),
+    [
+        ({"n": 900, "n_clips": 655}, {}, None),  # how many of the words were answered is a result
+        ({"n": 10, "n_clips": 100}, {}, f"{QUIET} (100 in place of 655)"),
+        ({}, {"minutes": 59.0}, f"{LISTENING} (59 in place of 60)"),
+        ({}, {"sounds": SOUNDS[:1]}, f"{LISTENING} to noise"),
+    ],
+)
+def test_what_turns_out_to_be_less_replaces_nothing(tmp_path, row, listened, less):
+    whole = {"rows": [{**ROW, "name": QUIET, "n": 1000, "n_clips": 655}]}
+    whole["listening"] = {**LISTENED, "minutes": 60.0, "sounds": SOUNDS}
+    path = result(tmp_path / "kept.json", **whole)
+    new = {"rows": [{**whole["rows"][0], **row}], "listening": {**whole["listening"], **listened}}
+    with pytest.raises(InputError) if less else nullcontext() as raised:
+        keep(path, new)
+    assert not less or f"stays: it would lose {less!r}; what" in str(raised.value)
+    assert path.with_name(path.name + ASIDE).exists() == bool(less)
 
 
 def test_a_file_that_is_no_result_is_not_replaced(tmp_path):
     path = tmp_path / "kept.json"
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"kept\.json is in the way and no result file .*--write DIR"):
-        kept_names(path)
+        kept_extents(path)

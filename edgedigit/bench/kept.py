@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from edgedigit import peers
 from edgedigit.bench.answers import DETECTOR, answer_name
 from edgedigit.bench.browser import ARRIVAL, DRAWING, browser_name
+from edgedigit.bench.cold_start import PHASES
 from edgedigit.bench.live import CLICK, microphone_name
 from edgedigit.bench.machine import machine_slug
 from edgedigit.errors import InputError
@@ -31,61 +33,75 @@ def destination(args: Namespace, machine: dict) -> Path | None:
     if args.write is None:
         return None
     path = args.write / f"{machine_slug(machine)}.json"
-    kept_names(path)
+    kept_extents(path)
     args.write.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def kept_names(path: Path) -> list[str]:
-    """Names of the rows that a file holds, and LISTENING where it has that; none without a file.
+def kept_extents(path: Path) -> dict[str, float]:
+    """`extents` of what a file holds; nothing without a file.
 
     Raises:
         InputError: if it is no result file.
     """
     if not path.exists():
-        return []
+        return {}
     try:
-        return names_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return extents(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is in the way and no result file of edgedigit.bench ({why}); {GO_ON}") from None
 
 
-def names_of(results: dict) -> list[str]:
-    """What result files are compared by: names of rows, and LISTENING."""
-    return [row["name"] for row in results["rows"]] + ([LISTENING] if results.get("listening") else [])
+def extents(results: dict) -> dict[str, float]:
+    """How much was measured, by name: words or runs of a row, minutes of LISTENING; of each sound heard, 0.
+
+    How many blocks and rows a browser brings is not asked for, and counts as 0 too.
+    """
+    sizes = {row["name"]: row.get("n_clips", row.get("n", 0)) for row in results["rows"]}
+    sizes |= {name: 0 for name in (ARRIVAL, DRAWING) if name in sizes}
+    if listened := results.get("listening"):
+        sizes[LISTENING] = listened.get("minutes", 0)
+        sizes |= {f"{LISTENING} to {sound['name']}": 0 for sound in listened.get("sounds", ())}
+    return sizes
 
 
 def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, conditions: Iterable[str]) -> None:
-    """Refuse before anything is measured what the options leave out of a file that has it.
+    """Refuse before anything is measured what the options leave out of a file that has it, or measure less of.
 
     Raises:
         InputError: naming what would be lost.
     """
     whose = (model.name, f"{model.name} with {DETECTOR}", f"{peers.SILERO}, {model.name}")
-    foreseen = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
-    foreseen = foreseen if "answers" in args.only else set()
-    foreseen |= {CLICK, microphone_name(model, n_words)} if args.microphone else set()
-    foreseen |= {ARRIVAL, DRAWING, browser_name(model, n_words)} if args.browser else set()
-    foreseen |= {LISTENING} if args.listen else set()
+    named = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
+    named = named if "answers" in args.only else set()
+    named |= {CLICK, microphone_name(model, n_words)} if args.microphone else set()
+    named |= {ARRIVAL, DRAWING, browser_name(model, n_words)} if args.browser else set()
 
-    def comes(name: str) -> bool:
-        if name in (CLICK, ARRIVAL, DRAWING, LISTENING) or ": end of word to answer" in name:
-            return name in foreseen
-        return ("peers" if name.endswith(": clip to answer") else "inference") in args.only
+    def foreseen(name: str) -> float | None:
+        """How much of it will come; infinite: as much as its name says, None: nothing."""
+        if name.startswith(LISTENING):
+            return args.listen if name == LISTENING or not args.listen else math.inf
+        if name in (CLICK, ARRIVAL, DRAWING) or ": end of word to answer" in name:
+            return math.inf if name in named else None
+        if name.endswith(": clip to answer"):
+            return n_words if "peers" in args.only else None
+        n_runs = args.processes if name.endswith(tuple(PHASES.values())) else args.runs
+        return n_runs if "inference" in args.only else None
 
-    lost = [name for name in kept_names(path) if not comes(name)]
+    kept = kept_extents(path)
+    lost = lost_of(kept, {name: foreseen(name) for name in kept})
     if lost:
         raise InputError(f"{path} would lose {listed(lost)}; measure these too, {GO_ON}")
 
 
 def keep(path: Path, results: dict) -> None:
-    """Write results; beside the file, where that has what they lack.
+    """Write results; beside the file, where that has what they lack or holds more of it.
 
     Raises:
         InputError: naming what the file has and they have not, once they are written beside it.
     """
-    lost = [name for name in kept_names(path) if name not in names_of(results)]
+    lost = lost_of(kept_extents(path), extents(results))
     if lost:
         aside = path.with_name(path.name + ASIDE)
         write_json(aside, results)
@@ -93,6 +109,17 @@ def keep(path: Path, results: dict) -> None:
             f"{path} stays: it would lose {listed(lost)}; what was measured is in {aside}, move it to replace"
         )
     write_json(path, results)
+
+
+def lost_of(kept: dict[str, float], new: dict[str, float | None]) -> list[str]:
+    """What `kept` has and `new` has not, and what it has more of, with both sizes."""
+    lost = []
+    for name, size in kept.items():
+        if new.get(name) is None:
+            lost.append(name)
+        elif new[name] < size:
+            lost.append(f"{name} ({new[name]:g} in place of {size:g})")
+    return lost
 
 
 def listed(names: Sequence[str]) -> str:
