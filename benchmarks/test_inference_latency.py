@@ -38,7 +38,7 @@ def test_inference_keeps_its_budget(benchmark, artifacts, file, show, pytestconf
 
 def test_inference_keeps_its_budget_while_the_other_cores_are_busy(default_model, show, pytestconfig):
     budget_ms = pytestconfig.getoption("--budget-inference-ms")
-    rows = run_beside_load(default_model, BenchConfig(budget_inference_ms=budget_ms, n_runs=ROUNDS))
+    rows = run_beside_load([default_model], BenchConfig(budget_inference_ms=budget_ms, n_runs=ROUNDS))
     for row in rows:
         show(row)
     assert not broken_budgets(rows)

@@ -37,6 +37,7 @@ from edgedigit.runtime import Event, Prediction, Recognizer
 from edgedigit.word_stream import Answer, Clip, Word, WordStream, build_stream, end_of_word, play, score
 
 BLOCK_MS = 20
+ANY_TIME = ("--budget-inference-ms", "1e6", "--budget-answer-ms", "1e6")  # where time is not what is tested
 WORDS = (Word("1", 1.0, 1.4, 1.5), Word("2", 2.5, 2.9, 3.0))
 
 
@@ -502,7 +503,7 @@ def test_each_file_is_timed_on_one_thread_and_the_first_on_more(tiny_model):
     assert ["budget_ms" in row for row in rows] == [True, False]  # the budget is one thread's
 
 
-def test_beside_a_load_the_other_cores_are_busy_while_it_is_timed_and_not_after(tiny_model, monkeypatch):
+def test_beside_a_load_the_other_cores_are_busy_while_it_is_timed_and_not_after(tiny_model, tmp_path, monkeypatch):
     from edgedigit.bench import inference
 
     seen, time_calls = [], inference.time_calls
@@ -515,15 +516,20 @@ def test_beside_a_load_the_other_cores_are_busy_while_it_is_timed_and_not_after(
 
     def timed(calls, n_runs):
         seen.append([worker.poll() for worker in seen])
+        n_calls.append(len(calls))
         return time_calls(calls, n_runs)
 
+    n_calls, files = [], [tiny_model, build_tiny_model(tmp_path / "other.onnx")]
     monkeypatch.setattr(inference, "busy_cores", watched)
     monkeypatch.setattr(inference, "time_calls", timed)
-    rows = run_beside_load(tiny_model, BenchConfig(n_runs=5))
+    rows = run_beside_load(files, BenchConfig(n_runs=5))
     *workers, alive = seen
     assert len(workers) == load.other_cores() and alive == [None] * len(workers)
     assert all(worker.poll() is not None for worker in workers)
-    assert "busy" in rows[0]["name"] and "2 threads" in rows[1]["name"]
+    assert [row["name"].startswith("tiny.onnx: ") and "busy" in row["name"] for row in rows] == [True, True]
+    assert "2 threads" in rows[1]["name"]
+    run_inference(files, BenchConfig(n_runs=5))
+    assert n_calls == [3, 3]  # what else runs in turn with a file is the same with the load and without
 
 
 def test_a_load_really_computes():
@@ -602,7 +608,9 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
         write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
     monkeypatch.setattr(clips_module, "artifacts_dir", lambda: tmp_path)
     assert (
-        command_line.main(["--model", str(tiny_model), "--runs", "5", "--processes", "1", "--data-dir", str(tmp_path)])
+        command_line.main(
+            ["--model", str(tiny_model), "--runs", "5", "--processes", "1", "--data-dir", str(tmp_path), *ANY_TIME]
+        )
         == 0
     )
     output = capsys.readouterr().out
@@ -679,7 +687,8 @@ def few(tiny_model, tmp_path, monkeypatch, tones):
     (tmp_path / "samples").mkdir()
     for clip in tones[:3]:
         write_wav(tmp_path / "samples" / f"{clip.label}.wav", clip.waveform)
-    return lambda *flags: command_line.main(["--model", str(tiny_model), "--data-dir", str(tmp_path), *map(str, flags)])
+    given = ["--model", str(tiny_model), "--data-dir", str(tmp_path), *ANY_TIME]
+    return lambda *flags: command_line.main([*given, *map(str, flags)])
 
 
 def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, monkeypatch):
@@ -716,9 +725,25 @@ def test_words_in_noise_are_held_to_the_budget_and_to_no_share_of_right_ones(few
     monkeypatch.setattr(command_line, "run_silero", lambda *_: [])
     monkeypatch.setattr(command_line, "table", lambda _: "")
     with pytest.raises(GateError, match=r"^in rain: p95 is 10000\.0 ms, the budget is 150 ms; close"):
-        few("--only", "answers")
+        few("--only", "answers", "--budget-answer-ms", "150")
     noisy.row["latency_ms_p95"] = 149.0
-    assert few("--only", "answers") == 0
+    assert few("--only", "answers", "--budget-answer-ms", "150") == 0
+
+
+def test_words_in_noise_do_not_stand_in_for_those_in_quiet_that_could_not_be_measured(few, monkeypatch, capsys):
+    def answers(_model, _words, _budget_ms, _how, condition, _bed):
+        if condition == "clean":
+            raise GateError("none of 3 words was answered")
+        row = {"name": "in rain", "latency_ms_p95": 1.0, "latency_ms_p95_by_end_drop_db": {"25": 1.0}}
+        return Answered(row, condition, np.array([1.0]))
+
+    monkeypatch.setattr(command_line.Conditions, "__iter__", lambda _: iter([("clean", [], None), ("rain", [], None)]))
+    monkeypatch.setattr(command_line, "run_answers", answers)
+    monkeypatch.setattr(command_line, "run_silero", lambda *_: pytest.fail("beside noise"))
+    monkeypatch.setattr(command_line, "table", lambda _: "")
+    with pytest.raises(GateError, match="none of 3 words"):
+        few("--only", "answers")
+    assert "p95 if the word ends" not in json.loads(capsys.readouterr().out.splitlines()[-1])["note"]
 
 
 def test_a_picture_is_drawn_where_asked_for(few, tmp_path):

@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 2. Inference: alone, beside a load, in a new process.
     if "inference" in args.only:
         rows += run_inference(paths, config)
-        rows += measured(run_beside_load, paths[0], config) or []
+        rows += measured(run_beside_load, paths, config) or []
         rows += measured(run_cold_start, paths[0], config.n_processes) or []
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, said, bed in conditions:
             answered += filter(None, [measured(run_answers, paths[0], said, config.budget_answer_ms, how, name, bed)])
         rows += [one.row for one in answered]
-        rows += run_silero(answered[0], paths[0], clips, how, print) if answered else []
+        for one in [one for one in answered if one.condition == CLEAN]:
+            rows += run_silero(one, paths[0], clips, how, print)
     if args.microphone:
         live = measured(run_microphone, paths[0], clips, config.budget_answer_ms, args.seed, print)
         if live:
@@ -125,12 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             answered.append(seen[1])
             rows += [*seen[0], seen[1].row]
             notes.append(BROWSER_NOTE)
+    quiet = [one for one in answered if one.condition in (CLEAN, MICROPHONE, BROWSER)]
     for one in answered:
-        quiet = one.condition in (CLEAN, MICROPHONE, BROWSER)
-        one.row.update(quiet_gates(config) if quiet else answer_budget(config))
+        one.row.update(quiet_gates(config) if one in quiet else answer_budget(config))
     grouped = {one.condition: "; ".join(group_remarks(one.row)) for one in answered}
     notes += [f"Words, {condition}: {said}." for condition, said in grouped.items() if said]
-    notes += [f"{remark}." for one in answered[:1] for remark in end_remarks(one.row)]
+    notes += [f"{remark}." for one in quiet[:1] for remark in end_remarks(one.row)]
     if "peers" in args.only:
         rows += measured(run_peers, paths[0], clips, print) or []
 

@@ -97,19 +97,25 @@ def time_artifacts(
 
 def run_inference(paths: Sequence[Path], config: BenchConfig) -> list[dict]:
     """Rows of waveform -> probabilities: each file on one thread, the first file on other numbers of threads too."""
-    more = [(paths[0], n_threads) for n_threads in config.threads if n_threads != 1]
-    return _time([*((path, 1) for path in paths), *more], config)
+    return _time(paths, config)
 
 
-def run_beside_load(path: Path, config: BenchConfig) -> list[dict]:
-    """Rows of waveform -> probabilities of one file while the other cores are kept busy."""
+def run_beside_load(paths: Sequence[Path], config: BenchConfig) -> list[dict]:
+    """Rows of waveform -> probabilities of the first file while the other cores are kept busy.
+
+    All files are run in the same turns as by `run_inference`, since what runs before a file empties the caches that it
+    finds: between the rows of both, the load alone differs.
+    """
     n_busy = other_cores()
     with busy_cores(n_busy):
-        return _time([(path, n_threads) for n_threads in config.threads], config, n_busy)
+        rows = _time(paths, config, n_busy)
+    return [row for row in rows if row["name"].startswith(f"{paths[0].name}: ")]
 
 
-def _time(files: Sequence[tuple[Path, int]], config: BenchConfig, n_busy: int = 0) -> list[dict]:
-    """Files and threads in turn; the budget is that of one thread."""
+def _time(paths: Sequence[Path], config: BenchConfig, n_busy: int = 0) -> list[dict]:
+    """Files in turn, then the first on more threads; the budget is that of one thread."""
+    more = [(paths[0], n_threads) for n_threads in config.threads if n_threads != 1]
+    files = [*((path, 1) for path in paths), *more]
     waveform = example_waveform()
     with one_torch_thread():
         models = [load_model(path, n_threads) for path, n_threads in files]
