@@ -44,12 +44,12 @@ def write_contract_model(path):
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in ("training", "own_words", "emg"))])
+@pytest.mark.parametrize("page", ["docs/training.md", "docs/emg.md"])
 def test_models_that_commands_name_were_exported_there(page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     named = set(re.findall(r"(runs/\S+|exported\S*)/model\w*\.onnx", text))
     written = re.findall(r"export_models\.py .*--output[-_]dir (\S+)", text)
-    assert named <= set(written), f"{page}: no command writes to {named - set(written)}"
+    assert named and named <= set(written), f"{page}: no command writes to {named - set(written)}"
 
 
 def test_the_python_program_for_embedding_runs_as_printed(tmp_path):
