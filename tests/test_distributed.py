@@ -30,24 +30,26 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(n, folder, fate=(), **settings):
-    """Processes of one training, as torchrun would start them."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, PROGRAM, folder, json.dumps(settings), *fate]
+def start(n, trainings, fate=()):
+    """Processes of trainings, settings by folder, one after the other, as torchrun would start them."""
+    for folder in trainings:
+        folder.mkdir(parents=True, exist_ok=True)
+    named = {str(folder): settings for folder, settings in trainings.items()}
+    command = [sys.executable, PROGRAM, json.dumps(named), *fate]
     shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes) for rank in range(n)]
 
 
-def train(n, folder, **settings):
-    """What every process says at its end."""
+def train(n, trainings):
+    """By folder: what every process says at the end of that training."""
     said = []
-    for process in start(n, folder, **settings):
-        out, err = process.communicate(timeout=300)
+    for process in start(n, trainings):
+        out, err = process.communicate(timeout=300 * len(trainings))
         assert process.returncode == 0, err
-        said.append(json.loads(out.splitlines()[-1]))
-    return said
+        said.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
+    return dict(zip(trainings, zip(*said, strict=True), strict=True))
 
 
 def read_log(folder):
@@ -61,40 +63,53 @@ def curve(folder, key):
 SGD = {"optimizer": "sgd", "schedule": "cosine"}
 
 
+TRAININGS = {
+    "student": (1e-5, SGD),
+    "teacher": (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
+    "channels dropped": (1e-5, {**SGD, "model": "cnn2d_mel", "kwargs": {"widths": [4, 8], "hidden": [8]}}),
+    "distilled": (
+        1e-5,
+        {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]},
+    ),
+    "embeddings": (1e-5, {**SGD, "distilled": True, "copies": 1, "feature_weight": 2.0}),
+    # What rounding does to the last bit is a whole step to eight bits, and AdamW makes whole steps of rounding alone.
+    "quantized": (1e-2, {**SGD, "distilled": True, "quantized": True}),
+    "adamw": (1e-2, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder that holds each training by one process and by two, and what these said of it, by its folder."""
+    folder, said = tmp_path_factory.mktemp("trainings"), {}
+    for n, who in ((1, "one"), (2, "two")):
+        said |= train(n, {folder / name / who: {**what, "epochs": 3} for name, (_, what) in TRAININGS.items()})
+    return folder, said
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "tolerance, settings",
-    [
-        (1e-5, SGD),
-        (1e-5, {**SGD, "model": "resnet_se", "kwargs": {"widths": [4, 8, 8, 8]}}),
-        (1e-5, {**SGD, "model": "cnn2d_mel", "kwargs": {"widths": [4, 8], "hidden": [8]}}),
-        (1e-5, {**SGD, "distilled": True, "schedule": "plateau", "loss": "focal", "class_weights": [1.0, 2.0]}),
-        (1e-5, {**SGD, "distilled": True, "copies": 1, "feature_weight": 2.0}),
-        (1e-2, {**SGD, "distilled": True, "quantized": True}),  # what rounding does to the last bit is a whole step
-        (1e-2, {}),  # AdamW makes whole steps of gradients that are rounding alone
-    ],
-    ids=["student", "teacher", "channels dropped", "distilled", "embeddings", "quantized", "adamw"],
-)
-def test_two_processes_train_as_one_does(tmp_path, tolerance, settings):
+@pytest.mark.parametrize("name, tolerance", [(name, tolerance) for name, (tolerance, _) in TRAININGS.items()])
+def test_two_processes_train_as_one_does(trained, name, tolerance):
     """Batch norm, dropout, masks, mixup and all: the same curves but for rounding, the same random numbers."""
-    (alone,) = train(1, tmp_path / "one", epochs=3, **settings)
-    first, second = train(2, tmp_path / "two", epochs=3, **settings)
+    folder, said = trained
+    one, two = folder / name / "one", folder / name / "two"
+    (alone,), (first, second) = said[one], said[two]
     assert first == second  # to the bit
     if tolerance < 1e-4:  # a coarser curve may have its best epoch elsewhere
         assert first["best"] == alone["best"]
     for key in ("loss", "validation_loss"):
-        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=tolerance)
-    assert curve(tmp_path / "two", "lr") == pytest.approx(curve(tmp_path / "one", "lr"))
-    one, two = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("one", "two"))
+        assert curve(two, key) == pytest.approx(curve(one, key), rel=tolerance)
+    assert curve(two, "lr") == pytest.approx(curve(one, "lr"))
+    assert sorted(path.name for path in two.iterdir()) == ["log.jsonl", "tiny.best.pt", "tiny.last.pt"]
+    one, two = (load_checkpoint(run / "tiny.last.pt") for run in (one, two))
     assert torch.equal(one["rng"], two["rng"])
     assert list(one["raw_state"]) == list(two["raw_state"])
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["log.jsonl", "tiny.best.pt", "tiny.last.pt"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fate, timeout_s", [("SIGKILL", 300), ("SIGSTOP", 30)])
 def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_path, fate, timeout_s):
-    running = start(2, tmp_path / "run", (fate, "6"), epochs=3, timeout_s=timeout_s)
+    running = start(2, {tmp_path / "run": {"epochs": 3, "timeout_s": timeout_s}}, (fate, "6"))
     try:
         started = time.monotonic()
         _, err = running[0].communicate(timeout=200)
@@ -107,8 +122,7 @@ def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_p
     assert line.startswith("error: process 0 of 2 has lost another one")
     assert "Traceback" not in err
     assert [record["epoch"] for record in read_log(tmp_path / "run")] == [1]
-    train(2, tmp_path / "run", epochs=3)
-    train(2, tmp_path / "whole", epochs=3)
+    train(2, {tmp_path / "run": {"epochs": 3}, tmp_path / "whole": {"epochs": 3}})
     resumed, whole = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("run", "whole"))
     assert all(torch.equal(resumed["raw_state"][key], value) for key, value in whole["raw_state"].items())
     assert curve(tmp_path / "run", "loss") == curve(tmp_path / "whole", "loss")
