@@ -26,6 +26,7 @@ VIEWS = {"log_mel": LOG_MEL_64X32, "mfcc": MFCC_13X32, "spectrogram": SPECTROGRA
 SEEN_BY_SEVERAL = ("resnet_se", "effnet", "transformer")
 MINI = {"name": "cnn_mini", "kwargs": {"width": 8}}
 LITE = {"name": "cnn_lite", "kwargs": {"widths": [4, 8], "frontend": {"kind": "spectrogram"}}}
+SMALLER = {"ds_cnn": {"size": "s"}, "kwt": {"depth": 2}, "ensemble": {"members": [MINI, LITE]}}
 
 
 def seeded(name, n_labels=10, **kwargs):
@@ -156,12 +157,13 @@ def test_large_models_take_any_of_three_views(name, view):
 @pytest.mark.slow
 @every_model
 def test_every_model_exports_and_answers_as_torch(name, tmp_path):
+    """Those of `SMALLER` in a small size: members of the ensemble and layers of kwt are all exported alike."""
     import onnxruntime
 
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.onnx_file import export_onnx, finish_onnx
 
-    model = seeded(name).train()
+    model = seeded(name, **SMALLER.get(name, {})).train()
     waveforms, _ = two_of_a_kind(model, 12)
     waveforms[0, ..., waveforms.shape[-1] // 2 :] = 0
     with torch.no_grad():
@@ -174,7 +176,8 @@ def test_every_model_exports_and_answers_as_torch(name, tmp_path):
     for n in (1, 12):
         expected = exportable(torch.from_numpy(waveforms[:n])).numpy()
         (got,) = session.run(None, {model.spec.signal.input_name: waveforms[:n]})
-        assert np.abs(got - expected).max() <= 1e-3
+        # 1e-4 at this temperature is 1e-5 at 1, which the reference models keep.
+        assert np.abs(got - expected).max() <= (1e-4 if name in REFERENCES else 1e-3)
 
 
 def test_statistics_are_those_of_numpy():
