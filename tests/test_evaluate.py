@@ -120,7 +120,7 @@ def test_other_speakers_would_give_what_the_interval_over_speakers_says(corpus, 
     assert second["accuracy"] == first["accuracy"] == 0.95
     assert second["accuracy_low"] < first["accuracy_low"], "two speakers say little of a third"
     cells = render_summary([results]).splitlines()[-1].split(" | ")
-    assert cells[-1].startswith(f"{100 * second['accuracy_low']:.2f}–100.00")
+    assert cells[-1].startswith(f"95.00 ({100 * second['accuracy_low']:.2f}–100.00)")
 
 
 def test_where_speakers_are_not_told_apart_there_is_no_interval_over_them():
