@@ -9,6 +9,7 @@ import { concatenate, StreamResampler } from "./resampler.js";
 import { padMirrored } from "./window.js";
 
 const MIRRORED_MS = 100; // of what is kept before a word, that fills the window before it
+const FADED_DB = 20; // below a word's loudest frame: where it is taken to have ended, if sound goes on
 
 /**
  * @typedef {object} Event
@@ -18,7 +19,7 @@ const MIRRORED_MS = 100; // of what is kept before a word, that fills the window
  * @property {number} endS end of its last frame so far, which a digit need not wait for
  * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
  * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, the block's waiting, features
- *   and network; while sound goes on from the last frame near the loudest, which is the most that it can be
+ *   and network; while sound goes on from the last frame within FADED_DB of the loudest, an estimate
  */
 
 /** Sum of squares about the mean. */
@@ -187,10 +188,10 @@ export class StreamingRecognizer {
     return level > this.levelDb() - this.vad.lasting_drop_db || (isRested && level > this.restDb);
   }
 
-  /** Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been. */
+  /** Frames since the word was last within FADED_DB of its loudest, which its end may have been. */
   nFaded() {
     const speech = this.speech();
-    const near = Math.max(...speech.map(({ active, energy }) => (active ? energy : 0))) / 10 ** (this.vad.lasting_drop_db / 10);
+    const near = Math.max(...speech.map(({ active, energy }) => (active ? energy : 0))) / 10 ** (FADED_DB / 10);
     return speech.length - 1 - speech.findLastIndex(({ active, energy }) => active && energy >= near);
   }
 

@@ -18,6 +18,7 @@ from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
 
 MIRRORED_MS = 100  # of what is kept before a word, that fills the window before it
+FADED_DB = 20.0  # below a word's loudest frame: where it is taken to have ended, if sound goes on
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Event:
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
     """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network.
-    For a word answered while sound goes on, from the last frame near its loudest: noise may hide the end, so this is
-    the most that it can be; a word that was still fading had no wait at all. The block that a device hands over, and
-    how long it has waited before `accept`, come on top."""
+    For a word answered while sound goes on, from its last frame within `FADED_DB` of its loudest: an estimate, since
+    noise may hide the end. The block that a device hands over, and how long it has waited before `accept`, come on
+    top."""
 
     @property
     def label(self) -> str | None:
@@ -266,9 +267,9 @@ class StreamingRecognizer:
         return loud or (rested and level_db > self._rest_db)
 
     def _n_faded(self) -> int:
-        """Frames since the word was last within `lasting_drop_db` of its loudest, which its end may have been."""
+        """Frames since the word was last within `FADED_DB` of its loudest, which its end may have been."""
         active = [(i, frame.energy) for i, frame in enumerate(reversed(self._speech)) if frame.active]
-        near = max(energy for _, energy in active) / 10 ** (self.options.lasting_drop_db / 10)
+        near = max(energy for _, energy in active) / 10 ** (FADED_DB / 10)
         return next(i for i, energy in active if energy >= near)
 
     @property
