@@ -191,6 +191,9 @@ def test_missing_columns_and_missing_folders_are_named(tmp_path):
     (tmp_path / "d" / "manifest.csv").write_bytes("file,label\n1.npy,grün\n".encode("latin-1"))
     with pytest.raises(DataError, match="is not UTF-8 text"):
         load(tmp_path / "d")
+    (tmp_path / "d" / "manifest.csv").write_text('file,label\n"' + "1.npy,fist\n" * 20_000)
+    with pytest.raises(DataError, match=r"is not CSV \(field larger"):
+        load(tmp_path / "d")
     (tmp_path / "d" / "manifest.csv").write_text("file;label\n1.npy;yes\n")
     with pytest.raises(DataError, match="it has file;label in one column: separate them by commas"):
         load(tmp_path / "d")

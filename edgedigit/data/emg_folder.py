@@ -116,6 +116,8 @@ def _from_manifest(manifest: Path, below: Path) -> list[EmgEntry]:
         return _rows_below(manifest, below)
     except UnicodeDecodeError as error:
         raise DataError(f"{manifest} is not UTF-8 text ({error}); save it as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{manifest} is not CSV ({error}); close every quote, or save it again") from None
 
 
 def _rows_below(manifest: Path, below: Path) -> list[EmgEntry]:
