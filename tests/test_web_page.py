@@ -59,12 +59,16 @@ def site():
 
 
 @contextmanager
-def opened(browser, url, complaints, before=None, **settings):
-    """The page, loaded or having said why not; what it complains of in the console goes to `complaints`."""
+def opened(browser, url, complaints, before=None, script="", **settings):
+    """The page, loaded or having said why not; what it complains of in the console goes to `complaints`.
+
+    `script` runs in it before its own.
+    """
     context = browser.new_context(**settings)
     page = context.new_page()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.add_init_script(script)
     if before:
         before(page)
     page.goto(url)
@@ -73,6 +77,11 @@ def opened(browser, url, complaints, before=None, **settings):
         yield page
     finally:
         context.close()
+
+
+def start_listening(page):
+    page.click("#listen")
+    page.get_by_text("Listening to").wait_for()
 
 
 def answers(page, at_least, timeout_ms=60_000):
@@ -182,8 +191,7 @@ DROP = """(files) => {
 
 def test_what_is_dropped_and_no_file_stops_nothing_and_a_folder_is_called_one(site):
     with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, []) as page:
-        page.click("#listen")
-        page.get_by_text("Listening to").wait_for()
+        start_listening(page)
         page.evaluate(DROP, [])
         page.wait_for_timeout(300)
         assert page.inner_text("#listen") == "Stop" and "Listening to" in page.inner_text("#status")
@@ -314,13 +322,8 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
 
 def test_an_unplugged_microphone_is_said_and_the_next_start_listens_again(site):
     complaints = []
-
-    def keep_track(page):
-        page.add_init_script(KEEP_TRACK)
-
-    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, keep_track) as page:
-        page.click("#listen")
-        page.get_by_text("Listening to").wait_for()
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, script=KEEP_TRACK) as page:
+        start_listening(page)
         page.evaluate("() => track.dispatchEvent(new Event('ended'))")  # what browsers do when a device goes
         page.wait_for_selector("#failure:not(:empty)")
         assert page.inner_text("#failure") == "The microphone is gone: connect it or allow it, then press Start."
@@ -352,10 +355,7 @@ PREPARATIONS = {
 
 @pytest.mark.parametrize("step", PREPARATIONS)
 def test_a_microphone_that_cannot_be_prepared_is_closed_again(site, step):
-    def break_one(page):
-        page.add_init_script(KEEP_ALL + PREPARATIONS[step])
-
-    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], break_one) as page:
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, [], script=KEEP_ALL + PREPARATIONS[step]) as page:
         page.click("#listen")
         page.wait_for_selector("#failure:not(:empty)")
         assert "no " in page.inner_text("#failure")
@@ -365,11 +365,8 @@ def test_a_microphone_that_cannot_be_prepared_is_closed_again(site, step):
 
 def test_a_microphone_that_goes_while_it_is_prepared_is_said(site):
     complaints = []
-
-    def never_resume(page):
-        page.add_init_script(KEEP_ALL + "AudioContext.prototype.resume = () => new Promise(() => {});")
-
-    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, never_resume) as page:
+    script = KEEP_ALL + "AudioContext.prototype.resume = () => new Promise(() => {});"
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, script=script) as page:
         page.click("#listen")
         page.wait_for_function("() => globalThis.contexts.length")
         page.evaluate("() => track.dispatchEvent(new Event('ended'))")
@@ -417,13 +414,8 @@ def test_a_microphone_that_nothing_listens_to_is_closed_again(site):
 @pytest.mark.parametrize("returns", [True, False], ids=["returns", "does not return"])
 def test_sound_that_the_browser_halts_returns_or_is_said(site, returns):
     complaints = []
-
-    def keep_all(page):
-        page.add_init_script(KEEP_ALL)
-
-    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, keep_all) as page:
-        page.click("#listen")
-        page.get_by_text("Listening to").wait_for()
+    with chromium(*FAKE_MICROPHONE) as browser, opened(browser, site, complaints, script=KEEP_ALL) as page:
+        start_listening(page)
         if not returns:
             page.evaluate("() => { contexts[0].resume = () => new Promise(() => {}); }")
         page.evaluate("() => contexts[0].suspend()")
