@@ -18,6 +18,7 @@ from edgedigit.errors import AudioError, ConfigError
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime.predictor import Prediction
 from edgedigit.runtime.vad import EnergyGate
+from edgedigit.runtime.word import Frame, fill_window
 
 NEVER_EARLY = VadOptions(early_probability=1.1)
 
@@ -274,6 +275,38 @@ def test_without_that_rule_the_answer_waits_until_the_word_is_cut(recognizer, ne
     assert digit.time_s - digit.start_s >= 1.3  # cut at 1.5 s, or by the stream's end
 
 
+def test_while_nothing_is_sure_the_model_is_asked_a_third_as_often(recognizer, monkeypatch):
+    options = VadOptions(max_speech_ms=4000, early_probability=1.1)  # never sure
+    asked, predict = [], recognizer.predict
+    monkeypatch.setattr(recognizer, "predict", lambda *args: asked.append(1) or predict(*args))
+    word = np.concatenate([silence(0.5), tone_word(6, 0.2), tone_word(6, 3.0, level=0.03), silence(0.5)])
+    counts, heard = [], []
+    for partials in (True, False):
+        asked.clear()
+        stream = StreamingRecognizer(recognizer, options, activity=AlwaysSpeech(), partials=partials)
+        heard.append([event for event in events_of(stream, word) if event.kind != "partial"])
+        counts.append(len(asked))
+    assert heard[0] == heard[1]
+    assert counts[0] > 70  # each 40 ms of 3 s
+    assert counts[1] < 0.35 * counts[0]
+
+
+@pytest.mark.parametrize(("n_before", "n_after"), [(0, 3), (4, 0), (30, 30), (2, 55)])
+def test_a_window_is_filled_up_with_the_silence_around_its_word(n_before, n_after):
+    rng = np.random.default_rng(0)
+    frames = [
+        Frame(rng.normal(0, 1, 80).astype(np.float32), n_before <= i < n_before + 20, False, 1.0)
+        for i in range(n_before + 20 + n_after)
+    ]
+    word = np.concatenate([frame.samples for frame in frames])
+    window = fill_window(frames, 8000, 10)
+    spare = max(0, 8000 - word.size)
+    before = np.pad(word[:800], (spare // 2, 0), "symmetric")
+    n_end = min(n_after * 80, word.size - 800)
+    after = np.pad(word[word.size - n_end :], (0, spare - spare // 2), "symmetric" if n_end else "constant")
+    assert np.array_equal(window, np.concatenate((before, word[800 : word.size - n_end], after)))
+
+
 def test_a_word_as_loud_as_at_its_beginning_is_not_over(recognizer):
     waveform = np.concatenate([silence(0.5), tone_word(3, 1.0), silence(0.4)])
     (digit,) = [event for event in events_of(StreamingRecognizer(recognizer), waveform) if event.kind == "digit"]
@@ -405,12 +438,16 @@ def test_word_at_the_very_end_is_answered_by_flush(recognizer):
     assert digits_of(stream.flush()) == "8"
 
 
+def held_frames(stream):
+    return [*stream._past, *(stream._word.frames if stream._word else [])]
+
+
 def test_memory_stays_bounded(recognizer):
     stream = StreamingRecognizer(recognizer, sample_rate=16000)
     for _ in range(40):
         stream.accept(np.tile(tone_word(3, sample_rate=16000), 5))
     limit = VadOptions().max_speech_ms / VadOptions().frame_ms + 20
-    assert len(stream._word) + len(stream._past) <= limit
+    assert len(held_frames(stream)) <= limit
     assert stream._pending.size < 80 and stream._resampler._buffer.size < 1000
 
 
@@ -685,7 +722,7 @@ def test_an_hour_is_held_in_as_much_memory_as_a_minute(recognizer, monkeypatch):
     sizes, n_digits = [], 0
     for minute in range(60):
         n_digits += sum(event.kind == "digit" for event in stream.accept(np.tile(word, 60)))
-        held = [*stream._past, *stream._word]
+        held = held_frames(stream)
         sizes.append((len(held), sum(frame.samples.size for frame in held), stream._pending.size))
         assert minute == 0 or sizes[-1] == sizes[0]
     assert n_digits == 3600 and stream.time_s == 3600

@@ -64,8 +64,7 @@ export class StreamingRecognizer {
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
     this.nBefore = 0; // frames of `word` before it
-    this.sureLabel = null; // what the model has been sure of while the word goes on
-    this.sureSince = 0; // first frame at which it was
+    this.asks = []; // about the word while it goes on, since the model was last found unsure
     this.answered = 0; // frame at which it was answered while it goes on; 0: not yet
     this.restDb = -Infinity; // how loud it still was then
     this.silence = 0; // frames since the word's last speech
@@ -103,7 +102,7 @@ export class StreamingRecognizer {
 
   /** What the word that is being said sounds like so far, or null: for looking at, it decides nothing. */
   async partial() {
-    return this.word.length ? this.predict(this.word) : null;
+    return this.word.length ? this.predict(this.word, this.isRunningSpeech()) : null;
   }
 
   async acceptResampled(samples) {
@@ -133,7 +132,7 @@ export class StreamingRecognizer {
     this.silence = 0;
     this.wordStart = Math.max(this.position - this.onset, this.lastEnd);
     this.nBefore = this.word.length - (this.position - this.wordStart);
-    this.sureLabel = null;
+    this.asks = [];
     this.answered = 0;
     if (this.wordStart - this.lastEnd >= framesIn(this.vad.running_pause_ms, this.vad)) {
       this.running = 0;
@@ -162,22 +161,36 @@ export class StreamingRecognizer {
 
   /** The answer to a word that goes on, if the model has been sure of one label for long. */
   async whileItLasts() {
-    const { partial_ms: between, early_probability: sure, lasting_ms: lasting } = this.vad;
+    const { partial_ms: between, lasting_ms: lasting } = this.vad;
     const isDue = this.silence === 0 && (this.position - this.wordStart) % framesIn(between, this.vad) === 0;
     if (!isDue || !this.isWord()) return [];
-    const prediction = await this.predict(this.word);
-    const label = isSure(prediction, sure) ? prediction.label : null;
-    if (label !== this.sureLabel) {
-      this.sureLabel = label;
-      this.sureSince = this.position;
-    }
-    const nLasting = framesIn(lasting, this.vad);
-    if (label === null || this.position - this.sureSince < nLasting) return [];
-    const restDb = this.levelDb(nLasting);
-    if (restDb > this.levelDb() - this.vad.lasting_drop_db) return [];
+    const ask = { nFrames: this.word.length, isRunning: this.isRunningSpeech(), prediction: null };
+    this.asks.push(ask);
+    const restDb = this.levelDb(framesIn(lasting, this.vad));
+    if (restDb > this.levelDb() - this.vad.lasting_drop_db || !(await this.isLasting())) return [];
     this.answered = this.position;
     this.restDb = restDb;
-    return [this.decision("digit", prediction, this.nFaded())];
+    return [this.decision("digit", ask.prediction, this.nFaded())];
+  }
+
+  /**
+   * Whether the model is sure of a label and has been sure of the same for `lasting_ms`. It is asked for the latest
+   * time first, and about none before one at which it was unsure: in running speech that is a third of the times.
+   */
+  async isLasting() {
+    const nLasting = framesIn(this.vad.lasting_ms, this.vad);
+    const last = this.asks.at(-1);
+    if (last.nFrames - this.asks[0].nFrames < nLasting) return false;
+    for (let i = this.asks.length - 1; i >= 0; i--) {
+      const ask = this.asks[i];
+      ask.prediction ??= await this.predict(this.word.slice(0, ask.nFrames), ask.isRunning);
+      if (!isSure(ask.prediction, this.vad.early_probability) || ask.prediction.label !== last.prediction.label) {
+        this.asks.splice(0, i + 1);
+        return false;
+      }
+      if (last.nFrames - ask.nFrames >= nLasting) return true;
+    }
+    return false;
   }
 
   /** Whether another word seems to begin in what goes on after an answer; the same one would only fade. */
@@ -210,10 +223,11 @@ export class StreamingRecognizer {
   async answer({ stableMs = 0, sure = 0 } = {}) {
     const nStable = stableMs && framesIn(stableMs, this.vad);
     if (!this.isWord() || this.position - this.wordStart <= nStable) return [];
-    const prediction = await this.predict(this.word);
+    const isRunning = this.isRunningSpeech();
+    const prediction = await this.predict(this.word, isRunning);
     if (sure && !isSure(prediction, sure)) return [];
     if (nStable) {
-      const before = await this.predict(this.word.slice(0, -nStable));
+      const before = await this.predict(this.word.slice(0, -nStable), isRunning);
       if (before.label !== prediction.label || !isSure(before, sure)) return [];
     }
     if (prediction.rejected && !this.isVoiced()) return [];
@@ -242,9 +256,9 @@ export class StreamingRecognizer {
   }
 
   /** Amid running speech the model must be surer: there its digits are mostly syllables of other words. */
-  async predict(frames) {
+  async predict(frames, isRunning) {
     const prediction = await this.recognizer.predict(this.window(frames));
-    const isUnsure = this.isRunningSpeech() && prediction.probability < this.vad.running_probability;
+    const isUnsure = isRunning && prediction.probability < this.vad.running_probability;
     return isUnsure ? { ...prediction, rejected: true } : prediction;
   }
 

@@ -171,7 +171,7 @@ class Recognizer:
         if self.info.signal.kind == "emg":  # no electrode moved: nothing was connected
             silent = (np.ptp(windows, axis=2) == 0).all(axis=1)
         else:
-            silent = np.sqrt(np.mean(windows**2, axis=1)) < SILENCE_RMS
+            silent = np.einsum("ij,ij->i", windows, windows) < SILENCE_RMS**2 * windows.shape[1]
         return [self._prediction(row, nothing, latency_ms) for row, nothing in zip(rows, silent, strict=True)]
 
     def _prediction(self, row: np.ndarray, silent: bool, latency_ms: float) -> Prediction:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgedigit.errors import ModelError
 from edgedigit.runtime.predictor import Prediction, Recognizer
 from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
+from edgedigit.runtime.word import Frame, Word, fill_window
 
 MIRRORED_MS = 100  # of what is kept before a word, that fills the window before it
 FADED_DB = 20.0  # below a word's loudest frame: where it is taken to have ended, if sound goes on
@@ -55,11 +56,12 @@ class Event:
 
 
 @dataclass
-class _Frame:
-    samples: np.ndarray  # (frame_length,)
-    active: bool
-    voiced: bool
-    energy: float  # sum of squares about the mean
+class _Ask:
+    """A time at which the model may be asked about a word that goes on."""
+
+    n_frames: int  # of the word
+    is_running: bool  # it is amid running speech
+    prediction: Prediction | None = None  # the answer, once it was asked
 
 
 class StreamingRecognizer:
@@ -135,12 +137,10 @@ class StreamingRecognizer:
         self._pending = np.zeros(0, dtype=np.float32)  # less than a frame
         self._position = 0  # frames handled
         # While there is no word: the recent past, from which a word takes its beginning.
-        self._past: deque[_Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
-        self._word: list[_Frame] = []  # empty while there is no word
+        self._past: deque[Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
+        self._word: Word | None = None
         self._word_start = 0  # first speech frame of the word
-        self._n_before = 0  # frames of `_word` before it
-        self._sure_label: str | None = None  # what the model has been sure of while the word goes on
-        self._sure_since = 0  # first frame at which it was
+        self._asks: list[_Ask] = []  # about the word while it goes on, since the model was last found unsure
         self._answered = 0  # frame at which it was answered while it goes on; 0: not yet
         self._rest_db = -np.inf  # how loud it still was then
         self._silence = 0  # frames since the word's last speech
@@ -182,7 +182,7 @@ class StreamingRecognizer:
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
         active = self._activity.is_speech(samples)
         energy = max(0.0, float(samples @ samples) - float(samples.sum()) ** 2 / samples.size)
-        frame = _Frame(samples, active, active and is_voiced(samples), energy)
+        frame = Frame(samples, active, active and is_voiced(samples), energy)
         self._position += 1
         if self._word:
             self._word.append(frame)
@@ -191,10 +191,10 @@ class StreamingRecognizer:
         self._past.append(frame)
         if len(self._past) < self._onset or not all(past.active for past in list(self._past)[-self._onset :]):
             return []
-        self._word, self._silence = list(self._past), 0
         self._word_start = max(self._position - self._onset, self._last_end)
-        self._n_before = len(self._word) - (self._position - self._word_start)
-        self._sure_label, self._answered = None, 0
+        self._word = Word(self._past, len(self._past) - (self._position - self._word_start))
+        self._silence = 0
+        self._asks, self._answered = [], 0
         if self._word_start - self._last_end >= self.options.frames(self.options.running_pause_ms):
             self._running, self._running_db = 0, -np.inf
         return [Event("speech_start", self._seconds(self._position), self._seconds(self._word_start))]
@@ -228,11 +228,12 @@ class StreamingRecognizer:
         if not self._is_word() or self._position - self._word_start <= n_stable:
             return []
         start = time.perf_counter()
-        prediction = self._predict(self._word)
+        is_running = self._is_running_speech()
+        prediction = self._predict(self._word.frames, is_running)
         if sure and not self._is_sure(prediction, sure):
             return []
         if n_stable:
-            before = self._predict(self._word[:-n_stable])
+            before = self._predict(self._word.frames[:-n_stable], is_running)
             if before.label != prediction.label or not self._is_sure(before, sure):
                 return []
         if prediction.rejected and not self._is_voiced():
@@ -245,37 +246,48 @@ class StreamingRecognizer:
         due = self._silence == 0 and (self._position - self._word_start) % options.frames(options.partial_ms) == 0
         if not due or not self._is_word():
             return []
+        ask = _Ask(len(self._word.frames), self._is_running_speech())
+        self._asks.append(ask)
         start = time.perf_counter()
-        prediction = self._predict(self._word)
-        label = prediction.label if self._is_sure(prediction, options.early_probability) else None
-        if label != self._sure_label:
-            self._sure_label, self._sure_since = label, self._position
-        n_lasting = options.frames(options.lasting_ms)
-        is_lasting = label is not None and self._position - self._sure_since >= n_lasting
-        level_db = self._level_db(n_lasting)
-        if is_lasting and level_db <= self._level_db() - options.lasting_drop_db:
+        level_db = self._word.level_db(options.frames(options.lasting_ms))
+        if level_db <= self._word.level_db() - options.lasting_drop_db and self._is_lasting():
             self._answered, self._rest_db = self._position, level_db
-            return [self._decision("digit", prediction, start, self._n_faded())]
-        return [self._event("partial", prediction)] if self._partials else []
+            return [self._decision("digit", self._asked(ask), start, self._word.n_since(FADED_DB))]
+        return [self._event("partial", self._asked(ask))] if self._partials else []
+
+    def _is_lasting(self) -> bool:
+        """Whether the model is sure of a label and has been sure of the same for `lasting_ms`.
+
+        It is asked for the latest time first, and about none before one at which it was unsure: it answers as if it
+        had been asked at each, but in running speech, where it is seldom sure, it is asked a third as often.
+        """
+        n_lasting = self.options.frames(self.options.lasting_ms)
+        last = self._asks[-1]
+        if last.n_frames - self._asks[0].n_frames < n_lasting:
+            return False
+        for i, ask in reversed(list(enumerate(self._asks))):
+            prediction = self._asked(ask)
+            is_sure = self._is_sure(prediction, self.options.early_probability)
+            if not is_sure or prediction.label != self._asked(last).label:
+                del self._asks[: i + 1]
+                return False
+            if last.n_frames - ask.n_frames >= n_lasting:
+                return True
+        return False
+
+    def _asked(self, ask: _Ask) -> Prediction:
+        """What the model says of the word so far as it was then."""
+        if ask.prediction is None:
+            ask.prediction = self._predict(self._word.frames[: ask.n_frames], ask.is_running)
+        return ask.prediction
 
     def _begins_anew(self) -> bool:
         """Whether another word seems to begin in what goes on after an answer; the same one would only fade."""
         n_since = self._position - self._answered
-        level_db = self._level_db(min(self._onset, n_since))
-        loud = level_db > self._level_db() - self.options.lasting_drop_db
+        level_db = self._word.level_db(min(self._onset, n_since))
+        loud = level_db > self._word.level_db() - self.options.lasting_drop_db
         rested = n_since >= self.options.frames(self.options.rest_ms)
         return loud or (rested and level_db > self._rest_db)
-
-    def _n_faded(self) -> int:
-        """Frames since the word was last within `FADED_DB` of its loudest, which its end may have been."""
-        active = [(i, frame.energy) for i, frame in enumerate(reversed(self._speech)) if frame.active]
-        near = max(energy for _, energy in active) / 10 ** (FADED_DB / 10)
-        return next(i for i, energy in active if energy >= near)
-
-    @property
-    def _speech(self) -> list[_Frame]:
-        """The word without what came before it, such as a click or the rest of another word."""
-        return self._word[self._n_before :]
 
     def _decision(self, kind: str, prediction: Prediction, start: float, n_waited: int) -> Event:
         """An answer that has been computed since `start`, of `time.perf_counter`, so many frames after the word."""
@@ -286,14 +298,14 @@ class StreamingRecognizer:
         is_tail = self._word_start - self._digit_end < self.options.frames(self.options.tail_ms)
         if is_tail or not self._knows_others:
             return self._is_voiced()
-        return self._lasts(frame.active for frame in self._speech)
+        return self._lasts(self._word.n_active)
 
     def _is_voiced(self) -> bool:
-        return self._lasts(frame.voiced for frame in self._speech)
+        return self._lasts(self._word.n_voiced)
 
-    def _lasts(self, chosen: Iterable[bool]) -> bool:
-        """Whether the frames that are chosen last as long as a word."""
-        return sum(chosen) * self.options.frame_ms >= self.options.min_speech_ms
+    def _lasts(self, n_frames: int) -> bool:
+        """Whether so many frames last as long as a word."""
+        return n_frames * self.options.frame_ms >= self.options.min_speech_ms
 
     @staticmethod
     def _is_sure(prediction: Prediction, probability: float) -> bool:
@@ -301,33 +313,15 @@ class StreamingRecognizer:
 
     def _is_running_speech(self) -> bool:
         is_running = self._running >= self.options.frames(self.options.running_speech_ms)
-        return is_running and self._level_db() < self._running_db + self.options.running_above_db
+        return is_running and self._word.level_db() < self._running_db + self.options.running_above_db
 
-    def _level_db(self, n_last: int = 0) -> float:
-        """The loudest frame of speech in the word, or among its last; 0: all of them."""
-        energy = max((frame.energy for frame in self._speech[-n_last:] if frame.active), default=0.0)
-        return 10 * math.log10(energy / self._frame_length + 1e-12)
-
-    def _predict(self, frames: Sequence[_Frame]) -> Prediction:
+    def _predict(self, frames: Sequence[Frame], is_running: bool) -> Prediction:
         """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
-        prediction = self.recognizer.predict(self._window(frames), self._rate)
-        if self._is_running_speech() and prediction.probability < self.options.running_probability:
+        window = fill_window(frames, self.recognizer.info.n_samples, MIRRORED_MS // self.options.frame_ms)
+        prediction = self.recognizer.predict(window, self._rate)
+        if is_running and prediction.probability < self.options.running_probability:
             return replace(prediction, rejected=True)
         return prediction
-
-    def _window(self, frames: Sequence[_Frame]) -> np.ndarray:
-        """A word in the middle of the model's window, filled up with the silence around it, mirrored.
-
-        Zeros would begin and end with steps in the noise, and a step sounds like the /t/ of "two" or the /s/ of "six".
-        """
-        word = np.concatenate([frame.samples for frame in frames])
-        spare = max(0, self.recognizer.info.n_samples - word.size)
-        n_before = min(len(frames), MIRRORED_MS // self.options.frame_ms) * self._frame_length
-        silence = next((i for i, frame in enumerate(reversed(frames)) if frame.active), len(frames))
-        n_after = min(silence * self._frame_length, word.size - n_before)
-        before = np.pad(word[:n_before], (spare // 2, 0), "symmetric")
-        after = np.pad(word[word.size - n_after :], (0, spare - spare // 2), "symmetric" if n_after else "constant")
-        return np.concatenate((before, word[n_before : word.size - n_after], after))
 
     def _close(self, answer: list[Event]) -> list[Event]:
         """The answer and the end of the word; the silence after it is the past of the next."""
@@ -339,12 +333,12 @@ class StreamingRecognizer:
         if is_digit:
             self._digit_end = self._answered or self._last_end
         else:
-            self._running_db = max(self._running_db, self._level_db())
+            self._running_db = max(self._running_db, self._word.level_db())
         self._past.clear()
         silent = self._silence >= self.options.frames(self.options.stable_silence_ms)
         n_kept = self._position - self._answered if self._answered and not silent else self._silence
-        self._past.extend(self._word[len(self._word) - n_kept :])
-        self._word, self._answered = [], 0
+        self._past.extend(self._word.frames[len(self._word.frames) - n_kept :])
+        self._word, self._answered = None, 0
         return events
 
     def _event(self, kind: str, prediction: Prediction | None = None, latency_ms: float | None = None) -> Event:

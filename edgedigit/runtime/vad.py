@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Protocol
@@ -186,23 +187,27 @@ class EnergyGate:
         samples = np.empty(frame.size + 1)
         samples[0], samples[1:] = self._last_sample, frame
         self._last_sample = frame[-1]
-        power = np.array([_variance(samples[1:]), _variance(samples[1:] - samples[:-1])])
+        power = (_variance(samples[1:]), _variance(samples[1:] - samples[:-1]))
         has_sound = power[0] > NO_SOUND_RMS**2
         if not has_sound and self._n_heard == 0:
             return False
-        energy_db = 10 * np.log10(power + 1e-12)
-        self._remember(energy_db, has_sound)
-        peak_db = self._peaks_db.max(axis=1)
-        share_db = np.minimum(self.options.gate_share * (peak_db - self._floor_db), self.options.gate_max_db)
-        above_db = np.maximum(self.options.gate_db, share_db)
-        gate_db = np.maximum(self._floor_db + above_db, peak_db - self.options.peak_drop_db)
-        return bool((energy_db > gate_db).any())
+        energies_db = [10 * math.log10(of_band + 1e-12) for of_band in power]
+        self._remember(energies_db, has_sound)
+        peaks_db = self._peaks_db.max(axis=1).tolist()
+        bands = zip(energies_db, peaks_db, self._floor_db.tolist(), strict=True)
+        return any(energy_db > self._gate_db(peak_db, floor_db) for energy_db, peak_db, floor_db in bands)
 
-    def _remember(self, energy_db: np.ndarray, has_sound: bool) -> None:
-        """Put a frame's energies (2,) into the past and take the noise floor from it."""
-        self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energy_db
+    def _gate_db(self, peak_db: float, floor_db: float) -> float:
+        """What a frame of one band must exceed."""
+        options = self.options
+        share_db = min(options.gate_share * (peak_db - floor_db), options.gate_max_db)
+        return max(floor_db + max(options.gate_db, share_db), peak_db - options.peak_drop_db)
+
+    def _remember(self, energies_db: Sequence[float], has_sound: bool) -> None:
+        """Put a frame's energies of both bands into the past and take the noise floor from it."""
+        self._peaks_db[:, self._n_heard % self._peaks_db.shape[1]] = energies_db
         n_frames = self._past_db.shape[1]
-        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energy_db if has_sound else self._floor_db
+        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energies_db if has_sound else self._floor_db
         self._n_heard += 1
         k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
         self._floor_db = np.maximum(np.partition(self._past_db, k)[:, k], self.options.floor_min_db)
@@ -211,7 +216,7 @@ class EnergyGate:
 def _variance(samples: np.ndarray) -> float:
     """Of float64 (n,), n > 0; numpy's own takes four times as long for a frame, mostly in checking arguments."""
     mean = samples.sum() / samples.size
-    return max(0.0, samples @ samples / samples.size - mean * mean)
+    return max(0.0, float(samples @ samples / samples.size - mean * mean))
 
 
 class WebRtcActivity:
@@ -254,5 +259,5 @@ def is_voiced(frame: np.ndarray) -> bool:
 
     The measure is the correlation of neighbouring samples, which does not depend on level.
     """
-    centered = frame - frame.mean()
+    centered = frame - frame.sum() / frame.size  # as of `mean`, in a quarter of its time
     return bool(centered[1:] @ centered[:-1] > 0.5 * (centered @ centered))
