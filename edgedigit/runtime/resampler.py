@@ -82,21 +82,28 @@ class StreamResampler:
         self._buffer = np.concatenate((self._buffer, samples), dtype=np.float32, casting="unsafe")
         starts_available = self._buffer.size - 2 * self._half + 1
         count = max(0, -(-(starts_available * self._up - self._position) // self._down))
-        positions = self._position + np.arange(count) * self._down
         output = np.empty(count, dtype=np.float32)
         if count:
             # A view as of sliding_window_view, which interns strings at each call until their table is a megabyte.
             step = self._buffer.itemsize
             taps = np.ndarray((starts_available, 2 * self._half), np.float32, self._buffer, strides=(step, step))
-            for first in range(0, count, OUTPUTS_AT_ONCE):
-                part = slice(first, first + OUTPUTS_AT_ONCE)
-                starts, phases = positions[part] // self._up, positions[part] % self._up
-                np.einsum("ij,ij->i", taps[starts], self._filters_at(phases), out=output[part])
+            if self._up == 1:  # one filter, as of 48 to 8 kHz: nothing to gather, in a fourteenth of the time
+                np.einsum("ij,j->i", taps[self._position :: self._down][:count], self._filters[0], out=output)
+            else:
+                self._filter_each(taps, output)
         self._position += count * self._down
         used = min(self._position // self._up, self._buffer.size)
         self._buffer = self._buffer[used:]
         self._position -= used * self._up
         return output
+
+    def _filter_each(self, taps: np.ndarray, output: np.ndarray) -> None:
+        """Fill `output` (n,) from `taps` (m, 2 half), each sample with the filter of its position."""
+        positions = self._position + np.arange(output.size) * self._down
+        for first in range(0, output.size, OUTPUTS_AT_ONCE):
+            part = slice(first, first + OUTPUTS_AT_ONCE)
+            starts, phases = positions[part] // self._up, positions[part] % self._up
+            np.einsum("ij,ij->i", taps[starts], self._filters_at(phases), out=output[part])
 
     def _filters_at(self, phases: np.ndarray) -> np.ndarray:
         """Filters (n, 2 half) for phases (n,), in units of 1 / up input samples."""
