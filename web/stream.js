@@ -64,7 +64,7 @@ export class StreamingRecognizer {
     this.word = []; // frames; empty while there is no word
     this.wordStart = 0; // first speech frame of the word
     this.nBefore = 0; // frames of `word` before it
-    this.asks = []; // about the word while it goes on, since the model was last found unsure
+    this.asks = []; // while the word goes on, since the model was last unsure or of another label
     this.answered = 0; // frame at which it was answered while it goes on; 0: not yet
     this.restDb = -Infinity; // how loud it still was then
     this.silence = 0; // frames since the word's last speech
@@ -167,30 +167,34 @@ export class StreamingRecognizer {
     const ask = { nFrames: this.word.length, isRunning: this.isRunningSpeech(), prediction: null };
     this.asks.push(ask);
     const restDb = this.levelDb(framesIn(lasting, this.vad));
-    if (restDb > this.levelDb() - this.vad.lasting_drop_db || !(await this.isLasting())) return [];
+    if (restDb > this.levelDb() - this.vad.lasting_drop_db || !(await this.hasLasted())) return [];
     this.answered = this.position;
     this.restDb = restDb;
     return [this.decision("digit", ask.prediction, this.nFaded())];
   }
 
   /**
-   * Whether the model is sure of a label and has been sure of the same for `lasting_ms`. It is asked for the latest
-   * time first, and about none before one at which it was unsure: in running speech that is a third of the times.
+   * Ask whether the model is sure of a label and has been sure of the same for `lasting_ms`. The latest time is asked
+   * about first, and none before one that had no such answer: where it is seldom sure that is a third of the times.
    */
-  async isLasting() {
+  async hasLasted() {
+    let { asks } = this;
+    this.asks = []; // a model that fails leaves none, so that it is not asked the same again
+    const last = asks.at(-1);
     const nLasting = framesIn(this.vad.lasting_ms, this.vad);
-    const last = this.asks.at(-1);
-    if (last.nFrames - this.asks[0].nFrames < nLasting) return false;
-    for (let i = this.asks.length - 1; i >= 0; i--) {
-      const ask = this.asks[i];
+    let lasted = false;
+    for (let i = asks.length - 1; i >= 0 && last.nFrames - asks[0].nFrames >= nLasting; i--) {
+      const ask = asks[i];
       ask.prediction ??= await this.predict(this.word.slice(0, ask.nFrames), ask.isRunning);
       if (!isSure(ask.prediction, this.vad.early_probability) || ask.prediction.label !== last.prediction.label) {
-        this.asks.splice(0, i + 1);
-        return false;
+        asks = asks.slice(i + 1);
+        break;
       }
-      if (last.nFrames - ask.nFrames >= nLasting) return true;
+      lasted = last.nFrames - ask.nFrames >= nLasting;
+      if (lasted) break;
     }
-    return false;
+    this.asks = asks;
+    return lasted;
   }
 
   /** Whether another word seems to begin in what goes on after an answer; the same one would only fade. */

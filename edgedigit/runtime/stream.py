@@ -71,13 +71,13 @@ class StreamingRecognizer:
     `pre_roll_ms` earlier. After `stable_silence_ms` of silence the model is asked what the word is and what it was
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
-    resumes before the answer belongs to the same word. While sound goes on it is asked every `partial_ms`, and
-    answers once it has been as sure of one label for `lasting_ms`, all of it `lasting_drop_db` below the word's
-    loudest frame: noise can keep a word open long after its end. What still goes on then belongs to the same word,
-    until it is silent, as loud as the word again, or louder after `rest_ms` than when it was answered. What resumes
-    within `tail_ms` of a digit is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight"
-    and the /ks/ of "six" after their closures do not. A model without `_unknown_`, which takes any hiss for a word,
-    is asked about voiced words alone. Of what is rejected with less voice than that, nothing is said. After
+    resumes before the answer belongs to the same word. While sound goes on it answers once it has been as sure of one
+    label for `lasting_ms`, at each `partial_ms` of it, and all of it is `lasting_drop_db` below the word's loudest
+    frame: noise can keep a word open long after its end. What still goes on then belongs to the same word, until it
+    is silent, as loud as the word again, or louder after `rest_ms` than when it was answered. What resumes within
+    `tail_ms` of a digit is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the
+    /ks/ of "six" after their closures do not. A model without `_unknown_`, which takes any hiss for a word, is asked
+    about voiced words alone. Of what is rejected with less voice than that, nothing is said. After
     `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is
     talking, and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than
     all of these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into
@@ -140,7 +140,7 @@ class StreamingRecognizer:
         self._past: deque[Frame] = deque(maxlen=self.options.frames(self.options.pre_roll_ms) + self._onset)
         self._word: Word | None = None
         self._word_start = 0  # first speech frame of the word
-        self._asks: list[_Ask] = []  # about the word while it goes on, since the model was last found unsure
+        self._asks: list[_Ask] = []  # while the word goes on, since the model was last unsure or of another label
         self._answered = 0  # frame at which it was answered while it goes on; 0: not yet
         self._rest_db = -np.inf  # how loud it still was then
         self._silence = 0  # frames since the word's last speech
@@ -250,33 +250,35 @@ class StreamingRecognizer:
         self._asks.append(ask)
         start = time.perf_counter()
         level_db = self._word.level_db(options.frames(options.lasting_ms))
-        if level_db <= self._word.level_db() - options.lasting_drop_db and self._is_lasting():
+        if level_db <= self._word.level_db() - options.lasting_drop_db and self._has_lasted():
             self._answered, self._rest_db = self._position, level_db
-            return [self._decision("digit", self._asked(ask), start, self._word.n_since(FADED_DB))]
-        return [self._event("partial", self._asked(ask))] if self._partials else []
+            return [self._decision("digit", self._answer_to(ask), start, self._word.n_since(FADED_DB))]
+        return [self._event("partial", self._answer_to(ask))] if self._partials else []
 
-    def _is_lasting(self) -> bool:
-        """Whether the model is sure of a label and has been sure of the same for `lasting_ms`.
+    def _has_lasted(self) -> bool:
+        """Ask whether the model is sure of a label and has been sure of the same for `lasting_ms`.
 
-        It is asked for the latest time first, and about none before one at which it was unsure: it answers as if it
-        had been asked at each, but in running speech, where it is seldom sure, it is asked a third as often.
+        The latest time is asked about first, and none before one that had no such answer: what comes out is as if the
+        model had been asked each time, but where it is seldom sure it is asked a third as often.
         """
-        n_lasting = self.options.frames(self.options.lasting_ms)
-        last = self._asks[-1]
-        if last.n_frames - self._asks[0].n_frames < n_lasting:
-            return False
-        for i, ask in reversed(list(enumerate(self._asks))):
-            prediction = self._asked(ask)
-            is_sure = self._is_sure(prediction, self.options.early_probability)
-            if not is_sure or prediction.label != self._asked(last).label:
-                del self._asks[: i + 1]
-                return False
-            if last.n_frames - ask.n_frames >= n_lasting:
-                return True
-        return False
+        asks, self._asks = self._asks, []  # a model that fails leaves none, so that it is not asked the same again
+        last, n_lasting = asks[-1], self.options.frames(self.options.lasting_ms)
+        has_lasted = False
+        if last.n_frames - asks[0].n_frames >= n_lasting:
+            for i, ask in reversed(list(enumerate(asks))):
+                prediction = self._answer_to(ask)
+                is_sure = self._is_sure(prediction, self.options.early_probability)
+                if not is_sure or prediction.label != self._answer_to(last).label:
+                    asks = asks[i + 1 :]
+                    break
+                if last.n_frames - ask.n_frames >= n_lasting:
+                    has_lasted = True
+                    break
+        self._asks = asks
+        return has_lasted
 
-    def _asked(self, ask: _Ask) -> Prediction:
-        """What the model says of the word so far as it was then."""
+    def _answer_to(self, ask: _Ask) -> Prediction:
+        """What the model says of the word so far as it was then, said once."""
         if ask.prediction is None:
             ask.prediction = self._predict(self._word.frames[: ask.n_frames], ask.is_running)
         return ask.prediction
