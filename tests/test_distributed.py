@@ -107,7 +107,7 @@ def test_two_processes_train_as_one_does(trained, name, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fate, timeout_s", [("SIGKILL", 300), ("SIGSTOP", 30)])
+@pytest.mark.parametrize("fate, timeout_s", [("SIGKILL", 300), ("SIGSTOP", 20)])
 def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_path, fate, timeout_s):
     running = start(2, {tmp_path / "run": {"epochs": 3, "timeout_s": timeout_s}}, (fate, "6"))
     try:
@@ -122,6 +122,8 @@ def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_p
     assert line.startswith("error: process 0 of 2 has lost another one")
     assert "Traceback" not in err
     assert [record["epoch"] for record in read_log(tmp_path / "run")] == [1]
+    if fate == "SIGSTOP":  # which leaves no other files
+        return
     train(2, {tmp_path / "run": {"epochs": 3}, tmp_path / "whole": {"epochs": 3}})
     resumed, whole = (load_checkpoint(tmp_path / name / "tiny.last.pt") for name in ("run", "whole"))
     assert all(torch.equal(resumed["raw_state"][key], value) for key, value in whole["raw_state"].items())

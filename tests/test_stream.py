@@ -323,7 +323,8 @@ class Changeable:
 )
 def test_asked_backwards_it_answers_as_if_asked_each_time(recognizer, thresholds, no_time):
     rng = np.random.default_rng(0)
-    tones = [rng.uniform(0.05, 0.3) * np.sin(rng.uniform(0.1, 0.5) * np.arange(n)) for n in rng.integers(400, 9000, 150)]
+    lengths = rng.integers(400, 9000, 150)
+    tones = [rng.uniform(0.05, 0.3) * np.sin(rng.uniform(0.1, 0.5) * np.arange(n)) for n in lengths]
     gaps = [np.zeros(n) for n in rng.integers(100, 3000, 150)]
     waveform = np.concatenate([part for pair in zip(tones, gaps, strict=True) for part in pair]).astype(np.float32)
     waveform += rng.normal(0, 0.003, waveform.size).astype(np.float32)

@@ -181,7 +181,7 @@ class StreamingRecognizer:
 
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
         active = self._activity.is_speech(samples)
-        energy = max(0.0, float(samples @ samples) - float(samples.sum()) ** 2 / samples.size)
+        energy = max(0.0, float(samples @ samples) - float(np.add.reduce(samples)) ** 2 / samples.size)
         frame = Frame(samples, active, active and is_voiced(samples), energy)
         self._position += 1
         if self._word:
