@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Protocol
@@ -160,21 +161,15 @@ class EnergyGate:
     """
 
     def __init__(self, options: VadOptions):
-        self.options = options
         self._last_sample = np.float32(0)
-        n_frames = options.frames(options.floor_window_ms)
-        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
-        self._n_assumed = max(1, n_frames // 30)
-        self._past_db = np.full((2, n_frames), np.inf)
-        self._past_db[:, : self._n_assumed] = options.floor_min_db
-        self._peaks_db = np.full((2, options.frames(500)), -np.inf)
-        self._n_heard = 0
-        self._floor_db = np.full(2, options.floor_min_db)
+        # Everything but offset, and the difference of neighbours, in which faint hiss stands out.
+        self._bands = (_Band(options), _Band(options))
+        self._has_begun = False
 
     @property
     def noise_floor_db(self) -> float:
         """Present noise floor in dBFS."""
-        return float(self._floor_db[0])
+        return self._bands[0].floor_db
 
     @property
     def gain(self) -> float:
@@ -183,43 +178,53 @@ class EnergyGate:
 
     def is_open(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), stands out."""
-        # Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
         samples = np.empty(frame.size + 1)
         samples[0], samples[1:] = self._last_sample, frame
         self._last_sample = frame[-1]
         power = (_variance(samples[1:]), _variance(samples[1:] - samples[:-1]))
         has_sound = power[0] > NO_SOUND_RMS**2
-        if not has_sound and self._n_heard == 0:
+        self._has_begun = self._has_begun or has_sound
+        if not self._has_begun:
             return False
-        energies_db = [10 * math.log10(of_band + 1e-12) for of_band in power]
-        self._remember(energies_db, has_sound)
-        peaks_db = np.maximum.reduce(self._peaks_db, axis=1).tolist()
-        bands = zip(energies_db, peaks_db, self._floor_db.tolist(), strict=True)
-        return any(energy_db > self._gate_db(peak_db, floor_db) for energy_db, peak_db, floor_db in bands)
+        pairs = zip(self._bands, power, strict=True)
+        return any([band.stands_out(10 * math.log10(of_band + 1e-12), has_sound) for band, of_band in pairs])
 
-    def _gate_db(self, peak_db: float, floor_db: float) -> float:
-        """What a frame of one band must exceed."""
-        options = self.options
-        share_db = min(options.gate_share * (peak_db - floor_db), options.gate_max_db)
-        return max(floor_db + max(options.gate_db, share_db), peak_db - options.peak_drop_db)
 
-    def _remember(self, energies_db: Sequence[float], has_sound: bool) -> None:
-        """Put a frame's energies of both bands into the past and take the noise floor from it."""
-        i = self._n_heard % self._peaks_db.shape[1]
-        self._peaks_db[0, i], self._peaks_db[1, i] = energies_db
-        n_frames = self._past_db.shape[1]
-        self._past_db[:, (self._n_assumed + self._n_heard) % n_frames] = energies_db if has_sound else self._floor_db
+class _Band:
+    """The noise floor of a band and what stands out of it; plain numbers, since arrays of two take longer."""
+
+    def __init__(self, options: VadOptions):
+        self.floor_db = options.floor_min_db
+        self._options = options
+        n_frames = options.frames(options.floor_window_ms)
+        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
+        self._n_assumed = max(1, n_frames // 30)
+        self._past_db = [options.floor_min_db] * self._n_assumed + [math.inf] * (n_frames - self._n_assumed)
+        self._sorted_db = sorted(self._past_db)
+        self._peaks_db = [-math.inf] * options.frames(500)
+        self._n_heard = 0
+
+    def stands_out(self, energy_db: float, has_sound: bool) -> bool:
+        """Take the next frame's energy into the past, and say whether it is above what noise has."""
+        options = self._options
+        self._peaks_db[self._n_heard % len(self._peaks_db)] = energy_db
+        n_frames, i = len(self._past_db), (self._n_assumed + self._n_heard) % len(self._past_db)
+        del self._sorted_db[bisect_left(self._sorted_db, self._past_db[i])]
+        self._past_db[i] = energy_db if has_sound else self.floor_db
+        insort(self._sorted_db, self._past_db[i])
         self._n_heard += 1
         k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
-        past_db = self._past_db.copy()
-        past_db.partition(k)
-        self._floor_db = np.maximum(past_db[:, k], self.options.floor_min_db)
+        self.floor_db = max(self._sorted_db[k], options.floor_min_db)
+        peak_db = max(self._peaks_db)
+        share_db = min(options.gate_share * (peak_db - self.floor_db), options.gate_max_db)
+        above_db = max(options.gate_db, share_db)
+        return energy_db > max(self.floor_db + above_db, peak_db - options.peak_drop_db)
 
 
 def _variance(samples: np.ndarray) -> float:
     """Of float64 (n,), n > 0; numpy's own takes six times as long for a frame, mostly in checking arguments."""
-    mean = np.add.reduce(samples) / samples.size
-    return max(0.0, float(samples @ samples / samples.size - mean * mean))
+    mean = float(np.add.reduce(samples)) / samples.size
+    return max(0.0, float(samples @ samples) / samples.size - mean * mean)
 
 
 class WebRtcActivity:
