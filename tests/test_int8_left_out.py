@@ -94,10 +94,13 @@ def test_int8_that_loses_accuracy_ends_pruning_with_1_and_is_left_out_too(traine
 @pytest.mark.slow
 def test_another_file_that_breaks_a_limit_still_stops_everything(trained, tmp_path, monkeypatch, capsys):
     decides_otherwise(monkeypatch, 0.5)
+    held = tmp_path / "out" / "model.onnx"
+    held.parent.mkdir()
+    held.write_text("of another run")
     argv = (*LOOSE, "--set", "gates.min_agreement_int8=0.9", "--set", "gates.max_n_params=10")
-    assert run(export_models, *trained[1], *argv, "--output-dir", tmp_path / "out") == 1
+    assert run(export_models, *trained[1], *argv, "--output-dir", held.parent) == 1
     assert "keeps what it held" in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert list(held.parent.iterdir()) == [held] and held.read_text() == "of another run"
 
 
 @pytest.mark.parametrize("n, n_lost, passes", [(40, 1, True), (40, 2, False), (1000, 3, True), (1000, 4, False)])

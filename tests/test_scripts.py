@@ -268,9 +268,9 @@ data: {sources: [fsdd], validation_fraction: 0.2, refit: false, noises: ""}
 augment: {room_probability: 0.0}
 student: {name: student_dscnn, kwargs: {widths: [16, 24], depths: [1, 1], kernels: [5, 5]}}
 teachers: [{name: ds_cnn, kwargs: {width: 16, depth: 1}}]
-fit_teacher: {epochs: 2, lr: 3.0e-3, samples_per_epoch: 640, ema_decay: 0.9}
-fit_student: {epochs: 6, lr: 1.0e-2, samples_per_epoch: 640, ema_decay: 0.9}
-compress: {pruning_steps: 2, final_epochs: 1, calibration_clips: 60}
+fit_teacher: {epochs: 2, lr: 3.0e-3, samples_per_epoch: 320, ema_decay: 0.9}
+fit_student: {epochs: 6, lr: 1.0e-2, samples_per_epoch: 320, ema_decay: 0.9}
+compress: {pruning_steps: 1, final_epochs: 1, calibration_clips: 60}
 gates: {min_validation_accuracy: 0.0, max_int8_loss: 1.0, min_agreement_int8: 0.0}
 threads: 1
 """
@@ -332,13 +332,6 @@ def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp
     for file in ("model.onnx", "model_int8.onnx"):
         probabilities = Recognizer(tmp_path / "out" / file).probabilities(np.zeros((1, 8000), np.float32))
         assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
-
-    held = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    done = run_script("export_models", *common, "--output_dir", tmp_path / "out", "--set", "gates.max_size_bytes=10")
-    assert done.returncode == 1
-    assert "10 are allowed" in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["broken"]
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == held
 
 
 def log(run_dir):
