@@ -724,19 +724,16 @@ def test_a_new_stream_is_not_amid_the_speech_of_the_last(knows_no_7):
 # Stop closures and neighbours, in real clips
 
 
-def real_clips(data_dir, digits, speakers=("george", "jackson", "lucas", "nicolas", "theo", "yweweler")):
-    """FSDD's training part: recordings 6 and 9 of each digit and speaker."""
-    paths = [
-        data_dir / f"fsdd/recordings/{d}_{speaker}_{i}.wav" for d in digits for speaker in speakers for i in (6, 9)
-    ]
+def real_clips(data_dir, digits, takes=(6, 9), speakers=("george", "jackson", "lucas", "nicolas", "theo", "yweweler")):
+    """FSDD's training part: some recordings of each digit and speaker."""
+    paths = [data_dir / f"fsdd/recordings/{d}_{speaker}_{i}.wav" for d in digits for speaker in speakers for i in takes]
     return [load_waveform(path) for path in paths]
 
 
-@pytest.mark.parametrize("digit", [6, 8])
-def test_real_words_with_a_stop_closure_are_not_split(data_dir, digit):
-    """By the shipped model: of 12 clips each is one word, however soon it is answered, and nearly all are digits."""
+def test_real_words_with_a_stop_closure_are_not_split(data_dir):
+    """By the shipped model: each of 120 clips is one word, however soon it is answered, and 11 in 12 are digits."""
     recognizer = Recognizer()
-    clips = real_clips(data_dir, [digit])
+    clips = real_clips(data_dir, [6, 8], takes=range(5, 15))
     waveform = np.concatenate([silence(1), *(part for clip in clips for part in (clip, silence(0.7)))])
     waveform += np.random.default_rng(0).normal(0, 10 ** (-65 / 20), waveform.size).astype(np.float32)
     for options in (VadOptions(), NEVER_EARLY):
@@ -748,7 +745,7 @@ def test_real_words_with_a_stop_closure_are_not_split(data_dir, digit):
             sum(e.start_s < end and e.end_s > start for e in heard) for start, end in zip(starts, ends, strict=True)
         ]
         assert per_clip == [1] * len(clips)
-        assert sum(event.kind == "digit" for event in heard) >= len(clips) - 2
+        assert sum(event.kind == "digit" for event in heard) >= len(clips) * 11 / 12
 
 
 @pytest.mark.parametrize("options", [None, NEVER_EARLY], ids=["as the model says", "never early"])
