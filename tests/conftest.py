@@ -1,11 +1,22 @@
 """Fixtures for every test."""
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
 
 from edgedigit.cli import run_main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exporter_keeps_its_operators():
+    """Where the suite runs on all cores: torch.onnx.export would list its operators for 1.3 s each time."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+    listed = functools.cache(registration.ONNXRegistry.from_torchlib)
+    registration.ONNXRegistry.from_torchlib = staticmethod(listed)
 
 
 @pytest.fixture(scope="session")
