@@ -8,7 +8,7 @@ import pytest
 from edgedigit import peers
 from edgedigit.bench.answers import How, answer_latency, answer_name, run_answers, run_silero
 from edgedigit.bench.beside_peers import clip_recognizer
-from edgedigit.bench.live import run_microphone
+from edgedigit.bench.live import run_clicks, run_microphone
 from edgedigit.bench.rows import broken_budgets, quiet_gates
 from edgedigit.config import BenchConfig
 
@@ -62,9 +62,9 @@ def test_real_time_keeps_the_budget_and_agrees_with_the_virtual_clock(default_mo
 def test_a_sound_device_keeps_the_budget(default_model, clips, show, pytestconfig):
     pytest.importorskip("sounddevice", exc_type=OSError)
     budget_ms = pytestconfig.getoption("--budget-answer-ms")
-    delay, answered = run_microphone(default_model, clips[:REALTIME_WORDS], budget_ms, seed=0, say=lambda _: None)
+    answered = run_microphone(default_model, clips[:REALTIME_WORDS], budget_ms, seed=0, say=lambda _: None)
     row = answered.row | quiet_gates(BenchConfig(budget_answer_ms=budget_ms))
-    show(delay)
+    show(run_clicks(seed=0))
     show(row)
     assert row["n_right_within"] >= LEAST_RIGHT * row["n_clips"]
     assert not broken_budgets([row])

@@ -344,11 +344,13 @@ def test_behind_a_word_others_talk_and_elsewhere_its_speaker_may():
 def test_babble_is_a_condition_and_lies_as_far_below_the_words_as_asked_for(tiny_model, monkeypatch):
     clips = [says_a_tone(speaker) for speaker in range(N_TALKERS)]
     monkeypatch.setattr(conditions, "load_strangers", lambda *_: (clips, "six who hum"))
-    args = Namespace(snr_db=[20.0, 5.0], kinds=["babble"], held_out=None, data_dir=None, seed=0)
+    args = Namespace(snr_db=[20.0, 5.0], kinds=["babble"], noise_only=False, held_out=None, data_dir=None, seed=0)
     asked = conditions.Conditions(args, tiny_model, clips)
     assert asked.names == ["clean", "babble noise 20 dB", "babble noise 5 dB"] == [name for name, *_ in asked]
     assert "six who hum" in asked.notes[-1]
-    for (_, said, bed), snr_db in zip(list(asked)[1:], args.snr_db, strict=True):
+    args.noise_only = True
+    assert asked.names == ["babble noise 20 dB", "babble noise 5 dB"] == [name for name, *_ in asked]
+    for (_, said, bed), snr_db in zip(asked, args.snr_db, strict=True):
         word_db = 20 * np.log10(active_rms(said[0].waveform[None])[0])
         assert word_db - 10 * np.log10(np.mean(bed**2)) == pytest.approx(snr_db, abs=0.5)
 
@@ -709,6 +711,9 @@ def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, mo
     [
         (["--only"], "--only leaves nothing to measure"),
         (["--only", "inference", "--snr-db", "20"], "--snr-db is about words in a stream"),
+        (["--noise-only"], "--noise-only leaves the words in quiet out; name the noise"),
+        (["--noise-only", "--snr-db", "20", "--browser"], "--browser hears words in quiet"),
+        (["--microphone", "--snr-db", "20", "--kinds", "babble"], "leave babble out of --kinds"),
         (["--only", "peers", "--plot", "a.png"], "--plot draws words in a stream"),
         (["--only", "--listen", "1", "--held-out", "test"], "--held-out names who speaks"),
         (["--seed", "-1"], "--seed is -1, expected 0 or more"),

@@ -9,7 +9,17 @@ import pytest
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench.browser import ARRIVAL, DRAWING
 from edgedigit.bench.comparison import comparison
-from edgedigit.bench.kept import ASIDE, GO_ON, LISTENING, check_foreseen, keep, kept_extents, listed
+from edgedigit.bench.kept import (
+    ASIDE,
+    GO_ON,
+    LISTENING,
+    LISTENING_LIVE,
+    check_foreseen,
+    keep,
+    kept_extents,
+    listed,
+    lost_of,
+)
 from edgedigit.bench.live import CLICK
 from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.options import parse_args
@@ -163,6 +173,14 @@ def test_fewer_minutes_runs_or_words_than_a_file_has_are_refused_before(tmp_path
     with pytest.raises(InputError) if less else nullcontext() as raised:
         check_foreseen(path, args_of(*flags), MODEL, n_words, ["clean"])
     assert not less or f"would lose {less!r}; measure these" in str(raised.value)
+
+
+def test_what_was_heard_through_a_microphone_is_not_lost_either(tmp_path):
+    path = result(tmp_path / "kept.json", [ROW], listening_live={**LISTENED, "minutes": 33.0, "sounds": SOUNDS})
+    with pytest.raises(InputError, match="would lose 'listening_live'"):
+        check_foreseen(path, args_of("--listen", "60", "--snr-db", "20"), MODEL, 655, ["clean"])
+    lost = lost_of(kept_extents(path), {ROW["name"]: 655, LISTENING_LIVE: 33.0, f"{LISTENING_LIVE} to speech": 0})
+    assert lost == [f"{LISTENING_LIVE} to noise"]
 
 
 @pytest.mark.parametrize(

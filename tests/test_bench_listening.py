@@ -1,6 +1,7 @@
 """Listening for long: the same answers at any pace and in any blocks, each sound counted once, memory told truly."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +14,14 @@ from tiny_model import SAMPLE_RATE, silence, speak
 from edgedigit.audio import write_wav
 from edgedigit.bench import listener, listening
 from edgedigit.bench.listener import Heard, Reading, Task, cut, listen, memory_bytes, read_in_parts
-from edgedigit.bench.listening import Sound, broken_limits, figures, listening_text, run_listening
+from edgedigit.bench.listening import (
+    Sound,
+    broken_limits,
+    figures,
+    listening_text,
+    run_listening,
+    run_listening_live,
+)
 from edgedigit.config import BenchConfig
 from edgedigit.errors import ModelError
 
@@ -157,6 +165,20 @@ def test_a_model_that_cannot_listen_is_named(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"listening did not begin: .*broken"):
         run_listening(tmp_path / "broken.onnx", [sound("quiet", silence(1.0), 1.0)], Task("", (), 0.1, 48000, 20))
+
+
+@pytest.mark.mic
+@pytest.mark.skipif(not shutil.which("pulseaudio"), reason="PulseAudio is not installed")
+def test_what_is_heard_through_a_microphone_is_counted_and_all_of_the_process_costs(tiny_model):
+    pytest.importorskip("sounddevice", exc_type=OSError)
+    both = [sound("speech", speak("731"), 1.0), sound("quiet", silence(12.0), 1.0)]
+    listened = run_listening_live(tiny_model, both)
+    assert [row["n_false_accepts"] for row in listened["sounds"]] == [3, 0]
+    assert listened["minutes"] == pytest.approx((speak("731").size / SAMPLE_RATE + 14) / 60, abs=0.01)
+    assert listened["block_ms"] == 10 and listened["realtime"] and 0 < listened["cpu_share"] < 1
+    assert "minutes through a microphone in real time" in listening_text(listened)
+    over = broken_limits({**listened, "cpu_share": 0.04, "growth_mb": 0.0}, BenchConfig())
+    assert over == ["listening through a microphone: 4.00 % of one core, at most 3 % is expected"]
 
 
 def test_listening_needs_no_torch(tiny_model, sounds, monkeypatch):

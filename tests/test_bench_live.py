@@ -9,7 +9,19 @@ pytest.importorskip("onnx")
 from tiny_model import SAMPLE_RATE, tone_word
 
 from edgedigit.bench import live
-from edgedigit.bench.live import CLICK, N_CLICKS, Playing, click_delays_ms, play_through, run_microphone, together
+from edgedigit.bench.live import (
+    CLICK,
+    MICROPHONE,
+    N_CLICKS,
+    SINK_RATE,
+    Playing,
+    click_delays_ms,
+    play_through,
+    run_clicks,
+    run_microphone,
+    stretches,
+    together,
+)
 from edgedigit.errors import DeviceError
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.word_stream import Clip, StreamScore, Word, build_stream, score
@@ -127,8 +139,25 @@ def test_words_through_a_virtual_microphone_are_answered(tiny_model, words, monk
     pytest.importorskip("sounddevice", exc_type=OSError)
     said = []
     monkeypatch.setattr(live, "STRETCH_WORDS", 3)
-    click, answered = run_microphone(tiny_model, words, 150, 0, said.append)
+    click = run_clicks(0)
     assert click["name"] == CLICK and click["n"] == N_CLICKS and click["latency_ms_p50"] < 100
+    answered = run_microphone(tiny_model, words, 150, 0, said.append)
+    assert answered.condition == MICROPHONE
     assert answered.row["n_correct"] == 5 and answered.row["n_extra"] == 0
     assert answered.row["latency_ms_p50"] > click["latency_ms_p50"]
     assert "minutes into a virtual microphone" in said[0]
+    hum = np.random.default_rng(0).normal(0, 0.003, SAMPLE_RATE).astype(np.float32)
+    noisy = run_microphone(tiny_model, words, 150, 0, said.append, "rain 20 dB", hum)
+    assert noisy.row["name"].endswith("5 words through a microphone in rain 20 dB") and noisy.row["n_correct"] == 5
+    assert noisy.condition != MICROPHONE  # which the gates of quiet are for
+
+
+def test_a_noise_goes_on_from_one_stretch_to_the_next(words, monkeypatch):
+    monkeypatch.setattr(live, "STRETCH_WORDS", 2)
+    bed = 0.1 * np.sin(2 * np.pi * 0.05 * np.arange(20 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)  # 20 s a turn
+    quiet, noisy = (stretches(words, 0, one) for one in (None, bed))
+    assert [len(stream.words) for stream in noisy] == [2, 2, 1]
+    assert all(a.words == b.words for a, b in zip(quiet, noisy, strict=True))
+    alone = np.concatenate([b.waveform - a.waveform for a, b in zip(quiet, noisy, strict=True)])
+    expected = 0.1 * np.sin(2 * np.pi * 0.05 * np.arange(alone.size) / SINK_RATE)
+    assert np.abs(alone - expected).mean() < 1e-3  # but where resampling begins and ends

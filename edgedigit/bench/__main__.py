@@ -4,6 +4,7 @@
     python -m edgedigit.bench --realtime           # every clip streamed in real time, about 8 minutes
     python -m edgedigit.bench --held-out validation --snr-db 20 10 --plot answers.png
     python -m edgedigit.bench --only --listen 60   # an hour of speech without digits and noise, and nothing else
+    python -m edgedigit.bench --only --listen-live # the same once, through a sound device, in real time
     python -m edgedigit.bench --microphone         # and through a sound device, in real time
     python -m edgedigit.bench --browser            # and on the page in Chromium, in real time
     python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
@@ -31,10 +32,10 @@ from edgedigit.bench.cold_start import run_cold_start
 from edgedigit.bench.comparison import comparison
 from edgedigit.bench.conditions import Conditions, words
 from edgedigit.bench.inference import run_beside_load, run_inference, shipped_files
-from edgedigit.bench.kept import check_foreseen, destination, keep
+from edgedigit.bench.kept import LISTENING, LISTENING_LIVE, check_foreseen, destination, keep
 from edgedigit.bench.listener import Task
-from edgedigit.bench.listening import broken_limits, listening_text, load_sounds, run_listening
-from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_microphone
+from edgedigit.bench.listening import broken_limits, listening_text, load_sounds, run_listening, run_listening_live
+from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_clicks, run_microphone
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts
 from edgedigit.bench.options import parse_args
@@ -69,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = destination(args, machine)
     paths = model_files(args)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    rows, notes, answered, listened = [], [], [], None
+    rows, notes, answered, listened = [], [], [], {}
     clips, conditions = [], ()
     if args.plot:
         from edgedigit.bench.picture import draw_answers
 
         new_figure(1, 1)  # says now if matplotlib is missing
-    if args.microphone:
+    if args.microphone or args.listen_live:
         check_microphone()
     if args.browser:
         check_browser(paths[0])
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(whose)
     if path:
         check_foreseen(path, args, paths[0], len(clips), conditions.names if clips else ())
-    if args.listen:
+    if args.listen or args.listen_live:
         sounds, about = load_sounds(args, paths[0])
         notes += about
     errors: list[EdgedigitError] = []
@@ -115,11 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for one in [one for one in answered if one.condition == CLEAN]:
             rows += run_silero(one, paths[0], clips, how, print)
     if args.microphone:
-        live = measured(run_microphone, paths[0], clips, config.budget_answer_ms, args.seed, print)
-        if live:
-            answered.append(live[1])
-            rows += [live[0], live[1].row]
-            notes.append(NOTE)
+        clicks = measured(run_clicks, args.seed)
+        rows += [clicks] if clicks else []
+        for name, said, bed in conditions if clicks else ():
+            budget_ms = config.budget_answer_ms
+            live = measured(run_microphone, paths[0], said, budget_ms, args.seed, print, name, bed)
+            answered += [live] if live else []
+            rows += [live.row] if live else []
+        notes.append(NOTE)
     if args.browser:
         seen = measured(run_browser, paths[0], clips, config.budget_answer_ms, args.seed, print)
         if seen:
@@ -138,12 +142,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 4. Listening for long.
     if args.listen:
         task = Task("", (), args.listen, args.sample_rate, args.block_ms, args.realtime)
-        listened = measured(run_listening, paths[0], sounds, task, how.progress)
+        listened[LISTENING] = measured(run_listening, paths[0], sounds, task, how.progress)
+    if args.listen_live:
+        listened[LISTENING_LIVE] = measured(run_listening_live, paths[0], sounds, how.progress)
+    listened = {name: one for name, one in listened.items() if one}
 
     # 5. Table, file, picture, budgets.
-    print("\n".join(([table(rows)] if rows else []) + ([listening_text(listened)] if listened else [])))
-    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes)}
-    results |= {"listening": listened} if listened else {}
+    print("\n".join(([table(rows)] if rows else []) + [listening_text(one) for one in listened.values()]))
+    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes), **listened}
 
     def written(target: str | Path, write: Callable[[], None]) -> None:
         """What cannot be written costs no figures either."""
@@ -159,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         written(path, lambda: keep(path, results))
     if args.plot and answered:
         written(args.plot, lambda: draw_answers(answered, config.budget_answer_ms, args.plot))
-    broken = broken_budgets(rows) + (broken_limits(listened, config) if listened else [])
+    broken = broken_budgets(rows) + [said for one in listened.values() for said in broken_limits(one, config)]
     within = not broken and not any(isinstance(error, GateError) for error in errors)
     print_json({**results, "within_budget": within})
     if errors:

@@ -38,10 +38,10 @@ def noise_name(kind: str, snr_db: float) -> str:
 
 
 class Conditions:
-    """In quiet, then each kind of noise at each ratio.
+    """In quiet, unless noise alone is asked for, then each kind of noise at each ratio.
 
     Args:
-        args: `snr_db kinds noises noise_part held_out data_dir seed`.
+        args: `snr_db kinds noise_only noises noise_part held_out data_dir seed`.
         model: whose part of the noises, and whose held-out speakers' babble, is asked for.
         clips: the words.
 
@@ -77,10 +77,12 @@ class Conditions:
     @property
     def names(self) -> list[str]:
         """Of the conditions, in their order."""
-        return [CLEAN, *(noise_name(kind, snr_db) for kind in self.kinds for snr_db in self.args.snr_db)]
+        quiet = [] if self.args.noise_only else [CLEAN]
+        return quiet + [noise_name(kind, snr_db) for kind in self.kinds for snr_db in self.args.snr_db]
 
     def __iter__(self) -> Iterator[Condition]:
-        yield CLEAN, self.clips, None
+        if not self.args.noise_only:
+            yield CLEAN, self.clips, None
         for kind in self.kinds:
             for snr_db in self.args.snr_db:
                 yield noise_name(kind, snr_db), *self._over(kind, snr_db)

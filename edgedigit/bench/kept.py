@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgedigit import peers
@@ -18,6 +18,7 @@ from edgedigit.errors import InputError
 from edgedigit.manifest import write_json
 
 LISTENING = "listening"  # what hearing for long is called among the names of rows
+LISTENING_LIVE = "listening_live"  # the same through a microphone
 ASIDE = ".new"  # ending of what was measured and does not replace the file; no report reads it
 NAMED = 3  # of what would be lost; of the rest the number is given
 GO_ON = "name another folder with --write DIR, or move the file away"
@@ -54,19 +55,20 @@ def kept_extents(path: Path) -> dict[str, float]:
 
 
 def extents(results: dict) -> dict[str, float]:
-    """How much was measured, by name: words or runs of a row, minutes of LISTENING; of each sound heard, 0.
+    """How much was measured, by name: words or runs of a row, minutes of listening; of each sound heard, 0.
 
     How many blocks and rows a browser brings is not asked for, and counts as 0 too.
     """
     sizes = {row["name"]: row.get("n_clips", row.get("n", 0)) for row in results["rows"]}
     sizes |= {name: 0 for name in (ARRIVAL, DRAWING) if name in sizes}
-    if listened := results.get("listening"):
-        sizes[LISTENING] = listened.get("minutes", 0)
-        sizes |= {f"{LISTENING} to {sound['name']}": 0 for sound in listened.get("sounds", ())}
+    for name in (LISTENING, LISTENING_LIVE):
+        if listened := results.get(name):
+            sizes[name] = listened.get("minutes", 0)
+            sizes |= {f"{name} to {sound['name']}": 0 for sound in listened.get("sounds", ())}
     return sizes
 
 
-def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, conditions: Iterable[str]) -> None:
+def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, conditions: Collection[str]) -> None:
     """Refuse before anything is measured what the options leave out of a file that has it, or measure less of.
 
     Raises:
@@ -75,11 +77,13 @@ def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, condi
     whose = (model.name, f"{model.name} with {DETECTOR}", f"{peers.SILERO}, {model.name}")
     named = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
     named = named if "answers" in args.only else set()
-    named |= {CLICK, microphone_name(model, n_words)} if args.microphone else set()
+    named |= {CLICK, *(microphone_name(model, n_words, one) for one in conditions)} if args.microphone else set()
     named |= {ARRIVAL, DRAWING, browser_name(model, n_words)} if args.browser else set()
 
     def foreseen(name: str) -> float | None:
         """How much of it will come; infinite: as much as its name says, None: nothing."""
+        if name.startswith(LISTENING_LIVE):
+            return math.inf if args.listen_live else None
         if name.startswith(LISTENING):
             return args.listen if name == LISTENING or not args.listen else math.inf
         if name in (CLICK, ARRIVAL, DRAWING) or ": end of word to answer" in name:

@@ -34,6 +34,8 @@ class Task:
         sample_rate: Hz, of the device.
         block_ms: that the device hands over at once.
         realtime: at a device's pace; else as fast as can be.
+        microphone: hear the default microphone, at its rate and in its blocks, into which somebody plays the only
+            sound once the first reading has come.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Task:
     sample_rate: int
     block_ms: float
     realtime: bool = False
+    microphone: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Reading:
     """The process after some audio; memory is None where the system does not say."""
 
     audio_s: float
-    cpu_s: float  # spent in the recogniser
+    cpu_s: float  # spent in the recogniser; through a microphone in all of the process, its threads too
     resident_bytes: int | None
     peak_bytes: int | None
 
@@ -86,6 +89,36 @@ def listen(task: Task) -> Iterator[Reading | Heard]:
             next_reading_s += READING_S
     for sound, kinds in events.items():
         yield Heard(sound, played[sound] / task.sample_rate, kinds.count("digit"), kinds.count("rejected"))
+
+
+def listen_live(task: Task) -> Iterator[Reading | Heard]:
+    """Hear the default microphone for all minutes, as `infer.py --mic` does; the first reading says that it is open.
+
+    Raises:
+        DeviceError: if there is no microphone, or blocks were lost.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+    from edgedigit.errors import DeviceError
+    from edgedigit.runtime.microphone import Microphone
+
+    (sound,) = task.sounds
+    recognizer, kinds, n_samples, next_reading_s = Recognizer(task.model), [], 0, READING_S
+    with Microphone() as microphone:
+        rate = microphone.sample_rate
+        engine = StreamingRecognizer(recognizer, sample_rate=rate)
+        yield Reading(0.0, 0.0, *memory_bytes())
+        before_s = time.process_time()
+        for block in microphone:
+            n_samples += block.size
+            kinds += [event.kind for event in engine.accept(block)]
+            if n_samples >= min(next_reading_s, 60 * task.minutes) * rate:
+                yield Reading(n_samples / rate, time.process_time() - before_s, *memory_bytes())
+                next_reading_s += READING_S
+            if n_samples >= 60 * task.minutes * rate:
+                break
+        if microphone.overruns:
+            raise DeviceError(f"{microphone.overruns} blocks lost; close other programs and measure again")
+    yield Heard(sound, n_samples / rate, kinds.count("digit"), kinds.count("rejected"))
 
 
 def _blocks(task: Task, n_samples: int) -> Iterator[tuple[str, bool, np.ndarray]]:
@@ -136,7 +169,8 @@ def memory_bytes() -> tuple[int | None, int | None]:
 
 def main(task: str) -> int:
     """Listen and say everything as JSON."""
-    for said in listen(Task(**json.loads(task))):
+    wanted = Task(**json.loads(task))
+    for said in listen_live(wanted) if wanted.microphone else listen(wanted):
         print(json.dumps({type(said).__name__: asdict(said)}), flush=True)
     return 0
 

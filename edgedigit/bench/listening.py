@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ import numpy as np
 from edgedigit.bench.child import start
 from edgedigit.bench.listener import READING_S, Heard, Reading, Task
 from edgedigit.config import BenchConfig
-from edgedigit.errors import DataError, ModelError
+from edgedigit.errors import DataError, DeviceError, ModelError
 from edgedigit.runtime import Recognizer
 
 SPEECH = "folder:nondigits/librispeech_tc100"
@@ -89,17 +90,54 @@ def run_listening(model: Path, sounds: Sequence[Sound], task: Task, progress: bo
         paths = [str(Path(folder) / f"{i}.wav") for i in range(len(sounds))]
         for path, sound in zip(paths, sounds, strict=True):
             write_wav(path, sound.waveform, sound.sample_rate)
-        wanted = {**asdict(task), "model": str(model), "sounds": paths}
-        readings, heard = _hear(wanted, progress)
+        readings, heard = _hear(replace(task, model=str(model), sounds=paths), progress)
     if len(heard) != len(sounds):
         raise ModelError(f"listening with {model.name} ended after {readings[-1].audio_s:.0f} s; run it again")
     rows = [_row(sound, one) for sound, one in zip(sounds, heard, strict=True) if one.audio_s]
     return {**figures(readings, task), "sounds": rows}
 
 
-def _hear(wanted: dict, progress: bool) -> tuple[list[Reading], list[Heard]]:
+def run_listening_live(model: Path, sounds: Sequence[Sound], progress: bool = False) -> dict:
+    """Hear each sound once, in real time, through a virtual microphone, in a process of its own.
+
+    Cost and memory are of that whole process, capture and its threads included; growth is the larger of the sounds'.
+
+    Raises:
+        DeviceError: if PulseAudio or PortAudio is missing, or blocks were lost.
+        MissingDependencyError: if sounddevice is not installed.
+        ModelError: if the process ends early.
+    """
+    from edgedigit.bench.live import SETTLE_S, SINK_RATE
+    from edgedigit.runtime.microphone import BLOCK_MS, find_device, refresh_devices
+    from edgedigit.virtual_microphone import VirtualMicrophone
+
+    found, rows = [], []
+    with VirtualMicrophone(SINK_RATE) as source:
+        try:
+            refresh_devices()
+            device = find_device()
+            for sound in sounds:
+                minutes = (sound.waveform.size / sound.sample_rate + 2 * SETTLE_S) / 60
+                task = Task(str(model), [sound.name], minutes, device.sample_rate, BLOCK_MS, True, microphone=True)
+                play = partial(source.play, sound.waveform, sound.sample_rate)
+                readings, heard = _hear(task, progress, play)
+                if not heard:
+                    raise DeviceError(f"{sound.name} was not heard to its end; close other programs and measure again")
+                found.append(figures(readings, task))
+                rows.append(_row(sound, *heard))
+        finally:
+            refresh_devices()
+    minutes = sum(one["minutes"] for one in found)
+    cpu_share = sum(one["minutes"] * one["cpu_share"] for one in found) / minutes
+    most = max(found, key=lambda one: one["growth_mb"] or 0.0)
+    peak_mb = max((one["peak_mb"] for one in found if one["peak_mb"] is not None), default=None)
+    return {**most, "minutes": minutes, "cpu_share": cpu_share, "peak_mb": peak_mb, "sounds": rows}
+
+
+def _hear(task: Task, progress: bool, begin: Callable[[], object] | None = None) -> tuple[list[Reading], list[Heard]]:
+    """What a listener says; where something is begun at its first reading, that one does not count."""
     readings, heard = [], []
-    with start("edgedigit.bench.listener", json.dumps(wanted)) as process:
+    with start("edgedigit.bench.listener", json.dumps(asdict(task))) as process:
         lines = process.stdout
         if progress:
             from tqdm import tqdm
@@ -107,7 +145,10 @@ def _hear(wanted: dict, progress: bool) -> tuple[list[Reading], list[Heard]]:
             lines = tqdm(lines, desc="listening", leave=False, disable=None)
         for line in lines:
             ((kind, values),) = json.loads(line).items()
-            if kind == "Reading":
+            if kind == "Reading" and begin is not None:
+                begin()
+                begin = None
+            elif kind == "Reading":
                 readings.append(Reading(**values))
             else:
                 heard.append(Heard(**values))
@@ -129,6 +170,7 @@ def figures(readings: Sequence[Reading], task: Task) -> dict:
         "block_ms": task.block_ms,
         "sample_rate": task.sample_rate,
         "realtime": task.realtime,
+        "microphone": task.microphone,
         "cpu_share": last.cpu_s / last.audio_s,
         "peak_mb": last.peak_bytes / MEGABYTE if known else None,
         "growth_mb": growth / MEGABYTE if known else None,
@@ -156,13 +198,13 @@ def _row(sound: Sound, heard: Heard) -> dict:
 
 def broken_limits(listened: dict, config: BenchConfig) -> list[str]:
     """One sentence for each limit that listening has crossed; memory that is not known crosses none."""
-    broken = []
+    broken, what = [], "listening" + through(listened)
     if listened["cpu_share"] > config.max_cpu_share:
         share = f"{100 * listened['cpu_share']:.2f} % of one core"
-        broken.append(f"listening: {share}, at most {100 * config.max_cpu_share:g} % is expected")
+        broken.append(f"{what}: {share}, at most {100 * config.max_cpu_share:g} % is expected")
     if listened["growth_mb"] is not None and listened["growth_mb"] > config.max_growth_mb:
         broken.append(
-            f"listening: memory has grown by {listened['growth_mb']:.2f} MB in {listened['growth_over_minutes']:.0f} "
+            f"{what}: memory has grown by {listened['growth_mb']:.2f} MB in {listened['growth_over_minutes']:.0f} "
             f"minutes, at most {config.max_growth_mb:g} MB is expected"
         )
     return broken
@@ -170,9 +212,9 @@ def broken_limits(listened: dict, config: BenchConfig) -> list[str]:
 
 def listening_text(listened: dict) -> str:
     """For reading: cost, memory, and a line for each sound."""
-    pace = "in real time" if listened["realtime"] else "accelerated"
+    how = through(listened) + (" in real time" if listened["realtime"] else " accelerated")
     lines = [
-        f"listened {listened['minutes']:g} minutes {pace}, {listened['sample_rate']} Hz in blocks of "
+        f"listened {listened['minutes']:.4g} minutes{how}, {listened['sample_rate']} Hz in blocks of "
         f"{listened['block_ms']:g} ms: {cost_text(listened)}"
     ]
     for sound in listened["sounds"]:
@@ -182,6 +224,11 @@ def listening_text(listened: dict) -> str:
             f"recordings: {rate}; {sound['n_rejected']} rejected"
         )
     return "\n".join(lines)
+
+
+def through(listened: dict) -> str:
+    """What a name says of a microphone."""
+    return " through a microphone" if listened.get("microphone") else ""
 
 
 def cost_text(listened: dict) -> str:

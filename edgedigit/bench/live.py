@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.bench.answers import Answered, answer_row, answered_offline
+from edgedigit.bench.answers import CLEAN, Answered, answer_row, answered_offline
 from edgedigit.bench.printed import PrintingEngine
 from edgedigit.errors import DeviceError
 from edgedigit.metrics import latency_summary
@@ -44,22 +44,50 @@ def check_microphone() -> None:
         find_device()
 
 
+def run_clicks(seed: int) -> dict:
+    """The row of the device's own delay.
+
+    Raises:
+        DeviceError: if PulseAudio or PortAudio is missing, or a click was lost.
+        MissingDependencyError: if sounddevice is not installed.
+    """
+    with VirtualMicrophone(SINK_RATE) as source:
+        try:
+            return {"name": CLICK, **latency_summary(click_delays_ms(source, seed))}
+        finally:
+            refresh_devices()
+
+
 def run_microphone(
-    model: Path, clips: Sequence[Clip], budget_ms: float, seed: int, say: Callable[[str], None]
-) -> tuple[dict, Answered]:
-    """The row of the device's own delay, and that of end of word -> answer.
+    model: Path,
+    clips: Sequence[Clip],
+    budget_ms: float,
+    seed: int,
+    say: Callable[[str], None],
+    condition: str = CLEAN,
+    bed: np.ndarray | None = None,
+) -> Answered:
+    """End of word -> answer through the device.
+
+    Args:
+        model: ONNX file.
+        clips: the words.
+        budget_ms: how many of all words were answered or rejected within it is counted.
+        seed: of gaps and of the quiet noise under all of it.
+        say: told how long it will take.
+        condition: in which the words are spoken.
+        bed: noise under them, as for `build_stream`; each stretch hears what follows.
 
     Raises:
         DeviceError: if PulseAudio or PortAudio is missing, or blocks were lost.
         MissingDependencyError: if sounddevice is not installed.
     """
     recognizer, measured, offline = Recognizer(model), [], []
+    streams = stretches(clips, seed, bed)
     with VirtualMicrophone(SINK_RATE) as source:
         try:
-            delay = latency_summary(click_delays_ms(source, seed))
-            stretches = [clips[first : first + STRETCH_WORDS] for first in range(0, len(clips), STRETCH_WORDS)]
-            streams = [build_stream(part, SINK_RATE, seed=seed + i) for i, part in enumerate(stretches)]
-            say(f"playing {sum(stream.duration_s for stream in streams) / 60:.1f} minutes into a virtual microphone")
+            minutes = sum(stream.duration_s for stream in streams) / 60
+            say(f"playing {minutes:.1f} minutes into a virtual microphone{within(condition)}")
             for stream in streams:
                 refresh_devices()
                 with Microphone() as microphone:
@@ -72,14 +100,30 @@ def run_microphone(
         finally:
             refresh_devices()
     whole = together(measured)
-    name = microphone_name(model, len(clips))
     right = {key: [one for part in offline for one in part[key]] for key in offline[0]}
-    return {"name": CLICK, **delay}, Answered(answer_row(name, whole, right, budget_ms), MICROPHONE, whole.decided_ms)
+    row = answer_row(microphone_name(model, len(clips), condition), whole, right, budget_ms)
+    return Answered(row, MICROPHONE + within(condition), whole.decided_ms)
 
 
-def microphone_name(model: Path, n_words: int) -> str:
+def stretches(clips: Sequence[Clip], seed: int, bed: np.ndarray | None) -> list[WordStream]:
+    """Streams of STRETCH_WORDS each; a noise under them goes on from one to the next."""
+    streams, heard_s = [], 0.0
+    for i, first in enumerate(range(0, len(clips), STRETCH_WORDS)):
+        part = clips[first : first + STRETCH_WORDS]
+        onward = None if bed is None else np.roll(bed, -round(heard_s * part[0].sample_rate))
+        streams.append(build_stream(part, SINK_RATE, seed=seed + i, bed=onward))
+        heard_s += streams[-1].duration_s
+    return streams
+
+
+def microphone_name(model: Path, n_words: int, condition: str = CLEAN) -> str:
     """Name of the row of end of word -> answer."""
-    return f"{model.name}: end of word to answer, {n_words} words {MICROPHONE}"
+    return f"{model.name}: end of word to answer, {n_words} words {MICROPHONE}{within(condition)}"
+
+
+def within(condition: str) -> str:
+    """What a name says of a noise."""
+    return "" if condition == CLEAN else f" in {condition}"
 
 
 def together(scores: Sequence[StreamScore]) -> StreamScore:

@@ -33,6 +33,7 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
         default=list(RECORDED_KINDS),
         help="of noise; stationary impulsive. babble: of other speakers whom the model's own training held out",
     )
+    parser.add_argument("--noise-only", action="store_true", help="leave the words in quiet out")
     parser.add_argument("--noises", nargs="+", default=[NOISES], help=f"recorded noises; {NOISES}")
     parser.add_argument(
         "--noise-part",
@@ -42,6 +43,9 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     )
     parser.add_argument("--speech", nargs="+", default=[SPEECH], help=f"sentences without digits; {SPEECH}")
     parser.add_argument("--listen", type=float, metavar="MINUTES", help="hear speech without digits and noise, in turn")
+    parser.add_argument(
+        "--listen-live", action="store_true", help="hear both once through a virtual microphone, in real time"
+    )
     parser.add_argument(
         "--only",
         nargs="*",
@@ -98,12 +102,19 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
 
 def _check_use(parser: ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where nothing would be measured, or not what an option is about."""
-    if not (args.only or args.microphone or args.browser or args.listen):
-        parser.error("--only leaves nothing to measure; add --listen, --microphone or --browser, or name a part")
+    if not (args.only or args.microphone or args.browser or args.listen or args.listen_live):
+        live = "--listen-live, --microphone or --browser"
+        parser.error(f"--only leaves nothing to measure; add --listen, {live}, or name a part")
     answers = "answers" in args.only
     streams = answers or args.microphone or args.browser
-    if args.snr_db and not answers:
-        parser.error("--snr-db is about words in a stream; add answers to --only")
+    if args.snr_db and not (answers or args.microphone):
+        parser.error("--snr-db is about words in a stream; add answers to --only, or --microphone")
+    if args.snr_db and args.microphone and BABBLE in args.kinds:
+        parser.error("--microphone hears words in recorded noises; leave babble out of --kinds")
+    if args.noise_only and not args.snr_db:
+        parser.error("--noise-only leaves the words in quiet out; name the noise with --snr-db")
+    if args.noise_only and args.browser:
+        parser.error("--browser hears words in quiet; leave --noise-only out")
     if args.plot and not streams:
         parser.error("--plot draws words in a stream; add answers to --only, --microphone or --browser")
     if args.held_out and not (streams or "peers" in args.only):

@@ -169,7 +169,8 @@ def render_benchmarks(folder: Path) -> str:
         results = _read_json(path)
         try:
             table, header = _benchmark_table(results["rows"])
-            listening = _listening_lines(results["listening"]) if results.get("listening") else []
+            heard = [results[name] for name in ("listening", "listening_live") if results.get(name)]
+            listening = [line for one in heard for line in _listening_lines(one)]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
         lines = [_provenance(results), "", *_table(header, table), *listening]
@@ -232,7 +233,8 @@ def _listening_lines(listening: dict) -> list[str]:
         for row in listening["sounds"]
     ]
     header = ["listened to", "minutes", "false accepts", "an hour (95 % interval)"]
-    return ["", f"Listening for {listening['minutes']:g} minutes, {cost}", "", *_table(header, table)]
+    live = " through a virtual microphone, in real time" if listening.get("microphone") else ""
+    return ["", f"Listening{live} for {listening['minutes']:.4g} minutes, {cost}", "", *_table(header, table)]
 
 
 def render_block(name: str, root: Path) -> str:
