@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -28,7 +29,7 @@ import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.compress.pipeline import SUMMARY_FILE
-from edgedigit.config import apply_overrides, load_config, training_settings
+from edgedigit.config import DataConfig, apply_overrides, load_config, training_settings
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import SIMULATED
@@ -65,6 +66,7 @@ STAGES = {  # what is counted: the file that says a fold is finished, and that o
     "int8": (SUMMARY_FILE, "answers.csv"),
     "student": (STUDENT_FILE, STUDENT_ANSWERS_FILE),
 }
+MOST_NAMED = 12  # speakers that have rows of their own
 SEEDS = "seeds"  # the protocol whose folds differ in the seed alone
 OTHER_STAGES = {TEACHERS: "teachers together, fp32", "student": "student, fp32", "pruned": "pruned, fp32"}
 SCRIPTS = Path(__file__).resolve().parents[1]  # the scripts stand beside the package in a checkout
@@ -287,7 +289,11 @@ def _origin(answers: Sequence[dict]) -> str:
 
 
 def tables(
-    answers: Sequence[dict], stage: str, chosen_on: Set[str] = frozenset(), in_doubt: Set[str] = frozenset()
+    answers: Sequence[dict],
+    stage: str,
+    chosen_on: Set[str] = frozenset(),
+    in_doubt: Set[str] = frozenset(),
+    kinds_of_speakers: str | None = None,
 ) -> list[dict]:
     """Rows of the result: macro over digits, all clips (at other stages too), by source, speaker and digit.
 
@@ -297,8 +303,9 @@ def tables(
     Args:
         answers: of all folds.
         stage: "int8", "pruned" or "student".
-        chosen_on: speakers on whom the recipe was chosen; a second macro row leaves them out.
+        chosen_on: speakers on whom settings were chosen; a second macro row leaves them out.
         in_doubt: names of recordings whose labels are; another macro row leaves them out, and so does the worst label.
+        kinds_of_speakers: pattern whose match in a speaker's name is a kind of speakers, with a row for each.
     """
     others = [row for row in answers if row["stage"] == stage and row["label"] == NON_DIGIT]
     answers = [row for row in answers if row["label"] != NON_DIGIT]
@@ -316,7 +323,7 @@ def tables(
         if other != stage and any(row["stage"] == other for row in answers):
             rows.append(_row(f"all clips, {title}", [row for row in answers if row["stage"] == other]))
     for title, kept in (
-        ("speakers that no choice was made on", [row for row in counted if row["speaker"] not in chosen_on]),
+        ("speakers that no setting was chosen on", [row for row in counted if row["speaker"] not in chosen_on]),
         ("labels not in doubt", [row for row in counted if row["name"] not in in_doubt]),
     ):
         if 0 < len(kept) < len(counted):
@@ -327,22 +334,53 @@ def tables(
             rows.append(macro_row(f"macro over {kind}s{simulated}, {title}", by_label))
             worst = min(by_label, key=lambda row: row["accuracy"])
             rows.append({**worst, "group": f"worst {worst['group']}, {title}"})
-    if len({row["source"] for row in counted}) > 1:
-        for source in sorted({row["source"] for row in counted}):
+    if len(sources(counted)) > 1:
+        for source in sources(counted):
             rows.append(_row(f"source {source}", [r for r in counted if r["source"] == source]))
-    if 1 < len(speakers) <= 12:
-        rows += [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in speakers]
+    if kinds_of_speakers:
+        found = [re.search(kinds_of_speakers, row["speaker"]) for row in counted]
+        matched = [(match[0], row) for match, row in zip(found, counted, strict=True) if match]
+        for one in sorted({name for name, _ in matched}):
+            rows.append(_row(f"speakers {one}*", [row for name, row in matched if name == one]))
+    for named in [speakers] if len(speakers) <= MOST_NAMED else few_speakers(counted):
+        rows += [_row(f"speaker {name}", [r for r in counted if r["speaker"] == name]) for name in named]
     return rows + digits + ([_mean_row(f"label {NON_DIGIT}", others)] if others else [])
+
+
+def few_speakers(counted: Sequence[dict]) -> list[list[str]]:
+    """Speakers of each source that has a handful."""
+    of_source = {source: {row["speaker"] for row in counted if row["source"] == source} for source in sources(counted)}
+    return [sorted(names) for names in of_source.values() if len(names) <= MOST_NAMED]
+
+
+def sources(answers: Sequence[dict]) -> list[str]:
+    """Where the answered clips come from, sorted."""
+    return sorted({row["source"] for row in answers})
+
+
+def by_source(answers: Sequence[dict], stage: str) -> dict[str, list[dict]]:
+    """Rows of each label within each source, where there are several: a source may lack a label."""
+    counted = [row for row in answers if row["stage"] == stage and row["label"] != NON_DIGIT]
+    table = {}
+    for source in sources(counted) if len(sources(counted)) > 1 else ():
+        labels = sorted({row["label"] for row in counted if row["source"] == source})
+        of_label = [[r for r in counted if (r["source"], r["label"]) == (source, label)] for label in labels]
+        table[source] = [_row(label, clips) for label, clips in zip(labels, of_label, strict=True)]
+    return table
 
 
 def chosen_speakers(config, settings: Sequence[str], data_dir: str | None) -> set[str]:
     """Test speakers of the recipe under other settings, such as `data.seed=1`: those of the study that chose it."""
     if not settings:
         return set()
-    data = apply_overrides(config, settings, only=("data",)).data
+    return _speakers_of(apply_overrides(config, settings, only=("data",)).data, "test", data_dir)
+
+
+def _speakers_of(data: DataConfig, part: str, data_dir: str | None) -> set[str]:
+    """Who a division's test or validation hears."""
     recordings = load_recordings(data.sources, data_dir, labels=data.labels, signal=data.signal)
-    split = split_of(data, recordings, 0.0)
-    return {recordings[index].speaker for index in split.test}
+    split = split_of(data, recordings, data.validation_fraction if part == "validation" else 0.0)
+    return {recordings[index].speaker for index in getattr(split, part)}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -366,7 +404,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="*",
         default=[],
         metavar="KEY=VALUE",
-        help="settings of the split whose test speakers the recipe was chosen on; a second macro leaves them out",
+        help="settings of the split whose test speakers settings were chosen on; a second macro leaves them out",
+    )
+    parser.add_argument(
+        "--chosen-on-validation", action="store_true", help="and those that --config itself sets aside for validation"
+    )
+    parser.add_argument(
+        "--kinds-of-speakers",
+        metavar="PATTERN",
+        help="a row for each kind of speakers, what a regular expression matches in their names: '^an4:[fm]'",
     )
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
     parser.add_argument("--title", help="of the table")
@@ -376,6 +422,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if min(args.jobs, args.threads) < 1:
         parser.error("--jobs and --threads are 1 or more")
+    if args.kinds_of_speakers:
+        try:
+            re.compile(args.kinds_of_speakers)
+        except re.error as error:
+            parser.error(f"--kinds-of-speakers {args.kinds_of_speakers!r} is no pattern: {error}")
     if (args.protocol is None) == (args.folds is None):
         parser.error("name one protocol, such as kfold:5 or loso, or give --folds 5")
     args.protocol = args.protocol or f"kfold:{args.folds}"
@@ -400,6 +451,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.protocol.startswith(SEEDS) and config.data.split == "all":
         raise ConfigError("split all sets no digits aside, so seeds have no test; name one by --set data.split=auto")
     chosen_on = chosen_speakers(config, args.chosen_on, args.data_dir)
+    if args.chosen_on_validation:
+        chosen_on |= _speakers_of(load_config(args.config).data, "validation", args.data_dir)
     if args.results:
         Path(args.results).parent.mkdir(parents=True, exist_ok=True)  # better now than after hours
 
@@ -417,7 +470,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     answers = [row for rows in folds.values() for row in rows]
     by_fold = over_folds(folds, args.stage)
     by_seed = by_fold["of"] == SEEDS
-    rows = seed_tables(folds, args.stage) if by_seed else tables(answers, args.stage, chosen_on, in_doubt)
+    rows = (
+        seed_tables(folds, args.stage)
+        if by_seed
+        else tables(answers, args.stage, chosen_on, in_doubt, args.kinds_of_speakers)
+    )
     told = [probabilities_of(folder(name), args.data_dir) for name in names] if args.stage == "int8" else [None]
     confusion = pooled_confusion(answers, args.stage, config.data.labels)
     print(accuracy_table(rows if by_seed else [*rows, *by_fold["rows"]]))
@@ -440,6 +497,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **trained_at([commits_of(folder(name)) for name in names]),
         "rows": rows,
         "folds": by_fold,
+        "by_source": {} if by_seed else by_source(answers, args.stage),
         "confusion": {"labels": list(config.data.labels), "counts": confusion.tolist()},
         "note": _note(args.stage, answers, chosen_on, at_odds),
     }
@@ -465,7 +523,7 @@ def _note(stage: str, answers: Sequence[dict], chosen_on: Set[str], at_odds: Set
     digits = [row for row in answers if row["stage"] == stage and row["label"] != NON_DIGIT]
     n_chosen = sum(row["speaker"] in chosen_on for row in digits)
     if n_chosen:
-        note += f" The recipe was chosen on {n_chosen} of these clips, by nets that had not met their speakers."
+        note += f" Settings were chosen on {n_chosen} of these clips, by nets that had not met their speakers."
     there = {row["stage"] for row in answers}
     if uneven := [OTHER_STAGES[one] for one in OTHER_STAGES if one in at_odds & there]:
         note += (
@@ -483,6 +541,8 @@ def _command(args: argparse.Namespace) -> str:
     words += [word for setting in args.set for word in ("--set", setting)]
     words += ["--teachers-from", str(args.teachers_from)] if args.teachers_from else []
     words += ["--chosen-on", *args.chosen_on] if args.chosen_on else []
+    words += ["--chosen-on-validation"] if args.chosen_on_validation else []
+    words += ["--kinds-of-speakers", args.kinds_of_speakers] if args.kinds_of_speakers else []
     return shlex.join(words)
 
 

@@ -3,6 +3,7 @@
 python -m edgedigit.evaluate --sources fsdd --part test
 python -m edgedigit.evaluate --model artifacts/model.onnx --sources folder:my_recordings
 python -m edgedigit.evaluate --sources folder:my_recordings --results microphone.json --title "My microphone"
+python -m edgedigit.evaluate --held-out validation
 python -m edgedigit.evaluate --sources fsdd --part test --plot probabilities.png
 
 Figures on recordings that trained the model say nothing about others; it says how many of them did.
@@ -21,12 +22,14 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.provenance import training_facts
+from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import novelty_note
 from edgedigit.train.pipeline import origin
@@ -36,7 +39,9 @@ from edgedigit.train.scoring import accuracy_rows, accuracy_table, over_speakers
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.evaluate", description=__doc__)
     parser.add_argument("--model", help="ONNX file (the shipped default)")
-    parser.add_argument("--sources", nargs="+", required=True, help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
+    whose.add_argument("--held-out", choices=HELD_OUT, help="these words of the model's own training")
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
@@ -47,19 +52,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--title", default="", help="of the table")
     parser.add_argument("--how", default="", help="commands that made the model, to be put before this one's")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.held_out and args.part:
+        parser.error("--part is of the recordings that --sources names; leave it out")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     recognizer = Recognizer(args.model)
     labels = recognizer.info.labels
-    recordings = load_recordings(
-        args.sources, args.data_dir, labels=labels, signal=recognizer.info.signal, progress=True
-    )
-    recordings = [r for r in recordings if args.part in (None, r.split)]
-    if not recordings:
-        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    recordings = load_clips(args, recognizer)
     facts = training_facts(recognizer.path)
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
@@ -85,12 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     probabilities, targets = probabilities[counted], targets[counted]
     figures = probability_figures(probabilities, targets)
     print(
-        f"  expected calibration error {100 * figures['ece']:.2f} %, Brier score {figures['brier']:.4f}, negative "
-        f"log-likelihood {figures['nll']:.4f}\n  AURC {figures['aurc']:.5f}; accuracy of the most confident 90 % "
-        f"{100 * figures['accuracy_at_90']:.2f} %, 80 % {100 * figures['accuracy_at_80']:.2f} %"
+        "  expected calibration error {ece:.2%} [{ece_low:.2%}, {ece_high:.2%}], by chance {ece_by_chance:.2%}, Brier "
+        "score {brier:.4f}, negative log-likelihood {nll:.4f}\n  AURC {aurc:.5f}; accuracy of the most confident 90 % "
+        "{accuracy_at_90:.2%}, 80 % {accuracy_at_80:.2%}".format(**figures)
     )
     options = ["--model", args.model] if args.model else []
-    options += ["--sources", *args.sources, *(["--part", args.part] if args.part else [])]
+    options += ["--sources", *args.sources] if args.sources else ["--held-out", args.held_out]
+    options += ["--part", args.part] if args.part else []
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": args.title,
@@ -107,6 +111,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.results:
         write_json(args.results, result)
     return 0
+
+
+def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
+    """What to evaluate on."""
+    if args.held_out:
+        return held_out(recognizer, args.held_out, args.data_dir)
+    info = recognizer.info
+    recordings = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
+    recordings = [r for r in recordings if args.part in (None, r.split)]
+    if not recordings:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    return recordings
 
 
 if __name__ == "__main__":

@@ -161,6 +161,40 @@ def reliability_bins(probabilities: np.ndarray, targets: np.ndarray, n_bins: int
     ]
 
 
+def calibration_interval(
+    probabilities: np.ndarray, targets: np.ndarray, n_draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """How sure an expected calibration error is: 95 % interval by the bootstrap over clips, and what chance gives.
+
+    The error is a sum of absolute values, so it is above 0 for a model that is calibrated perfectly, the more the fewer
+    clips there are: the mean of what is found where each answer is right with its own probability.
+
+    Args:
+        probabilities: (N, n_labels), rows sum to 1.
+        targets: (N,) label indices.
+        n_draws: of clips with replacement, and of answers.
+        seed: of the draws.
+
+    Returns:
+        Lower bound, upper bound, mean by chance; fractions.
+
+    Raises:
+        InputError: as `expected_calibration_error`.
+    """
+    probabilities, targets = _answers(probabilities, targets)
+    rng, n = np.random.default_rng(seed), len(targets)
+    drawn, by_chance = [], []
+    confidence, answers = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    others = (answers + 1) % probabilities.shape[1]  # any wrong label is as wrong as another
+    for _ in range(n_draws):
+        rows = rng.integers(n, size=n)
+        drawn.append(expected_calibration_error(probabilities[rows], targets[rows]))
+        truth = np.where(rng.random(n) < confidence, answers, others)
+        by_chance.append(expected_calibration_error(probabilities, truth))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high), float(np.mean(by_chance))
+
+
 def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Squared distance of the probabilities from the truth, summed over labels, averaged over clips.
 
@@ -247,13 +281,19 @@ def accuracy_at_coverage(probabilities: np.ndarray, targets: np.ndarray, coverag
 
 
 def probability_figures(probabilities: np.ndarray, targets: np.ndarray) -> dict:
-    """All that is said of probabilities: `ece, brier, nll, aurc, accuracy_at_90, accuracy_at_80` (per cent coverage).
+    """All that is said of probabilities: `ece`, `brier`, `nll`, `aurc`, `accuracy_at_90` and `_80` (per cent coverage).
+
+    With them `ece_low`, `ece_high` and `ece_by_chance`, as `calibration_interval` tells them.
 
     Raises:
         InputError: as `brier_score`.
     """
+    low, high, by_chance = calibration_interval(probabilities, targets)
     return {
         "ece": expected_calibration_error(probabilities, targets),
+        "ece_low": low,
+        "ece_high": high,
+        "ece_by_chance": by_chance,
         "brier": brier_score(probabilities, targets),
         "nll": negative_log_likelihood(probabilities, targets),
         "aurc": area_under_risk_coverage(probabilities, targets),

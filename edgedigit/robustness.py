@@ -38,7 +38,7 @@ from edgedigit.errors import ConfigError, DataError
 from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
 from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row
+from edgedigit.metrics import accuracy_row, calibration_interval, expected_calibration_error
 from edgedigit.provenance import config_of, training_facts
 from edgedigit.runtime import Recognizer
 
@@ -111,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     perturbed = answers_when_perturbed(recognizer, clips, config)
 
     # 3. Tables, picture, file.
-    grid = {condition: accuracy_of(condition.name, answers, targets) for condition, answers in in_noise.items()}
+    grid = {condition: row_of(condition.name, answers, targets) for condition, answers in in_noise.items()}
     print(grid_text(grid, mixtures.kinds, config.snr_db))
-    plain = in_noise[Condition()]
+    plain = in_noise[Condition()].argmax(axis=1)
     changes = [perturbation_row(name, answers, plain, targets) for name, answers in perturbed.items()]
     for name, offset in offsets(recognizer, config).items():
         whole = energy_kept(windows, offset) >= config.offset_keeps
@@ -213,12 +213,13 @@ def load_talkers(args: argparse.Namespace, recognizer: Recognizer, clips: list[R
 def answers_in_noise(
     recognizer: Recognizer, clips: Sequence[Recording], windows: np.ndarray, mixtures: Mixtures
 ) -> dict[Condition, np.ndarray]:
-    """Label indices (n,) that the model answers in every condition."""
-    answers = {condition: np.zeros(len(clips), np.int64) for condition in mixtures.conditions}
+    """Probabilities (n, n_labels) that the model answers in every condition."""
+    shape = len(clips), len(recognizer.info.labels)
+    answers = {condition: np.zeros(shape, np.float32) for condition in mixtures.conditions}
     for first in tqdm(range(0, len(clips), BATCH), desc="noise and rooms", unit="batch", leave=False, disable=None):
         part = slice(first, first + BATCH)
         for condition, mixed in mixtures.of(clips[part], windows[part]):
-            answers[condition][part] = recognizer.probabilities(mixed).argmax(axis=1)
+            answers[condition][part] = recognizer.probabilities(mixed)
     return answers
 
 
@@ -277,6 +278,14 @@ def answers_when_perturbed(
             parts.append(recognizer.probabilities(windows).argmax(axis=1))
         answers[name] = np.concatenate(parts)
     return answers
+
+
+def row_of(group: str, probabilities: np.ndarray, targets: np.ndarray) -> dict:
+    """`accuracy_row` with the calibration error and its 95 % interval, in per cent."""
+    low, high, _ = calibration_interval(probabilities, targets)
+    error = 100 * expected_calibration_error(probabilities, targets)
+    said = {"calibration error %": f"{error:.1f} ({100 * low:.1f}–{100 * high:.1f})"}
+    return {**accuracy_of(group, probabilities.argmax(axis=1), targets), **said}
 
 
 def accuracy_of(group: str, answers: np.ndarray, targets: np.ndarray) -> dict:

@@ -56,6 +56,22 @@ def test_tables_put_the_macro_first_and_count_one_stage_beside_the_others():
     }
 
 
+def test_kinds_of_speakers_have_their_rows_and_so_have_the_few_of_a_source_beside_many():
+    answers = [{**ANSWERS[0], "speaker": f"many:{'fm'[i % 2]}{i}", "source": "many"} for i in range(13)]
+    rows = accuracies(crossval.tables(ANSWERS + answers, "int8", kinds_of_speakers="^many:[fm]"))
+    assert rows["speakers many:f*"] == (7, 1.0) and rows["speakers many:m*"] == (6, 1.0)
+    assert rows["speaker one:b"] == (1, 0.0) and not any(name.startswith("speaker many") for name in rows)
+
+
+def test_labels_are_told_apart_by_source_where_there_are_several():
+    table = crossval.by_source(ANSWERS, "int8")
+    assert {source: accuracies(rows) for source, rows in table.items()} == {
+        "one": {"0": (3, 0.667)},
+        "two": {"1": (1, 1.0)},
+    }
+    assert crossval.by_source(ANSWERS[:3], "int8") == {}
+
+
 def test_tables_of_what_was_simulated_say_so_in_every_row():
     answers = [{**row, "source": "emg_simulated", "label": "UP"} for row in ANSWERS]
     rows = crossval.tables(answers, "int8") + crossval.over_folds({"a": answers, "b": answers}, "int8")["rows"]
@@ -71,7 +87,7 @@ def test_teachers_stand_beside_their_student_where_there_are_any():
 
 def test_a_second_macro_leaves_out_speakers_that_the_recipe_was_chosen_on():
     rows = crossval.tables(ANSWERS, "int8", chosen_on={"one:b"})
-    assert accuracies(rows)["macro over digits, speakers that no choice was made on"] == (3, 1.0)
+    assert accuracies(rows)["macro over digits, speakers that no setting was chosen on"] == (3, 1.0)
 
 
 def test_the_note_counts_digits_that_the_recipe_was_chosen_on_as_the_table_does():

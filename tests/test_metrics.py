@@ -11,6 +11,7 @@ from edgedigit.metrics import (
     accuracy_row,
     area_under_risk_coverage,
     brier_score,
+    calibration_interval,
     confusion_matrix,
     expected_calibration_error,
     latency_summary,
@@ -244,3 +245,14 @@ def test_macro_row_counts_every_group_alike_and_is_wider_than_its_groups_togethe
     assert macro_row("sure", [accuracy_row("all", 10, 10)])["accuracy_low"] < 0.9
     with pytest.raises(InputError, match="no rows"):
         macro_row("none", [])
+
+
+def test_a_calibrated_model_has_the_error_that_chance_gives_and_a_wrong_one_more():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1.0, 2000)
+    probabilities = np.column_stack([confidence, 1 - confidence])
+    right = rng.random(2000) < confidence
+    low, high, by_chance = calibration_interval(probabilities, np.where(right, 0, 1), n_draws=200)
+    assert low < by_chance < high and 0.01 < by_chance < 0.03
+    low, high, again = calibration_interval(probabilities, np.where(rng.random(2000) < 0.5, 0, 1), n_draws=200)
+    assert 0.2 < low < 0.25 < high < 0.3 and again == pytest.approx(by_chance, abs=0.001)

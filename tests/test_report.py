@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgedigit.errors import InputError
+from edgedigit.metrics import accuracy_row
 from edgedigit.report.__main__ import main
 from edgedigit.report.documents import render_block, update_document
 
@@ -100,6 +101,14 @@ def test_a_mean_has_only_the_interval_it_brings(root):
     assert "| mean of seeds | 300 | 95.00 | 94.00–96.00 | – |" in block
 
 
+def test_labels_stand_beside_each_other_by_source(root):
+    rows = {"a": [accuracy_row("0", 9, 10), accuracy_row("1", 4, 4)], "b": [accuracy_row("1", 1, 2)]}
+    write(root / "docs" / "results" / "by.json", {**RESULTS, "by_source": rows})
+    block = render_block("results:by", root)
+    assert "| accuracy % | a | b |" in block
+    assert "| 0 | 90.00 (59.58–98.21), n 10 | – |" in block and "| 1 | 100.00 (51.01–100.00), n 4 | 50.00" in block
+
+
 def test_a_summary_sets_first_rows_side_by_side(root):
     block = render_block("summary:fsdd_official,strangers", root)
     assert "| FSDD, official split (seen speakers) | 300 | 99.67 | 98.14–99.94 |" in block
@@ -113,6 +122,9 @@ def test_probabilities_of_several_evaluations_stand_side_by_side(root):
     assert "| evaluation | expected calibration error % | Brier score |" in block
     assert "| Voices | 22.21 | 0.7 | 1.9 | 0.3 | 53.00 | 57.00 |" in block
     assert "| `strangers`: not measured yet | – | – | – | – | – | – |" in block
+    sure = {**figures, "ece_low": 0.2, "ece_high": 0.25, "ece_by_chance": 0.013}
+    write(root / "docs" / "results" / "voices.json", {**RESULTS, "title": "Voices", "probabilities": sure})
+    assert "| Voices | 22.21 (20.00–25.00; 1.30 by chance) | 0.7 |" in render_block("probabilities:voices", root)
     with pytest.raises(InputError, match="has no key 'probabilities'"):
         render_block("probabilities:fsdd_official", root)
 

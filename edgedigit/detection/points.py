@@ -115,17 +115,17 @@ def point_rows(point: dict) -> list[dict]:
 
 
 def trade_off(bench: Bench, groups: dict[str, list[Recording]]) -> list[dict]:
-    """Misses of each group against false accepts per hour of speech, over all thresholds that change the latter.
+    """Misses of each group against false accepts per hour of speech, at the lowest threshold for each number of these.
 
     It counts what the streams give with nothing rejected by its probability, an approximation, see `Bench`; operating
     points are exact.
     """
     accepts, hours = bench.accepts("speech", 0.0), bench.streams["speech"].hours
-    levels = sorted({accept.probability for accept in accepts}) or [0.0]
+    levels = sorted({accept.probability for accept in accepts})
     if len(levels) > N_CURVE:  # evenly in the logarithm of the rate: few false accepts are what matters
         levels = [levels[-n] for n in np.unique(np.geomspace(len(levels), 1, N_CURVE).round().astype(int))[::-1]]
     curve = []
-    for threshold in [*levels, float(np.nextafter(levels[-1], 2.0))]:
+    for threshold in [0.0, *(float(np.nextafter(level, 2.0)) for level in levels)]:
         row = {"threshold": threshold, "far_per_hour": counting.n_accepted(accepts, threshold) / hours}
         for group in groups:
             labels = [clip.label for clip in bench.streams[group].recordings]

@@ -4,7 +4,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 
 | name | source |
 |---|---|
-| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note` and, of a model in a run folder, `trained_at`, the commits of its training; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures` |
+| `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note` and, of a model in a run folder, `trained_at`, the commits of its training; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures`, and `by_source` rows of each label by source |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
@@ -61,6 +61,8 @@ def render_results(path: Path) -> str:
         if results.get("trained_at"):
             facts.append(f"trained at {results['trained_at']}")
         lines = [f"**{results['title']}**", "", *_table(["group", "n", "accuracy %", "95 % interval", *further], table)]
+        if results.get("by_source"):
+            lines += ["", *_by_source_table(results["by_source"])]
         folds = results.get("folds")
         if folds:
             lines += ["", f"Over {len(folds['rows'])} {folds.get('of', 'folds')}: mean"]
@@ -78,13 +80,28 @@ def render_results(path: Path) -> str:
     return "\n".join(lines)
 
 
+def _by_source_table(by_source: dict[str, list[dict]]) -> list[str]:
+    """Labels in rows, sources in columns: right and of how many, with the interval."""
+    of = {source: {row["group"]: row for row in rows} for source, rows in by_source.items()}
+
+    def cell(row: dict | None) -> str:
+        return NONE if row is None else "{} ({}), n {}".format(*_accuracy_cells(row), row["n"])
+
+    labels = list(dict.fromkeys(label for rows in of.values() for label in rows))
+    return _table(["accuracy %", *of], [[label, *(cell(rows.get(label)) for rows in of.values())] for label in labels])
+
+
 def _probabilities_table(figures: dict) -> list[str]:
     """How far the probabilities of an evaluation can be trusted."""
     return _table(PROBABILITIES, [_probabilities_cells(figures)])
 
 
 def _probabilities_cells(figures: dict) -> list[str]:
-    cells = [_percent(figures["ece"]), *(_cell(figures[key]) for key in ("brier", "nll", "aurc"))]
+    error = _percent(figures["ece"])
+    if "ece_low" in figures:
+        error += f" ({_percent(figures['ece_low'])}–{_percent(figures['ece_high'])}; "
+        error += f"{_percent(figures['ece_by_chance'])} by chance)"
+    cells = [error, *(_cell(figures[key]) for key in ("brier", "nll", "aurc"))]
     return [*cells, _percent(figures["accuracy_at_90"]), _percent(figures["accuracy_at_80"])]
 
 
