@@ -138,7 +138,7 @@ def recognize_recordings(recognizer, listener: Listener | None, inputs: Iterable
 
 def recordings(inputs: Iterable[str], report: Report, is_emg: bool) -> Iterator[str]:
     """Files named by `inputs`; folders are searched for audio files, or those of EMG."""
-    from edgedigit.audio import AUDIO_SUFFIXES
+    from edgedigit.audio import AUDIO_SUFFIXES, find_files
     from edgedigit.emg import EMG_SUFFIXES
 
     suffixes, kind = (EMG_SUFFIXES, "EMG") if is_emg else (AUDIO_SUFFIXES, "audio")
@@ -146,8 +146,7 @@ def recordings(inputs: Iterable[str], report: Report, is_emg: bool) -> Iterator[
         if not Path(name).is_dir():
             yield name
             continue
-        found = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in suffixes)
-        found = [path for path in found if path.name != "manifest.csv"]
+        found = [path for path in find_files(Path(name), "**/*", suffixes) if path.name != "manifest.csv"]
         if not found:
             report.n_inputs += 1
             report.failure(InputError(f"{name} holds no {kind} files ({', '.join(suffixes)})"))

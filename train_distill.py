@@ -61,13 +61,18 @@ def parse_args(argv):
 
 def overrides(args) -> list[str]:
     """The named flags as --set overrides, before the explicit ones."""
+
+    def as_yaml(value):  # where JSON's escapes of what lies beyond 16 bits would be two characters
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+
+    labels = args.labels and [label_of(word) for word in listed(args.labels)]
     named = {
-        "data.sources": None if args.data is None else json.dumps(listed(args.data)),
+        "data.sources": as_yaml(args.data and listed(args.data)),
         "data.split": None if args.data is None else "auto",
-        "data.labels": None if args.labels is None else json.dumps([label_of(word) for word in listed(args.labels)]),
+        "data.labels": as_yaml(labels),
         "student": args.student,
-        "teachers": None if args.teachers is None else json.dumps(args.teachers),
-        "teachers_from": None if args.teachers_from is None else json.dumps(args.teachers_from),
+        "teachers": as_yaml(args.teachers),
+        "teachers_from": as_yaml(args.teachers_from),
         "fit_teacher.epochs": args.epochs,
         "fit_student.epochs": args.epochs,
         "fit_teacher.batch_size": args.batch_size,

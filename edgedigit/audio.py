@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
@@ -27,6 +28,15 @@ UNKNOWN_FRAMES = 2**63 - 1  # of libsndfile, where a header leaves the length op
 SPEECH_FRAME_MS = 20
 SPEECH_FLOOR_DB = 25.0  # frames further below the loudest one do not count as speech
 NOISE_MARGIN_DB = 6.0  # nor do frames closer than this to the quietest tenth of the clip
+
+
+def find_files(folder: Path, pattern: str, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
+    """Files below a folder that match a pattern and end in one of the suffixes, sorted; nothing hidden."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.suffix.lower() in suffixes and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    )
 
 
 def read_audio(source: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:

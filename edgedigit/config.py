@@ -58,6 +58,7 @@ SCHEDULES = ("one_cycle", "cosine", "step", "plateau")
 LOSSES = ("cross_entropy", "focal")
 BALANCED = "balanced"
 NOISE_PARTS = ("train", "all")
+HELD_OUT = ("validation", "test")  # parts of its recordings that a training keeps to itself
 FOLD_UNITS = ("speaker", "session", "recording")
 UNKNOWN_KINDS = ("words", "sentences", "pieces", "cut", "noise", "floor")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
+from edgedigit.config import HELD_OUT
 from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
 from edgedigit.data.recording import Recording
@@ -29,9 +30,8 @@ from edgedigit.labels import kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.provenance import training_facts
-from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer
-from edgedigit.train.heard import novelty_note
+from edgedigit.train.heard import held_out, novelty_note
 from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, over_speakers, predict_onnx
 
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     print(accuracy_table(rows))
     note = novelty_note(recordings, recognizer.path, args.data_dir)
+    if args.held_out == "validation":
+        note += " The model was selected on them."
     print(f"  {note}")
     probabilities, targets = probabilities[counted], targets[counted]
     figures = probability_figures(probabilities, targets)
@@ -116,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """What to evaluate on."""
     if args.held_out:
-        return held_out(recognizer, args.held_out, args.data_dir)
+        return held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
     info = recognizer.info
     recordings = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
     recordings = [r for r in recordings if args.part in (None, r.split)]

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from edgedigit.audio import read_audio, resample, write_wav
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
-from edgedigit.config import Config, RobustnessConfig, with_setting
+from edgedigit.config import HELD_OUT, Config, RobustnessConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.augment import shift
 from edgedigit.data.dataset import as_arrays
@@ -36,13 +36,11 @@ from edgedigit.data.noises import noises_of_part, origin_of
 from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
-from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, calibration_interval, expected_calibration_error
 from edgedigit.provenance import config_of, training_facts
 from edgedigit.runtime import Recognizer
 
-HELD_OUT = ("validation", "test")
 NOISE_TITLES = {"evaluation": "evaluation half", "train": "training half", "all": "all"}
 BATCH = 128  # clips that are mixed at a time
 SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the model's window."
@@ -122,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         changes.append(perturbation_row(f"{name}, whole words", perturbed[name][whole], plain[whole], targets[whole]))
     print(perturbation_text(changes))
     notes = [novelty_note(clips, recognizer.path, args.data_dir), SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
+    if args.held_out == "validation":
+        notes.insert(1, "The model was selected on them.")
     notes.append(f"Whole words: clips that keep {100 * config.offset_keeps:g} % of their energy inside the window.")
     if args.clips and len(clips) == args.clips:
         notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
@@ -145,7 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """The recordings to test with."""
     if args.held_out:
-        clips = held_out(recognizer, args.held_out, args.data_dir)
+        from edgedigit.train.heard import held_out  # which brings torch
+
+        clips = held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
         return subset(clips, args.clips) if args.clips else clips
     info = recognizer.info
     clips = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
@@ -153,30 +155,6 @@ def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recordi
     if not clips:
         raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
     return subset(clips, args.clips) if args.clips else clips
-
-
-def held_out(recognizer: Recognizer, part: str, data_dir: str | None) -> list[Recording]:
-    """Digits, or whatever words a model knows, that its training kept for validation or test; none of `_unknown_`.
-
-    Raises:
-        ConfigError: if nothing says how the model was trained.
-        DataError: if it kept none.
-    """
-    from edgedigit.train.heard import track_of  # which brings torch
-    from edgedigit.train.pipeline import load_material
-
-    config = config_of(recognizer.path)
-    if config is None:
-        raise ConfigError(f"{recognizer.path.name} has no manifest that says how it was trained; name --sources")
-    material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
-    track = track_of(recognizer.path, material.tracks)  # refitted models trained on the validation speakers as well
-    kept = material.test if part == "test" else track.validation
-    clips = [clip for clip in kept if clip.label != NON_DIGIT and clip.label in recognizer.info.labels]
-    if not clips:
-        refitted = part == "validation" and not track.validation and material.tracks[0].validation
-        why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
-        raise DataError(f"the training of {recognizer.path.name} kept no recordings for {part}{why}; name --sources")
-    return clips
 
 
 def tested(args: argparse.Namespace) -> list[str]:

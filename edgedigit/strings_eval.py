@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
-from edgedigit.config import StringsConfig
+from edgedigit.config import HELD_OUT, StringsConfig
 from edgedigit.data import load_recordings
 from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import Recording
@@ -34,7 +34,6 @@ from edgedigit.labels import DIGITS
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, bootstrap_interval, edit_counts, wilson_interval
 from edgedigit.provenance import training_facts
-from edgedigit.robustness import HELD_OUT, held_out
 from edgedigit.runtime import Recognizer, StreamingRecognizer
 from edgedigit.runtime.checksum import CHECKSUMS, Checksum
 from edgedigit.runtime.digit_string import DigitString, DigitStringCollector, StringOptions
@@ -144,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """The recordings to say."""
     if args.held_out:
-        recordings = held_out(recognizer, args.held_out, args.data_dir)
+        from edgedigit.train.heard import held_out  # which brings torch
+
+        recordings = held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
     else:
         recordings = load_recordings(args.sources, args.data_dir, None if args.utterances else DIGITS, progress=True)
         recordings = [r for r in recordings if args.part in (None, r.split)]

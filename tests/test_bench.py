@@ -306,7 +306,6 @@ def test_what_can_be_asked_for_is_what_robustness_knows():
     from edgedigit import robustness
     from edgedigit.data import mixtures
 
-    assert conditions.HELD_OUT == robustness.HELD_OUT
     assert set(conditions.NOISE_PARTS) == set(robustness.NOISE_TITLES)
     assert {*conditions.RECORDED_KINDS, conditions.BABBLE} == {*mixtures.KINDS}
     assert conditions.BABBLE == mixtures.BABBLE
@@ -631,11 +630,10 @@ def test_the_runtime_extra_is_enough(tiny_model, tmp_path, monkeypatch, capsys, 
 )
 def test_speakers_of_a_test_who_also_trained_are_no_strangers(monkeypatch, part, trained, about):
     heard = pytest.importorskip("edgedigit.train.heard")
-    from edgedigit import robustness
     from edgedigit.data.recording import Recording
 
     held = [Recording(np.zeros(8, np.float32), 8000, "3", speaker, "a", speaker) for speaker in ("a:x", "a:y")]
-    monkeypatch.setattr(robustness, "held_out", lambda *_: held)
+    monkeypatch.setattr(heard, "held_out", lambda *_: held)
     monkeypatch.setattr(heard, "heard_by", lambda *_: heard.Heard(speakers=frozenset(trained)))
     clips, said = clips_module.load_strangers(clips_module.artifacts_dir() / "model.onnx", part)
     assert said.startswith(about) and {clip.group for clip in clips} == {said.partition(",")[0]}

@@ -128,9 +128,9 @@ def test_the_hash_rule_never_puts_known_training_and_validation_speakers_into_te
 
 
 def test_sub_folders_are_labels_and_words_of_digits_become_digits(tmp_path):
-    for name in ("seven/a.wav", "3/b.flac", "bird/c.wav", "seven/notes.txt"):
+    for name in ("seven/a.wav", "3/b.flac", "bird/c.wav", "seven/notes.txt", "seven/._a.wav", ".git/d.wav"):
         path = tmp_path / "mine" / name
-        if path.suffix == ".txt":
+        if path.suffix == ".txt" or path.name[0] == ".":
             path.write_text("not audio")
         else:
             write_tone(path)

@@ -34,7 +34,8 @@ def clips(tmp_path):
     soundfile.write(
         folder / "inner/8.flac", np.stack([tone_word(8, sample_rate=48000)] * 2, 1), 48000, subtype="PCM_24"
     )
-    (folder / "notes.txt").write_text("not audio, not looked at")
+    for name in ("notes.txt", "._3.wav"):
+        (folder / name).write_text("not audio, not looked at")
     return folder
 
 

@@ -124,6 +124,8 @@ def test_flags_become_settings():
     assert (config.fit_teacher.epochs, config.fit_student.epochs) == (3, 4)  # --set comes last
     assert config.fit_teacher.batch_size == config.fit_student.batch_size == 16
     assert (config.distill.temperature, config.distill.alpha, config.seed) == (2.0, 0.5, 9)
+    words = ["да", "नहीं", "\N{THUMBS UP SIGN}"]
+    assert load_config(None, train.overrides(train.parse_args(["--labels", *words]))).data.labels == words
 
 
 def test_models_are_named_with_their_options():

@@ -45,10 +45,9 @@ def load_strangers(model: Path, part: str, data_dir: str | Path | None = None) -
         MissingDependencyError: if what reads a training's recordings is not installed.
     """
     try:
-        from edgedigit.robustness import held_out
-        from edgedigit.train.heard import heard_by
+        from edgedigit.train.heard import heard_by, held_out
 
-        recordings = held_out(Recognizer(model), part, data_dir)
+        recordings = held_out(model, Recognizer(model).info.labels, part, data_dir)
         trained = heard_by(model, data_dir).speakers  # a corpus' own split may divide a speaker's recordings
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error.name, "train") from None

@@ -10,12 +10,12 @@ import numpy as np
 
 from edgedigit.bench.answers import CLEAN
 from edgedigit.bench.clips import choose_clips, load_clips, load_strangers
+from edgedigit.config import HELD_OUT
 from edgedigit.runtime import Recognizer
 from edgedigit.word_stream import Clip
 
 NOISES = "folder:noise"
 # What `edgedigit.robustness` calls these; it needs more packages than the runtime, and these flags are always shown.
-HELD_OUT = ("validation", "test")
 NOISE_PARTS = ("evaluation", "train", "all")
 RECORDED_KINDS = ("stationary", "impulsive")
 BABBLE = "babble"

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.bench.conditions import BABBLE, HELD_OUT, NOISE_PARTS, NOISES, RECORDED_KINDS
+from edgedigit.bench.conditions import BABBLE, NOISE_PARTS, NOISES, RECORDED_KINDS
 from edgedigit.bench.listening import SPEECH
 from edgedigit.cli import ArgumentParser, file_ending
-from edgedigit.config import BenchConfig
+from edgedigit.config import HELD_OUT, BenchConfig
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
 
 PARTS = ("inference", "answers", "peers")

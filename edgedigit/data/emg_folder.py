@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedigit.audio import find_files
 from edgedigit.data.folder import MANIFEST, SPLITS
 from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
@@ -102,12 +103,11 @@ def _from_subfolders(folder: Path) -> list[EmgEntry]:
     parts = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in SPLITS)
     found = []
     for part in parts or [folder]:
-        for path in sorted(part.glob("*/*")):
-            if path.suffix.lower() in EMG_SUFFIXES:
-                source, name = folder.name, f"{folder.name}/{path.relative_to(folder)}"
-                split = SPLITS[part.name.lower()] if parts else ""
-                speaker = f"{source}:{UNKNOWN_SPEAKER}"
-                found.append(EmgEntry(path, path.parent.name, speaker, source, name, "", split, 0, 0))
+        for path in find_files(part, "*/*", EMG_SUFFIXES):
+            source, name = folder.name, f"{folder.name}/{path.relative_to(folder)}"
+            split = SPLITS[part.name.lower()] if parts else ""
+            speaker = f"{source}:{UNKNOWN_SPEAKER}"
+            found.append(EmgEntry(path, path.parent.name, speaker, source, name, "", split, 0, 0))
     return found
 
 

@@ -6,7 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from edgedigit.audio import AUDIO_SUFFIXES
+from edgedigit.audio import find_files
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Entry
 from edgedigit.errors import DataError, MissingDataError
 from edgedigit.labels import label_of
@@ -56,8 +56,7 @@ def _from_subfolders(folder: Path) -> list[Entry]:
             source=folder.name,
             name=f"{folder.name}/{path.parent.name}/{path.name}",
         )
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES
+        for path in find_files(folder, "*/*")
     ]
     if not found and (folder.parent / MANIFEST).is_file():
         found = [entry for entry in _from_manifest(folder.parent / MANIFEST) if entry.path.is_relative_to(folder)]

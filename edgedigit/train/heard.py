@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgedigit.config import DataConfig
+from edgedigit.config import DataConfig, with_setting
 from edgedigit.data import load_recordings
 from edgedigit.data.noises import noises_of_part
 from edgedigit.data.recording import SYNTH, UNKNOWN_SPEAKER, Recording
-from edgedigit.errors import EdgedigitError, MissingDataError
+from edgedigit.errors import ConfigError, DataError, EdgedigitError, MissingDataError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.provenance import config_of, enrolled_on, trained_file
-from edgedigit.train.pipeline import SELECTION, Track, divide
+from edgedigit.train.pipeline import SELECTION, Track, divide, load_material
 
 UNTOLD = "Nothing says what the model was trained on"
 ENROLLED = "Which recordings the model was enrolled with is not known"
@@ -90,6 +91,33 @@ def heard_by(model: Path, data_dir: str | Path | None, progress: bool = False) -
 def track_of(model: Path, tracks: Sequence[Track]) -> Track:
     """The track that a file was trained on: that of selection if a run folder calls it so, else the one exported."""
     return tracks[0] if model.stem.startswith(f"{SELECTION}-") else tracks[-1]
+
+
+def held_out(model: Path, labels: Sequence[str], part: str, data_dir: str | Path | None) -> list[Recording]:
+    """Digits, or whatever words a model knows, that its training kept for validation or test; none of `_unknown_`.
+
+    Args:
+        model: ONNX file.
+        labels: that it knows.
+        part: one of HELD_OUT.
+        data_dir: folder of the recordings.
+
+    Raises:
+        ConfigError: if nothing says how the model was trained.
+        DataError: if it kept none.
+    """
+    config = config_of(model)
+    if config is None:
+        raise ConfigError(f"{model.name} has no manifest that says how it was trained; name --sources")
+    material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
+    track = track_of(model, material.tracks)  # refitted models trained on the validation speakers as well
+    kept = material.test if part == "test" else track.validation
+    clips = [clip for clip in kept if clip.label != NON_DIGIT and clip.label in labels]
+    if not clips:
+        refitted = part == "validation" and not track.validation and material.tracks[0].validation
+        why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
+        raise DataError(f"the training of {model.name} kept no recordings for {part}{why}; name --sources")
+    return clips
 
 
 def _real_track(data: DataConfig, model: Path, data_dir: str | Path | None, progress: bool) -> Track:
