@@ -34,6 +34,7 @@ def parse_args(argv: Sequence[str] | None = None):
     """Command line; see --help."""
     parser = ArgumentParser(prog="infer.py", description=__doc__)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="audio file, folder, or - for standard input")
+    parser.add_argument("--wav", action="append", default=[], metavar="FILE", help="an INPUT too")
     parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C")
     parser.add_argument("--device", metavar="NAME", help="microphone, by number or part of its name")
     parser.add_argument("--realtime", action="store_true", help="play files at the pace of a microphone, as one hears")
@@ -42,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
-    parser.add_argument("--json", action="store_true", help="print a JSON object per word, and a last one that sums up")
+    parser.add_argument("--json", action="store_true", help="a JSON object per word or file without one, and in all")
     parser.add_argument("--plain", action="store_true", help="print lines where a terminal would show a display")
     parser.add_argument(
         "--reject-below", type=float, metavar="P", help="say no digit below this probability; default: the model's"
@@ -58,6 +59,7 @@ def parse_args(argv: Sequence[str] | None = None):
     strings.add_argument("--pause-ms", type=float, metavar="MS", help="silence that ends a string; default 1200")
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; default 1")
     args = parser.parse_args(argv)
+    args.inputs += args.wav
     if args.top_k < 1:
         parser.error(f"--top-k is {args.top_k}, expected 1 or more")
     if args.reject_below is not None and not 0 <= args.reject_below <= 1:

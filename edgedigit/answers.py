@@ -55,7 +55,7 @@ class Report:
         self._kind = kind_of(labels)
         self.labels, self.display = labels, None
         self._width = max(len(self._kind), *map(len, labels), 10 if args.string else 0)
-        self._json, self._top_k = args.json, args.top_k
+        self._json, self._top_k, self._strings = args.json, args.top_k, args.string
         self._header_printed = False
         # With --json each has been printed in full, and the closing line holds none.
         self._results: deque[dict] = deque(maxlen=0 if args.json else n_last)
@@ -117,8 +117,12 @@ class Report:
         return self._json
 
     def silence(self, source: str, duration_s: float) -> None:
-        """A recording in which no word was found."""
-        if not self._json:
+        """A recording in which no word was found; it counts as no answer."""
+        if self._json:
+            key = "digits" if self._strings else "label"
+            nothing = {key: None, "probability": None, "start_s": 0.0, "end_s": round(duration_s, 3)}
+            print_json({"source": source, **nothing, "latency_ms": None})
+        else:
             self._row("-", "-", f"0.00-{duration_s:.2f}", "-", f"{source}  no word")
 
     @property

@@ -52,8 +52,9 @@ class Listener:
 
     def flush(self) -> int:
         """End the stream, with the word that is being said; how many answers there were."""
+        ends_s = self._stream.time_s  # before it begins anew
         events = self._stream.flush()
-        return self._report_on(events, self.strings and self.strings.flush(events))
+        return self._report_on(events, self.strings and self.strings.flush(events, ends_s))
 
     def _report_on(self, events: Sequence[Event], strings: Sequence[DigitString] | None, waited_s: float = 0.0) -> int:
         answers = strings if self.strings else [event for event in events if event.kind in ("digit", "rejected")]

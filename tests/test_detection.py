@@ -162,6 +162,7 @@ def test_the_command_from_recordings_to_the_result(tiny_model, corpora, tmp_path
     assert strict["words"]["n_correct"] == 2
     assert {row["others"]: row["auroc"] for row in result["auroc"]}["words"] == 1.0
     assert "Nothing says what the model was trained on" in result["note"]
+    assert all(f"{area['auroc']:.4f} for {area['digits']}" in result["note"] for area in result["auroc"])
     assert len(result["false_accepts"]) == 16
     for row in result["false_accepts"]:
         assert row["recording"].startswith("read/") and row["at_s"] == pytest.approx(1.0, abs=0.1)

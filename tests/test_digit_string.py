@@ -94,6 +94,14 @@ def test_a_string_that_is_still_open_is_answered_by_flush(recognizer):
     assert strings_of(recognizer, silence(3), 160) == []
 
 
+def test_a_string_that_the_end_of_the_stream_ends_has_taken_until_then(recognizer):
+    stream, collector = StreamingRecognizer(recognizer), DigitStringCollector(recognizer)
+    assert collector.accept(stream.accept(np.concatenate([speak("618"), silence(0.4)])), stream.time_s) == []
+    ends_s = stream.time_s
+    string = only(collector.flush(stream.flush(), ends_s))
+    assert string.time_s == ends_s and 1000 * (string.time_s - string.end_s) > 400
+
+
 def test_a_model_of_other_words_is_refused(tmp_path):
     model = build_tiny_model(tmp_path / "m.onnx", labels='["0", "1", "2", "yes", "4", "5", "6", "7", "8", "9"]')
     with pytest.raises(ModelError, match="yes"):

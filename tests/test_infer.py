@@ -124,6 +124,15 @@ def test_unsure_answer_is_shown_as_none(run, tmp_path):
     assert out[1].split()[0] == "-"
 
 
+@pytest.mark.parametrize(("flags", "key"), [((), "label"), (("--realtime",), "label"), (("--string",), "digits")])
+def test_a_file_without_a_word_has_a_json_line_too(run, tmp_path, flags, key):
+    write_wav(tmp_path / "quiet.wav", silence(2.0))
+    code, out, _ = run("--wav", tmp_path / "quiet.wav", "--json", *flags)
+    found, summary = map(json.loads, out)
+    assert code == 0 and (summary["n_inputs"], summary["n_words"]) == (1, 0)
+    assert found["source"].endswith("quiet.wav") and found[key] is None and found["end_s"] == 2.0
+
+
 def test_standard_input_through_a_pipe(tiny_model):
     content = io.BytesIO()
     write_wav(content, tone_word(5))

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 4. The curve, and the result.
     curve = trade_off(bench, groups)
-    note = notes(args, heard, streams, noise, hours)
+    note = f"{notes(args, heard, streams, noise, hours)} {auroc_note(areas)}".rstrip()
     print(f"  {note}")
     result = {
         "name": Path(args.results).stem if args.results else "",
@@ -183,6 +183,12 @@ def notes(args: argparse.Namespace, heard: Heard, streams: dict, noise: Sequence
     if not heard.known:
         said.append(f"{heard.why}.")
     return " ".join(said)
+
+
+def auroc_note(areas: Sequence[dict]) -> str:
+    """Areas under the ROC of single clips, in a sentence; empty where nothing was told apart."""
+    said = [f"{area['auroc']:.4f} for {area['digits']}, against {area['others']}" for area in areas]
+    return f"AUROC, clip by clip: {'; '.join(said)}." if said else ""
 
 
 def print_tables(points: Sequence[dict], areas: Sequence[dict]) -> None:

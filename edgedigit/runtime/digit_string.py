@@ -66,7 +66,7 @@ class DigitString:
     end_s: float
     """End of the last digit."""
     time_s: float
-    """When the pause had been long enough, or speech that lasted longer and gave no word was over."""
+    """When the pause had been long enough, or speech that lasted longer and gave no word was over, or the stream."""
 
     @property
     def corrected(self) -> bool:
@@ -131,11 +131,11 @@ class DigitStringCollector:
         # At the deadline itself a word may still begin: of events and of blocks alike only what is later closes.
         return strings + ([] if self._speaking else self._close_before(time_s))
 
-    def flush(self, events: Sequence[Event] = ()) -> list[DigitString]:
-        """Take what the stream's `flush` returned and end the string, then begin anew."""
+    def flush(self, events: Sequence[Event] = (), time_s: float = 0.0) -> list[DigitString]:
+        """Take what the stream's `flush` returned, and its `time_s` before that; end the string, then begin anew."""
         strings = self.accept(events, 0.0)
         if self._words:
-            strings += self._close(max(word.time_s for word in self._words))
+            strings += self._close(max(time_s, *(word.time_s for word in self._words)))
         self.reset()
         return strings
 
