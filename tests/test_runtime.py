@@ -291,7 +291,22 @@ def test_filters_that_are_interpolated_equal_those_that_are_not(monkeypatch):
     interpolated = StreamResampler(11127, 8000).push(waveform)
     monkeypatch.setattr(resampler, "MAX_TAPS", 1 << 20)
     exact = StreamResampler(11127, 8000).push(waveform)
-    assert 0 < np.abs(interpolated - exact).max() < 1e-6
+    assert exact.size > 0.99 * interpolated.size and 0 < np.abs(interpolated[: exact.size] - exact).max() < 1e-6
+
+
+@pytest.mark.parametrize("sample_rate", [11025, 12000, 44100, 88200])
+def test_outputs_computed_by_the_group_are_those_of_each_filter_and_no_frame_waits_for_its_group(sample_rate):
+    waveform = np.random.default_rng(0).normal(0, 0.2, sample_rate).astype(np.float32)
+    grouped, single = StreamResampler(sample_rate, 8000), StreamResampler(sample_rate, 8000)
+    assert grouped._matrices
+    single._matrices = []
+    came, expected = np.zeros(0), np.zeros(0)
+    for first in range(0, waveform.size, 37):
+        came = np.concatenate([came, grouped.push(waveform[first : first + 37])])
+        expected = np.concatenate([expected, single.push(waveform[first : first + 37])])
+        assert came.size // 80 == expected.size // 80
+    came, expected = (np.concatenate([one, of.flush()]) for one, of in ((came, grouped), (expected, single)))
+    assert came.size == expected.size and np.abs(came - expected).max() < 1e-6
 
 
 def test_rates_of_audio_devices_are_resampled_with_a_filter_for_every_phase():

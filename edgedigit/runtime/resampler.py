@@ -13,6 +13,7 @@ KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
 MAX_CHUNK = 4096  # input samples handled at once, which bounds memory for blocks of any size
 MAX_TAPS = 1 << 18  # in the table of filters, 1 MB; any two rates of audio devices need fewer
 OUTPUTS_AT_ONCE = 32  # each gathers all its taps: a block's at once would be a megabyte, 50 times a second
+GROUP = 16  # outputs of one product of a matrix; a part of every frame of 10 ms, so that no frame waits for another
 
 
 class StreamResampler:
@@ -58,12 +59,29 @@ class StreamResampler:
         window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (offsets / self._half) ** 2, 0, None)))
         filters = np.sinc(cutoff * offsets) * window
         self._filters = (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
+        # One filter, as of 48 to 8 kHz, needs no matrix, and of odd rates they would be too many.
+        self._n_groups = self._up // gcd(GROUP, self._up)  # until positions between samples come again
+        n_weights = self._n_groups * GROUP * (2 * self._half + GROUP * self._down // self._up)
+        self._matrices = self._group_matrices() if self._up > 1 and n_weights <= MAX_TAPS else []
         self.reset()
+
+    def _group_matrices(self) -> list[np.ndarray]:
+        """For each group the matrix that computes GROUP outputs from the samples below them."""
+        matrices = []
+        for group in range(self._n_groups):
+            positions = (group * GROUP + np.arange(GROUP)) * self._down
+            starts = positions // self._up - positions[0] // self._up
+            matrix = np.zeros((GROUP, starts[-1] + 2 * self._half), np.float32)
+            for row, start, phase in zip(matrix, starts, positions % self._up, strict=True):
+                row[start : start + 2 * self._half] = self._filters[phase]
+            matrices.append(matrix)
+        return matrices
 
     def reset(self) -> None:
         """Forget the stream so far."""
         self._buffer = np.zeros(self._half - 1, dtype=np.float32)
         self._position = 0  # of the next output's first tap in the buffer, in units of 1 / up input samples
+        self._group = 0  # of the next outputs
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Take (T,) float32 at the original rate, return what can be computed at the new one."""
@@ -76,19 +94,32 @@ class StreamResampler:
         """Return what the delay still held back."""
         if self._up == self._down:
             return np.zeros(0, dtype=np.float32)
-        return self._push_chunk(np.zeros(self._half, dtype=np.float32))
+        if not self._matrices:
+            return self._push_chunk(np.zeros(self._half, dtype=np.float32))
+        count = self._n_outputs(self._buffer.size + self._half)
+        whole_group = max(matrix.shape[1] for matrix in self._matrices)
+        return self._push_chunk(np.zeros(self._half + whole_group, dtype=np.float32))[:count]
+
+    def _n_outputs(self, n_samples: int) -> int:
+        """How many can be computed from so many samples in the buffer."""
+        starts_available = n_samples - 2 * self._half + 1
+        return max(0, -(-(starts_available * self._up - self._position) // self._down))
 
     def _push_chunk(self, samples: np.ndarray) -> np.ndarray:
         self._buffer = np.concatenate((self._buffer, samples), dtype=np.float32, casting="unsafe")
-        starts_available = self._buffer.size - 2 * self._half + 1
-        count = max(0, -(-(starts_available * self._up - self._position) // self._down))
+        count = self._n_outputs(self._buffer.size)
+        if self._matrices:
+            count -= count % GROUP
         output = np.empty(count, dtype=np.float32)
         if count:
             # A view as of sliding_window_view, which interns strings at each call until their table is a megabyte.
             step = self._buffer.itemsize
-            taps = np.ndarray((starts_available, 2 * self._half), np.float32, self._buffer, strides=(step, step))
-            if self._up == 1:  # one filter, as of 48 to 8 kHz: nothing to gather, in a fourteenth of the time
+            shape = self._buffer.size - 2 * self._half + 1, 2 * self._half
+            taps = np.ndarray(shape, np.float32, self._buffer, strides=(step, step))
+            if self._up == 1:
                 np.einsum("ij,j->i", taps[self._position :: self._down][:count], self._filters[0], out=output)
+            elif self._matrices:
+                self._multiply_groups(output)
             else:
                 self._filter_each(taps, output)
         self._position += count * self._down
@@ -96,6 +127,14 @@ class StreamResampler:
         self._buffer = self._buffer[used:]
         self._position -= used * self._up
         return output
+
+    def _multiply_groups(self, output: np.ndarray) -> None:
+        """Fill `output` (n,), whole groups: nothing is gathered, and a group is the same in blocks of any size."""
+        for first in range(0, output.size, GROUP):
+            matrix = self._matrices[self._group]
+            start = (self._position + first * self._down) // self._up
+            np.dot(matrix, self._buffer[start : start + matrix.shape[1]], out=output[first : first + GROUP])
+            self._group = (self._group + 1) % self._n_groups
 
     def _filter_each(self, taps: np.ndarray, output: np.ndarray) -> None:
         """Fill `output` (n,) from `taps` (m, 2 half), each sample with the filter of its position."""
