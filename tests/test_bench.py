@@ -813,6 +813,7 @@ def test_a_broken_budget_ends_the_command_with_exit_code_1(command, flag):
         ("--processes", "0"),
         ("--block-ms", "0"),
         ("--listen", "nan"),
+        ("--listen-live", "0"),
         ("--snr-db", "inf"),
         ("--min-right", "1.1"),
         ("--max-points-lost", "nan"),

@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = Task("", (), args.listen, args.sample_rate, args.block_ms, args.realtime)
         listened[LISTENING] = measured(run_listening, paths[0], sounds, task, how.progress)
     if args.listen_live:
-        listened[LISTENING_LIVE] = measured(run_listening_live, paths[0], sounds, how.progress)
+        listened[LISTENING_LIVE] = measured(run_listening_live, paths[0], sounds, args.listen_live, how.progress)
     listened = {name: one for name, one in listened.items() if one}
 
     # 5. Table, file, picture, budgets.

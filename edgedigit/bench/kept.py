@@ -83,7 +83,7 @@ def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, condi
     def foreseen(name: str) -> float | None:
         """How much of it will come; infinite: as much as its name says, None: nothing."""
         if name.startswith(LISTENING_LIVE):
-            return math.inf if args.listen_live else None
+            return 2 * args.listen_live if args.listen_live else None  # so many minutes of two sounds at most
         if name.startswith(LISTENING):
             return args.listen if name == LISTENING or not args.listen else math.inf
         if name in (CLICK, ARRIVAL, DRAWING) or ": end of word to answer" in name:

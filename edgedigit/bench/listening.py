@@ -97,8 +97,8 @@ def run_listening(model: Path, sounds: Sequence[Sound], task: Task, progress: bo
     return {**figures(readings, task), "sounds": rows}
 
 
-def run_listening_live(model: Path, sounds: Sequence[Sound], progress: bool = False) -> dict:
-    """Hear each sound once, in real time, through a virtual microphone, in a process of its own.
+def run_listening_live(model: Path, sounds: Sequence[Sound], most_minutes: float, progress: bool = False) -> dict:
+    """Hear each sound once, so many minutes at most, in real time, through a virtual microphone, in its own process.
 
     Cost and memory are of that whole process, capture and its threads included; growth is the larger of the sounds'.
 
@@ -117,14 +117,15 @@ def run_listening_live(model: Path, sounds: Sequence[Sound], progress: bool = Fa
             refresh_devices()
             device = find_device()
             for sound in sounds:
-                minutes = (sound.waveform.size / sound.sample_rate + 2 * SETTLE_S) / 60
+                heard_part = sound.waveform[: round(60 * most_minutes * sound.sample_rate)]
+                minutes = (heard_part.size / sound.sample_rate + 2 * SETTLE_S) / 60
                 task = Task(str(model), [sound.name], minutes, device.sample_rate, BLOCK_MS, True, microphone=True)
-                play = partial(source.play, sound.waveform, sound.sample_rate)
+                play = partial(source.play, heard_part, sound.sample_rate)
                 readings, heard = _hear(task, progress, play)
                 if not heard:
                     raise DeviceError(f"{sound.name} was not heard to its end; close other programs and measure again")
                 found.append(figures(readings, task))
-                rows.append(_row(sound, *heard))
+                rows.append(_row(sound, replace(heard[0], audio_s=heard_part.size / sound.sample_rate)))
         finally:
             refresh_devices()
     minutes = sum(one["minutes"] for one in found)

@@ -13,6 +13,8 @@ from edgedigit.cli import ArgumentParser, file_ending
 from edgedigit.config import HELD_OUT, BenchConfig
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
 
+ALL_MINUTES = 1440.0
+LEAST = {"clips": 0, "seed": 0, "runs": 1, "processes": 1, "block_ms": 1, "listen": 1, "listen_live": 0.1}
 PARTS = ("inference", "answers", "peers")
 
 
@@ -44,7 +46,12 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     parser.add_argument("--speech", nargs="+", default=[SPEECH], help=f"sentences without digits; {SPEECH}")
     parser.add_argument("--listen", type=float, metavar="MINUTES", help="hear speech without digits and noise, in turn")
     parser.add_argument(
-        "--listen-live", action="store_true", help="hear both once through a virtual microphone, in real time"
+        "--listen-live",
+        nargs="?",
+        type=float,
+        const=ALL_MINUTES,
+        metavar="MINUTES",
+        help="hear both once through a virtual microphone, in real time; MINUTES: at most, of each",
     )
     parser.add_argument(
         "--only",
@@ -89,7 +96,7 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     args = parser.parse_args(argv)
     if not all(map(math.isfinite, args.snr_db)):
         parser.error(f"--snr-db is {args.snr_db}, expected finite values in dB")
-    for name, least in (("clips", 0), ("seed", 0), ("runs", 1), ("processes", 1), ("block_ms", 1), ("listen", 1)):
+    for name, least in LEAST.items():
         if getattr(args, name) is not None and not least <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected {least} or more")
     for name, most in (("min_right", 1), ("max_points_lost", 100), ("max_cpu_share", 1), ("max_growth_mb", math.inf)):
