@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None):
     parser.add_argument("--list-devices", action="store_true", help="list microphones and exit")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="model file; default: the shipped one")
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="labels shown per word; default 1")
-    parser.add_argument("--json", action="store_true", help="a JSON object per word or file without one, and in all")
+    parser.add_argument("--json", action="store_true", help="JSON lines: a word, or a file without any; then the sum")
     parser.add_argument("--plain", action="store_true", help="print lines where a terminal would show a display")
     parser.add_argument(
         "--reject-below", type=float, metavar="P", help="say no digit below this probability; default: the model's"

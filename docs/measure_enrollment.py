@@ -204,7 +204,7 @@ def main(argv=None) -> int:
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to")
     parser.add_argument("--model", default="model.onnx", help="shipped file to enrol on; model.onnx")
     args = parser.parse_args(argv)
-    model = artifacts_dir() / args.model
+    model = artifacts_dir() / Path(args.model).name
     trained_on = heard_by(model, None).speakers
     rows = [
         report("five words, ten clips of each by ten speakers, tested on other speakers", of_many_speakers(model)),
@@ -218,7 +218,7 @@ def main(argv=None) -> int:
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": f"Words enrolled on top of the shipped {model.name}, recordings of people",
-        "command": f"python docs/measure_enrollment.py --model {model.name} --results {args.results}",
+        "command": f"python docs/measure_enrollment.py --model {model.name}",
         "commit": source_commit(),
         "seeds": list(range(N_DRAWS)),
         "rows": rows,

@@ -119,9 +119,11 @@ class Report:
     def silence(self, source: str, duration_s: float) -> None:
         """A recording in which no word was found; it counts as no answer."""
         if self._json:
-            key = "digits" if self._strings else "label"
-            nothing = {key: None, "probability": None, "start_s": 0.0, "end_s": round(duration_s, 3)}
-            print_json({"source": source, **nothing, "latency_ms": None})
+            times = {"probability": None, "start_s": 0.0, "end_s": round(duration_s, 3), "latency_ms": None}
+            if self._strings:
+                print_json({"source": source, "digits": None, **times, "n_best": [], "satisfied": None, "heard": None})
+            else:
+                print_json({"source": source, "label": None, **times, "top": []})
         else:
             self._row("-", "-", f"0.00-{duration_s:.2f}", "-", f"{source}  no word")
 

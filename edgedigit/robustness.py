@@ -259,11 +259,13 @@ def answers_when_perturbed(
 
 
 def row_of(group: str, probabilities: np.ndarray, targets: np.ndarray) -> dict:
-    """`accuracy_row` with the calibration error and its 95 % interval, in per cent."""
+    """`accuracy_row` with the calibration error and its 95 % interval, in per cent, and how much too sure it is."""
     low, high, _ = calibration_interval(probabilities, targets)
     error = 100 * expected_calibration_error(probabilities, targets)
+    row = accuracy_of(group, probabilities.argmax(axis=1), targets)
+    too_sure = 100 * (float(probabilities.max(axis=1).mean()) - row["accuracy"])
     said = {"calibration error %": f"{error:.1f} ({100 * low:.1f}–{100 * high:.1f})"}
-    return {**accuracy_of(group, probabilities.argmax(axis=1), targets), **said}
+    return {**row, **said, "too sure by points": f"{too_sure:+.1f}"}
 
 
 def accuracy_of(group: str, answers: np.ndarray, targets: np.ndarray) -> dict:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -63,23 +64,23 @@ class VirtualMicrophone:
     def __enter__(self) -> VirtualMicrophone:
         self._simple = _pulse_simple()
         self._folder = tempfile.TemporaryDirectory(prefix="virtual_microphone")
-        socket = Path(self._folder.name, "socket")
+        path = Path(self._folder.name, "socket")
         alsa = Path(self._folder.name, "alsa.conf")
         alsa.write_text(ALSA_CONFIG, encoding="utf-8")
-        variables = {"PULSE_SERVER": f"unix:{socket}", "ALSA_CONFIG_PATH": str(alsa)}
+        variables = {"PULSE_SERVER": f"unix:{path}", "ALSA_CONFIG_PATH": str(alsa)}
         self.environment = {**os.environ, **variables}
         self._before = {name: os.environ.get(name) for name in variables}
         homes = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH"), self._folder.name)
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
         # Neither shared memory that would outlive a kill, nor a scheduler's favours that real programs do not get.
         command += ["--disable-shm=yes", "--realtime=no", "--high-priority=no"]
-        command += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}"]
+        command += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={path}"]
         self._log = Path(self._folder.name, "log")
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(command, env={**os.environ, **homes}, stdout=log, stderr=log)
         with ExitStack() as undo:
             undo.callback(self.__exit__)
-            self._wait_for_server(socket)
+            self._wait_for_server(path)
             self.replug()
             undo.pop_all()  # it works, and stays
         os.environ.update(variables)
@@ -148,9 +149,9 @@ class VirtualMicrophone:
         self._holder = self._open_stream(2 * BLOCK_MS)
         self._control("suspend-sink", SINK, "0")
 
-    def _wait_for_server(self, socket: Path) -> None:
+    def _wait_for_server(self, path: Path) -> None:
         deadline = time.monotonic() + START_S
-        while not socket.exists():
+        while not _answers(path):
             if self._server.poll() is not None or time.monotonic() > deadline:
                 said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 raise DeviceError(f"PulseAudio does not start ({said[-1] if said else 'it said nothing'})")
@@ -192,6 +193,16 @@ class VirtualMicrophone:
         if not samples.size or self._write(stream, samples):  # refused where the microphone was unplugged meanwhile
             time.sleep(max(0.0, end - time.perf_counter()))
         self._simple.pa_simple_free(stream)
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens at a socket; its file is there a little earlier."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 class _SampleSpecification(ctypes.Structure):

@@ -131,6 +131,7 @@ def test_a_file_without_a_word_has_a_json_line_too(run, tmp_path, flags, key):
     found, summary = map(json.loads, out)
     assert code == 0 and (summary["n_inputs"], summary["n_words"]) == (1, 0)
     assert found["source"].endswith("quiet.wav") and found[key] is None and found["end_s"] == 2.0
+    assert found["probability"] is None and found["n_best" if key == "digits" else "top"] == []
 
 
 def test_standard_input_through_a_pipe(tiny_model):

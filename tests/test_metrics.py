@@ -253,6 +253,16 @@ def test_a_calibrated_model_has_the_error_that_chance_gives_and_a_wrong_one_more
     probabilities = np.column_stack([confidence, 1 - confidence])
     right = rng.random(2000) < confidence
     low, high, by_chance = calibration_interval(probabilities, np.where(right, 0, 1), n_draws=200)
-    assert low < by_chance < high and 0.01 < by_chance < 0.03
+    assert low < 0.01 and high < 0.03 and 0.01 < by_chance < 0.03
     low, high, again = calibration_interval(probabilities, np.where(rng.random(2000) < 0.5, 0, 1), n_draws=200)
     assert 0.2 < low < 0.25 < high < 0.3 and again == pytest.approx(by_chance, abs=0.001)
+
+
+def test_the_interval_of_a_calibration_error_holds_the_true_one_as_a_rule():
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(40):
+        confidence = rng.uniform(0.7, 1.0, 400)
+        truth = np.where(rng.random(400) < confidence - 0.05, 0, 1)  # 5 points too sure
+        low, high, _ = calibration_interval(np.column_stack([confidence, 1 - confidence]), truth, n_draws=200)
+        held += low <= 0.05 <= high
+    assert held >= 30

@@ -4,6 +4,7 @@ import _thread
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -168,6 +169,14 @@ def test_an_address_that_cannot_be_had_is_one_line(small_packages, url, refusal)
     assert "cannot listen at 192.0.2.1" in refusal(main, words)
 
 
+@pytest.fixture
+def ctrl_c():
+    """It ends a program, although a shell has the jobs that it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def has_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -187,7 +196,9 @@ def has_ipv6():
         ),
     ],
 )
-def test_the_page_is_opened_where_browsers_give_the_microphone(small_packages, monkeypatch, capsys, host, opened):
+def test_the_page_is_opened_where_browsers_give_the_microphone(
+    small_packages, monkeypatch, capsys, ctrl_c, host, opened
+):
     visited = []
 
     def visit(url):

@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             live = measured(run_microphone, paths[0], said, budget_ms, args.seed, print, name, bed)
             answered += [live] if live else []
             rows += [live.row] if live else []
-        notes.append(NOTE)
+        notes += [NOTE] if clicks else []
     if args.browser:
         seen = measured(run_browser, paths[0], clips, config.budget_answer_ms, args.seed, print)
         if seen:

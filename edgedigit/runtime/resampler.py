@@ -13,7 +13,7 @@ KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
 MAX_CHUNK = 4096  # input samples handled at once, which bounds memory for blocks of any size
 MAX_TAPS = 1 << 18  # in the table of filters, 1 MB; any two rates of audio devices need fewer
 OUTPUTS_AT_ONCE = 32  # each gathers all its taps: a block's at once would be a megabyte, 50 times a second
-GROUP = 16  # outputs of one product of a matrix; a part of every frame of 10 ms, so that no frame waits for another
+GROUP = 16  # outputs of one matrix product; whole ones make 10 ms at 8 and 16 kHz, so that no frame waits for others
 
 
 class StreamResampler:
