@@ -21,6 +21,7 @@ from edgedigit.runtime import Recognizer
 SPEECH = "folder:nondigits/librispeech_tc100"
 SHARE = 10  # the first and the last such part of the readings say how memory has grown
 MEGABYTE = 1e6
+LATE_S = 3.0  # that a microphone is open before a sound begins and after it ends, as long as sending an hour of it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,8 @@ def run_listening_live(model: Path, sounds: Sequence[Sound], most_minutes: float
         MissingDependencyError: if sounddevice is not installed.
         ModelError: if the process ends early.
     """
-    from edgedigit.bench.live import SETTLE_S, SINK_RATE
+    from edgedigit.audio import resample
+    from edgedigit.bench.live import SINK_RATE
     from edgedigit.runtime.microphone import BLOCK_MS, find_device, refresh_devices
     from edgedigit.virtual_microphone import VirtualMicrophone
 
@@ -118,10 +120,11 @@ def run_listening_live(model: Path, sounds: Sequence[Sound], most_minutes: float
             device = find_device()
             for sound in sounds:
                 heard_part = sound.waveform[: round(60 * most_minutes * sound.sample_rate)]
-                minutes = (heard_part.size / sound.sample_rate + 2 * SETTLE_S) / 60
+                minutes = (heard_part.size / sound.sample_rate + LATE_S) / 60
                 task = Task(str(model), [sound.name], minutes, device.sample_rate, BLOCK_MS, True, microphone=True)
-                play = partial(source.play, heard_part, sound.sample_rate)
+                play = partial(source.play, resample(heard_part, sound.sample_rate, SINK_RATE), SINK_RATE)
                 readings, heard = _hear(task, progress, play)
+                source.wait()
                 if not heard:
                     raise DeviceError(f"{sound.name} was not heard to its end; close other programs and measure again")
                 found.append(figures(readings, task))
