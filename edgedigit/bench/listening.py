@@ -21,7 +21,7 @@ from edgedigit.runtime import Recognizer
 SPEECH = "folder:nondigits/librispeech_tc100"
 SHARE = 10  # the first and the last such part of the readings say how memory has grown
 MEGABYTE = 1e6
-LATE_S = 3.0  # that a microphone is open before a sound begins and after it ends, as long as sending an hour of it takes
+LATE_S = 3.0  # that a microphone is open beyond a sound, which begins only once it has been sent
 
 
 @dataclass(frozen=True, eq=False)
