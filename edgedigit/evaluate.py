@@ -21,17 +21,14 @@ import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.config import HELD_OUT
-from edgedigit.data import load_recordings
 from edgedigit.data.dataset import as_arrays
-from edgedigit.data.recording import Recording
-from edgedigit.errors import DataError
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import accuracy_row, probability_figures
 from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
-from edgedigit.train.heard import held_out, novelty_note
+from edgedigit.train.heard import novelty_note, recordings_to_test
 from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, over_speakers, predict_onnx
 
@@ -62,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     recognizer = Recognizer(args.model)
     labels = recognizer.info.labels
-    recordings = load_clips(args, recognizer)
+    recordings = recordings_to_test(args, recognizer, labels)
     facts = training_facts(recognizer.path)
     waveforms, targets = as_arrays(recordings, labels, recognizer.info.n_samples)
     probabilities = predict_onnx(recognizer.path, waveforms)
@@ -113,18 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.results:
         write_json(args.results, result)
     return 0
-
-
-def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
-    """What to evaluate on."""
-    if args.held_out:
-        return held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
-    info = recognizer.info
-    recordings = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
-    recordings = [r for r in recordings if args.part in (None, r.split)]
-    if not recordings:
-        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
-    return recordings
 
 
 if __name__ == "__main__":

@@ -144,16 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """The recordings to test with."""
-    if args.held_out:
-        from edgedigit.train.heard import held_out  # which brings torch
+    from edgedigit.train.heard import recordings_to_test  # which brings torch
 
-        clips = held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
-        return subset(clips, args.clips) if args.clips else clips
-    info = recognizer.info
-    clips = load_recordings(args.sources, args.data_dir, labels=info.labels, signal=info.signal, progress=True)
-    clips = [clip for clip in clips if args.part in (None, clip.split)]
-    if not clips:
-        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    clips = recordings_to_test(args, recognizer, recognizer.info.labels)
     return subset(clips, args.clips) if args.clips else clips
 
 

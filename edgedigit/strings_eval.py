@@ -26,7 +26,6 @@ import numpy as np
 
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.config import HELD_OUT, StringsConfig
-from edgedigit.data import load_recordings
 from edgedigit.data.progress import progress_bar
 from edgedigit.data.recording import Recording
 from edgedigit.errors import DataError, InputError
@@ -142,15 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
     """The recordings to say."""
-    if args.held_out:
-        from edgedigit.train.heard import held_out  # which brings torch
+    from edgedigit.train.heard import recordings_to_test  # which brings torch
 
-        recordings = held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
-    else:
-        recordings = load_recordings(args.sources, args.data_dir, None if args.utterances else DIGITS, progress=True)
-        recordings = [r for r in recordings if args.part in (None, r.split)]
-    if not recordings:
-        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    recordings = recordings_to_test(args, recognizer, None if args.utterances else DIGITS)
     return [replace(r, waveform=trimmed(r.waveform, r.sample_rate)) for r in recordings] if args.trim else recordings
 
 

@@ -74,8 +74,12 @@ def play_words(
 def answer_name(who: str, n_words: int, realtime: bool, condition: str = CLEAN) -> str:
     """Name of a row of end of word -> answer."""
     pace = "in real time" if realtime else "on a virtual clock"
-    within = "" if condition == CLEAN else f" in {condition}"
-    return f"{who}: end of word to answer, {n_words} words{within} {pace}"
+    return f"{who}: end of word to answer, {n_words} words{within(condition)} {pace}"
+
+
+def within(condition: str) -> str:
+    """What a name says of a noise."""
+    return "" if condition == CLEAN else f" in {condition}"
 
 
 def run_answers(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigit.bench.answers import CLEAN, Answered, answer_row, answered_offline
+from edgedigit.bench.answers import CLEAN, Answered, answer_row, answered_offline, within
 from edgedigit.bench.printed import PrintingEngine
 from edgedigit.errors import DeviceError
 from edgedigit.metrics import latency_summary
@@ -119,11 +119,6 @@ def stretches(clips: Sequence[Clip], seed: int, bed: np.ndarray | None) -> list[
 def microphone_name(model: Path, n_words: int, condition: str = CLEAN) -> str:
     """Name of the row of end of word -> answer."""
     return f"{model.name}: end of word to answer, {n_words} words {MICROPHONE}{within(condition)}"
-
-
-def within(condition: str) -> str:
-    """What a name says of a noise."""
-    return "" if condition == CLEAN else f" in {condition}"
 
 
 def together(scores: Sequence[StreamScore]) -> StreamScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from edgedigit.data.recording import SYNTH, UNKNOWN_SPEAKER, Recording
 from edgedigit.errors import ConfigError, DataError, EdgedigitError, MissingDataError
 from edgedigit.labels import NON_DIGIT
 from edgedigit.provenance import config_of, enrolled_on, trained_file
+from edgedigit.runtime import Recognizer
 from edgedigit.train.pipeline import SELECTION, Track, divide, load_material
 
 UNTOLD = "Nothing says what the model was trained on"
@@ -118,6 +120,29 @@ def held_out(model: Path, labels: Sequence[str], part: str, data_dir: str | Path
         why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
         raise DataError(f"the training of {model.name} kept no recordings for {part}{why}; name --sources")
     return clips
+
+
+def recordings_to_test(
+    args: argparse.Namespace, recognizer: Recognizer, labels: Sequence[str] | None
+) -> list[Recording]:
+    """What a command line names by `--held-out`, or by `--sources` and `--part`.
+
+    Args:
+        args: `sources part held_out data_dir`.
+        recognizer: the model that is tested.
+        labels: to read of sources; None: all.
+
+    Raises:
+        ConfigError, DataError: as `held_out`, or if nothing is marked as the part.
+    """
+    if args.held_out:
+        return held_out(recognizer.path, recognizer.info.labels, args.held_out, args.data_dir)
+    signal = recognizer.info.signal
+    recordings = load_recordings(args.sources, args.data_dir, labels=labels, signal=signal, progress=True)
+    recordings = [recording for recording in recordings if args.part in (None, recording.split)]
+    if not recordings:
+        raise DataError(f"no recording of {', '.join(args.sources)} is marked {args.part!r}; leave --part out")
+    return recordings
 
 
 def _real_track(data: DataConfig, model: Path, data_dir: str | Path | None, progress: bool) -> Track:
