@@ -3,12 +3,6 @@
  * WebAssembly, and an energy gate over an adaptive noise floor.
  */
 
-const FLOOR_QUANTILE = 0.1; // the quietest tenth of the recent past is noise
-const NO_SOUND_RMS = 2 ** -15; // one step of 16 bits: frames up to it, zeros and their dither, tell nothing of the noise
-const WEBRTC_FLOOR_DB = -55; // WebRTC's detector depends on level: the noise floor is brought up to this
-const WEBRTC_MAX_GAIN_DB = 30;
-const PEAK_MS = 500; // past in which the loudest frame is looked for
-
 /**
  * Every threshold of endpointing, with the defaults of edgedigit.runtime.VadOptions; a model's manifest has its own.
  */
@@ -16,15 +10,24 @@ export const DEFAULT_VAD = Object.freeze({
   detector: "webrtc",
   frame_ms: 10,
   aggressiveness: 1,
+  detector_floor_db: -55,
+  detector_gain_db: 30,
   silero_probability: 0.5,
+  silero_release: 0.15,
+  voiced_correlation: 0.5,
   gate_db: 6,
   gate_share: 0.5,
   gate_max_db: 12,
   peak_drop_db: 30,
+  peak_ms: 500,
   floor_window_ms: 3000,
+  floor_quantile: 0.1,
   floor_min_db: -75,
+  floor_assumed_ms: 100,
+  no_sound_db: -90.3,
   onset_ms: 30,
   pre_roll_ms: 400,
+  mirrored_ms: 100,
   stable_silence_ms: 20,
   stable_ms: 80,
   early_ms: 50,
@@ -32,6 +35,7 @@ export const DEFAULT_VAD = Object.freeze({
   hangover_ms: 100,
   lasting_ms: 120,
   lasting_drop_db: 3,
+  faded_db: 20,
   rest_ms: 250,
   min_speech_ms: 60,
   tail_ms: 300,
@@ -76,9 +80,9 @@ export class SpeechActivity {
     const difference = frame.map((sample, i) => sample - (i ? frame[i - 1] : this.lastSample));
     this.lastSample = frame[frame.length - 1];
     const power = [frame, difference].map(variance);
-    const hasSound = power[0] > NO_SOUND_RMS ** 2;
+    const hasSound = power[0] > 10 ** (this.vad.no_sound_db / 10);
     const loud = this.bands.map((band, i) => band.standsOut(10 * Math.log10(power[i] + 1e-12), hasSound));
-    const gainDb = Math.min(Math.max(WEBRTC_FLOOR_DB - this.bands[0].floorDb, 0), WEBRTC_MAX_GAIN_DB);
+    const gainDb = Math.min(Math.max(this.vad.detector_floor_db - this.bands[0].floorDb, 0), this.vad.detector_gain_db);
     const scale = 32768 * 10 ** (gainDb / 20);
     const pcm = Int16Array.from(frame, (sample) =>
       Math.min(Math.max(Math.fround(sample * Math.fround(scale)), -32768), 32767),
@@ -92,11 +96,10 @@ class Band {
   constructor(vad) {
     this.vad = vad;
     const nFrames = framesIn(vad.floor_window_ms, vad);
-    // The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
-    this.nAssumed = Math.max(1, Math.floor(nFrames / 30));
+    this.nAssumed = Math.min(framesIn(vad.floor_assumed_ms, vad), nFrames - 1);
     this.pastDb = new Float64Array(nFrames).fill(Infinity);
     this.pastDb.fill(vad.floor_min_db, 0, this.nAssumed);
-    this.peaksDb = new Float64Array(framesIn(PEAK_MS, vad)).fill(-Infinity);
+    this.peaksDb = new Float64Array(framesIn(vad.peak_ms, vad)).fill(-Infinity);
     this.nHeard = 0;
     this.floorDb = vad.floor_min_db;
   }
@@ -111,7 +114,7 @@ class Band {
     this.peaksDb[this.nHeard % this.peaksDb.length] = energyDb;
     this.pastDb[(this.nAssumed + this.nHeard) % nFrames] = hasSound ? energyDb : this.floorDb;
     this.nHeard++;
-    const k = Math.floor(FLOOR_QUANTILE * Math.min(this.nAssumed + this.nHeard, nFrames));
+    const k = Math.floor(this.vad.floor_quantile * Math.min(this.nAssumed + this.nHeard, nFrames));
     this.floorDb = Math.max(this.pastDb.slice().sort()[k], this.vad.floor_min_db);
     const peakDb = this.peaksDb.reduce((a, b) => Math.max(a, b));
     const shareDb = Math.min(this.vad.gate_share * (peakDb - this.floorDb), this.vad.gate_max_db);
@@ -130,7 +133,7 @@ function variance(samples) {
 }
 
 /** Whether a speech frame is mainly low-frequency, as vowels are and hiss and clicks are not: independent of level. */
-export function isVoiced(frame) {
+export function isVoiced(frame, correlation) {
   let mean = 0;
   for (const sample of frame) mean += sample;
   mean /= frame.length;
@@ -140,5 +143,5 @@ export function isVoiced(frame) {
     energy += (sample - mean) ** 2;
     if (i) neighbours += (sample - mean) * (frame[i - 1] - mean);
   });
-  return neighbours > 0.5 * energy;
+  return neighbours > correlation * energy;
 }

@@ -5,6 +5,9 @@ import { DEFAULT_VAD } from "./activity.js";
 const MAX_THRESHOLD = 1e6; // of any unit, as in edgedigit/runtime/vad.py
 const AT_LEAST_A_FRAME = [
   "tail_ms",
+  "peak_ms",
+  "floor_assumed_ms",
+  "mirrored_ms",
   "stable_silence_ms",
   "stable_ms",
   "lasting_ms",
@@ -13,7 +16,8 @@ const AT_LEAST_A_FRAME = [
   "running_speech_ms",
   "partial_ms",
 ];
-const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db"];
+const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "silero_release", "detector_gain_db"];
+const FROM_0_BELOW_1 = ["floor_quantile", "voiced_correlation"];
 export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
 /** Something that the person at the page can understand and act upon; its message is one line. */
@@ -73,6 +77,7 @@ export function readVad(values) {
   };
   const { frame_ms: frame, hangover_ms: hangover, max_speech_ms: longest } = vad;
   check("silero_probability", (value) => value > 0 && value < 1, "more than 0 and below 1");
+  for (const name of FROM_0_BELOW_1) check(name, (value) => value >= 0 && value < 1, "0 or more and below 1");
   check("frame_ms", (value) => [10, 20, 30].includes(value), "10, 20 or 30");
   check("aggressiveness", (value) => [0, 1, 2, 3].includes(value), "0, 1, 2 or 3");
   check("onset_ms", (value) => frame <= value && value < longest, `${frame} up to less than max_speech_ms, ${longest}`);

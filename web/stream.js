@@ -8,9 +8,6 @@ import { NON_DIGIT } from "./manifest.js";
 import { concatenate, StreamResampler } from "./resampler.js";
 import { padMirrored } from "./window.js";
 
-const MIRRORED_MS = 100; // of what is kept before a word, that fills the window before it
-const FADED_DB = 20; // below a word's loudest frame: where it is taken to have ended, if sound goes on
-
 /**
  * @typedef {object} Event
  * @property {"speech_start" | "digit" | "rejected" | "speech_end"} kind
@@ -19,7 +16,7 @@ const FADED_DB = 20; // below a word's loudest frame: where it is taken to have 
  * @property {number} endS end of its last frame so far, which a digit need not wait for
  * @property {import("./recognizer.js").Prediction} [prediction] of `digit` and `rejected` only
  * @property {number} [latencyMs] from `endS` to the answer: filter delay, silence waited for, the block's waiting, features
- *   and network; while sound goes on from the last frame within FADED_DB of the loudest, an estimate
+ *   and network; while sound goes on from the last frame within faded_db of the loudest, an estimate
  */
 
 /** Sum of squares about the mean. */
@@ -118,7 +115,8 @@ export class StreamingRecognizer {
 
   async acceptFrame(samples) {
     const active = this.activity.isSpeech(samples);
-    const frame = { samples, active, voiced: active && isVoiced(samples), energy: energyOf(samples) };
+    const voiced = active && isVoiced(samples, this.vad.voiced_correlation);
+    const frame = { samples, active, voiced, energy: energyOf(samples) };
     this.position++;
     if (this.word.length) {
       this.word.push(frame);
@@ -205,10 +203,10 @@ export class StreamingRecognizer {
     return level > this.levelDb() - this.vad.lasting_drop_db || (isRested && level > this.restDb);
   }
 
-  /** Frames since the word was last within FADED_DB of its loudest, which its end may have been. */
+  /** Frames since the word was last within faded_db of its loudest, which its end may have been. */
   nFaded() {
     const speech = this.speech();
-    const near = Math.max(...speech.map(({ active, energy }) => (active ? energy : 0))) / 10 ** (FADED_DB / 10);
+    const near = Math.max(...speech.map(({ active, energy }) => (active ? energy : 0))) / 10 ** (this.vad.faded_db / 10);
     return speech.length - 1 - speech.findLastIndex(({ active, energy }) => active && energy >= near);
   }
 
@@ -287,7 +285,7 @@ export class StreamingRecognizer {
   window(frames) {
     const word = concatenate(frames.map((frame) => frame.samples));
     const spare = Math.max(0, this.recognizer.info.nSamples - word.length);
-    const nBefore = Math.min(frames.length, Math.floor(MIRRORED_MS / this.vad.frame_ms)) * this.frameLength;
+    const nBefore = Math.min(frames.length, framesIn(this.vad.mirrored_ms, this.vad)) * this.frameLength;
     const nSilent = frames.length - 1 - frames.findLastIndex((frame) => frame.active);
     const nAfter = Math.min(nSilent * this.frameLength, word.length - nBefore);
     const before = padMirrored(word.subarray(0, nBefore), Math.floor(spare / 2), 0);

@@ -15,7 +15,6 @@ from edgedigit.runtime.vad import EnergyGate, VadOptions
 CHUNK = {8000: 256, 16000: 512}  # Hz: samples that the net takes at once, 32 ms
 CONTEXT = {8000: 32, 16000: 64}  # Hz: samples of the chunk before that go with them
 STATE = (2, 1, 128)  # of its recurrent layer
-RELEASE = 0.15  # below the threshold where speech, once found, is over; its authors' value
 FILE = Path("data") / "silero_vad.onnx"  # inside the package silero-vad
 
 
@@ -99,7 +98,8 @@ class SileroActivity:
         chunk_length = self._net.chunk_length
         while self._pending.size >= chunk_length:
             chunk = np.clip(self._pending[:chunk_length] * self._gate.gain, -1, 1).astype(np.float32)
-            threshold = self.options.silero_probability - (RELEASE if self._speaking else 0.0)
+            released = self.options.silero_release if self._speaking else 0.0
+            threshold = self.options.silero_probability - released
             self._speaking = self._net.probability(chunk) >= threshold
             self._pending = self._pending[chunk_length:]
         return self._speaking and is_open

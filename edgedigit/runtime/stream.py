@@ -18,9 +18,6 @@ from edgedigit.runtime.resampler import StreamResampler
 from edgedigit.runtime.vad import VadOptions, VoiceActivity, WebRtcActivity, is_voiced
 from edgedigit.runtime.word import Frame, Word, fill_window
 
-MIRRORED_MS = 100  # of what is kept before a word, that fills the window before it
-FADED_DB = 20.0  # below a word's loudest frame: where it is taken to have ended, if sound goes on
-
 
 @dataclass(frozen=True)
 class Event:
@@ -40,7 +37,7 @@ class Event:
     """The model's answer; of `digit`, `rejected` and `partial` only."""
     latency_ms: float | None = field(default=None, compare=False)
     """From `end_s` to the answer in the stream's own time: filter delay, silence waited for, features and network.
-    For a word answered while sound goes on, from its last frame within `FADED_DB` of its loudest: an estimate, since
+    For a word answered while sound goes on, from its last frame within `faded_db` of its loudest: an estimate, since
     noise may hide the end. The block that a device hands over, and how long it has waited before `accept`, come on
     top."""
 
@@ -182,7 +179,7 @@ class StreamingRecognizer:
     def _accept_frame(self, samples: np.ndarray) -> list[Event]:
         active = self._activity.is_speech(samples)
         energy = max(0.0, float(samples @ samples) - float(np.add.reduce(samples)) ** 2 / samples.size)
-        frame = Frame(samples, active, active and is_voiced(samples), energy)
+        frame = Frame(samples, active, active and is_voiced(samples, self.options.voiced_correlation), energy)
         self._position += 1
         if self._word:
             self._word.append(frame)
@@ -252,7 +249,7 @@ class StreamingRecognizer:
         level_db = self._word.level_db(options.frames(options.lasting_ms))
         if level_db <= self._word.level_db() - options.lasting_drop_db and self._has_lasted():
             self._answered, self._rest_db = self._position, level_db
-            return [self._decision("digit", self._answer_to(ask), start, self._word.n_since(FADED_DB))]
+            return [self._decision("digit", self._answer_to(ask), start, self._word.n_since(options.faded_db))]
         return [self._event("partial", self._answer_to(ask))] if self._partials else []
 
     def _has_lasted(self) -> bool:
@@ -319,7 +316,8 @@ class StreamingRecognizer:
 
     def _predict(self, frames: Sequence[Frame], is_running: bool) -> Prediction:
         """Amid running speech the model must be surer: there its digits are mostly syllables of other words."""
-        window = fill_window(frames, self.recognizer.info.n_samples, MIRRORED_MS // self.options.frame_ms)
+        n_mirrored = self.options.frames(self.options.mirrored_ms)
+        window = fill_window(frames, self.recognizer.info.n_samples, n_mirrored)
         prediction = self.recognizer.predict(window, self._rate)
         if is_running and prediction.probability < self.options.running_probability:
             return replace(prediction, rejected=True)

@@ -15,14 +15,23 @@ from edgedigit.errors import ConfigError, MissingDependencyError
 
 DETECTORS = ("webrtc", "silero")
 WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
-FLOOR_QUANTILE = 0.1  # the quietest tenth of the recent past is noise
 MAX_THRESHOLD = 1e6  # of any unit, 17 minutes in ms: beyond lie infinity and slips, and no memory for the past
-TARGET_FLOOR_DB = -55.0  # detectors depend on level: the noise floor is brought up to this
-MAX_GAIN_DB = 30.0
-# RMS about the mean up to which a frame holds no sound: one step of 16 bits. Zeros and a bare offset lie below it, and
-# so does dither in place of zeros: half a step if triangular, one where every sample is a step up or down. It is 15 dB
-# below floor_min_db: what a microphone hears there is no louder to the gate than silence anyway.
-NO_SOUND_RMS = 2.0**-15
+
+AT_LEAST_A_FRAME = (
+    "tail_ms",
+    "peak_ms",
+    "floor_assumed_ms",
+    "mirrored_ms",
+    "stable_silence_ms",
+    "stable_ms",
+    "lasting_ms",
+    "rest_ms",
+    "running_pause_ms",
+    "running_speech_ms",
+    "partial_ms",
+)
+AT_LEAST_0 = ("pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "silero_release", "detector_gain_db")
+FROM_0_BELOW_1 = ("floor_quantile", "voiced_correlation")
 
 
 def is_threshold(value: object) -> bool:
@@ -41,15 +50,27 @@ class VadOptions:
     detector: str = "webrtc"  # of voices; or silero, which brings its own ONNX file
     frame_ms: int = 10  # 10, 20 or 30, what webrtcvad takes
     aggressiveness: int = 1  # of webrtcvad: 0 takes the most for speech, 3 the least
+    detector_floor_db: float = -55.0  # detectors depend on level: the noise floor is brought up to this, in dBFS,
+    detector_gain_db: float = 30.0  # but by no more than this
     silero_probability: float = 0.5  # of speech, from which Silero says so; its authors' value
+    silero_release: float = 0.15  # below it, where speech, once found, is over; its authors' value
+    voiced_correlation: float = 0.5  # of neighbouring samples, above which a frame of speech has a voice
     gate_db: float = 6.0  # speech stands this far above the noise floor
-    gate_share: float = 0.5  # and by this share of the height of the loudest frame of the last 0.5 s above the floor:
-    gate_max_db: float = 12.0  # noise that rises a little keeps no word open; a share asks for no more than this
-    peak_drop_db: float = 30.0  # and no further than this below the loudest frame of the last 0.5 s
+    gate_share: float = 0.5  # and by this share of the height of the loudest recent frame above the floor: noise that
+    gate_max_db: float = 12.0  # rises a little keeps no word open; a share asks for no more than this
+    peak_drop_db: float = 30.0  # and no further than this below the loudest recent frame
+    peak_ms: int = 500  # how recent that frame is
     floor_window_ms: int = 3000  # past from which the noise floor is taken
-    floor_min_db: float = -75.0  # dBFS; the floor is never lower, and a stream's first second is taken for it
+    floor_quantile: float = 0.1  # of its frames: the quietest tenth is noise
+    floor_min_db: float = -75.0  # dBFS; the floor is never lower, and before any frame is heard it is this
+    floor_assumed_ms: int = 100  # of the past that is taken for it then: it rules until about 0.9 s have been heard
+    # RMS about the mean, dBFS, up to which a frame holds no sound: a little more than one step of 16 bits, which zeros,
+    # a bare offset and dither in place of zeros do not reach. It is 15 dB below floor_min_db: what a microphone hears
+    # there is no louder to the gate than silence anyway.
+    no_sound_db: float = -90.3
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
+    mirrored_ms: int = 100  # of its beginning, there and back, fills the model's window before it
     stable_silence_ms: int = 20  # silence after which a word is answered if the model is sure and has been for long
     stable_ms: int = 80  # how long; it had chosen the same label before the word's end came, as surely
     early_ms: int = 50  # silence after which a word is answered if the model is sure
@@ -57,6 +78,7 @@ class VadOptions:
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     lasting_ms: int = 120  # while sound goes on a word is answered if the model has been sure of one label so long,
     lasting_drop_db: float = 3.0  # in which all was so far below its loudest frame: what follows a word, not the word
+    faded_db: float = 20.0  # below its loudest frame: where it is then taken to have ended, for its latency alone
     rest_ms: int = 250  # what then still goes on is the same word's; after so long a rise of its level is another's
     min_speech_ms: int = 60  # speech in a word; less is a click
     tail_ms: int = 300  # after a digit as much of voice is asked for: tails of stops have none
@@ -77,6 +99,9 @@ class VadOptions:
                 raise ConfigError(f"VAD threshold {option.name} is {value!r}, expected a number, -{limit} to {limit}")
         if not 0 < self.silero_probability < 1:
             raise ConfigError(f"silero_probability is {self.silero_probability}, expected more than 0 and below 1")
+        for name in FROM_0_BELOW_1:
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
         if self.frame_ms not in (10, 20, 30):
             raise ConfigError(f"frame_ms is {self.frame_ms}, expected 10, 20 or 30")
         if self.aggressiveness not in (0, 1, 2, 3):
@@ -93,21 +118,12 @@ class VadOptions:
                 f"early_ms {self.early_ms} and hangover_ms {self.hangover_ms} must satisfy "
                 f"{self.frame_ms} <= early_ms <= hangover_ms"
             )
-        for name in (
-            "tail_ms",
-            "stable_silence_ms",
-            "stable_ms",
-            "lasting_ms",
-            "rest_ms",
-            "running_pause_ms",
-            "running_speech_ms",
-            "partial_ms",
-        ):
+        for name in AT_LEAST_A_FRAME:
             if not getattr(self, name) >= self.frame_ms:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {self.frame_ms} or more")
         if self.partial_ms > self.lasting_ms:
             raise ConfigError(f"partial_ms is {self.partial_ms}, expected no more than lasting_ms, {self.lasting_ms}")
-        for name in ("pre_roll_ms", "min_speech_ms", "lasting_drop_db"):
+        for name in AT_LEAST_0:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.floor_window_ms < 10 * self.frame_ms:
@@ -161,6 +177,7 @@ class EnergyGate:
     """
 
     def __init__(self, options: VadOptions):
+        self._options = options
         self._last_sample = np.float32(0)
         # Everything but offset, and the difference of neighbours, in which faint hiss stands out.
         self._bands = (_Band(options), _Band(options))
@@ -174,7 +191,8 @@ class EnergyGate:
     @property
     def gain(self) -> float:
         """What a detector's input is multiplied by, since detectors depend on level."""
-        return 10 ** (min(max(TARGET_FLOOR_DB - self.noise_floor_db, 0.0), MAX_GAIN_DB) / 20)
+        missing_db = self._options.detector_floor_db - self.noise_floor_db
+        return 10 ** (min(max(missing_db, 0.0), self._options.detector_gain_db) / 20)
 
     def is_open(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), stands out."""
@@ -182,7 +200,7 @@ class EnergyGate:
         samples[0], samples[1:] = self._last_sample, frame
         self._last_sample = frame[-1]
         power = (_variance(samples[1:]), _variance(samples[1:] - samples[:-1]))
-        has_sound = power[0] > NO_SOUND_RMS**2
+        has_sound = power[0] > 10 ** (self._options.no_sound_db / 10)
         self._has_begun = self._has_begun or has_sound
         if not self._has_begun:
             return False
@@ -197,11 +215,10 @@ class _Band:
         self.floor_db = options.floor_min_db
         self._options = options
         n_frames = options.frames(options.floor_window_ms)
-        # The assumed floor fills a thirtieth of the window, so that it rules until about 0.9 s have been heard.
-        self._n_assumed = max(1, n_frames // 30)
+        self._n_assumed = min(options.frames(options.floor_assumed_ms), n_frames - 1)
         self._past_db = [options.floor_min_db] * self._n_assumed + [math.inf] * (n_frames - self._n_assumed)
         self._sorted_db = sorted(self._past_db)
-        self._peaks_db = [-math.inf] * options.frames(500)
+        self._peaks_db = [-math.inf] * options.frames(options.peak_ms)
         self._n_heard = 0
 
     def stands_out(self, energy_db: float, has_sound: bool) -> bool:
@@ -213,7 +230,7 @@ class _Band:
         self._past_db[i] = energy_db if has_sound else self.floor_db
         insort(self._sorted_db, self._past_db[i])
         self._n_heard += 1
-        k = int(FLOOR_QUANTILE * min(self._n_assumed + self._n_heard, n_frames))
+        k = int(options.floor_quantile * min(self._n_assumed + self._n_heard, n_frames))
         self.floor_db = max(self._sorted_db[k], options.floor_min_db)
         peak_db = max(self._peaks_db)
         share_db = min(options.gate_share * (peak_db - self.floor_db), options.gate_max_db)
@@ -262,10 +279,10 @@ class WebRtcActivity:
         return self._webrtc.is_speech(pcm, self.sample_rate) and is_open
 
 
-def is_voiced(frame: np.ndarray) -> bool:
+def is_voiced(frame: np.ndarray, correlation: float) -> bool:
     """Whether a speech frame (frame_length,) is mainly low-frequency, as vowels are and hiss and clicks are not.
 
     The measure is the correlation of neighbouring samples, which does not depend on level.
     """
     centered = frame - np.add.reduce(frame) / frame.size
-    return bool(centered[1:] @ centered[:-1] > 0.5 * (centered @ centered))
+    return bool(centered[1:] @ centered[:-1] > correlation * (centered @ centered))

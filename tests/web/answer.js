@@ -57,7 +57,7 @@ const tasks = {
 
   frames({ samples }) {
     const activity = new SpeechActivity(DEFAULT_VAD, webrtc);
-    return blocksOf(Float32Array.from(samples), 80).map((frame) => [activity.isSpeech(frame), isVoiced(frame)]);
+    return blocksOf(Float32Array.from(samples), 80).map((frame) => [activity.isSpeech(frame), isVoiced(frame, DEFAULT_VAD.voiced_correlation)]);
   },
 
   windows: ({ clips }) => clips.map((clip) => [...fixLength(Float32Array.from(clip), RATE, RATE)]),
