@@ -61,7 +61,7 @@ def measure(model: Path, enrolled_clips, test_clips, others) -> Counter:
     """
     enrolled = enroll(enrolled_clips, model)
     with tempfile.TemporaryDirectory() as folder:
-        recognizer = Recognizer(write_enrolled(enrolled, enrolled_clips, model, folder, {}))
+        recognizer = Recognizer(write_enrolled(enrolled, enrolled_clips, model, Path(folder, model.name), {}))
         reject_below = recognizer.reject_below
         labels, sureness = answers(recognizer, test_clips)
         words = [label for label in recognizer.info.labels if label != NON_DIGIT]

@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgedigit.cli import ArgumentParser, print_json, run_main
 
@@ -21,8 +22,8 @@ from edgedigit.cli import ArgumentParser, print_json, run_main
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.enroll", description=__doc__)
     parser.add_argument("--clips", required=True, metavar="FOLDER", help="one sub-folder a word, or a manifest.csv")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for model.onnx and its manifest")
-    parser.add_argument("--model", metavar="ONNX", help="that is built on (the shipped model.onnx)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for model.onnx and model_int8.onnx")
+    parser.add_argument("--model", metavar="ONNX", help="that model.onnx alone is built on (the shipped two)")
     parser.add_argument("--keep-digits", action="store_true", help="recognise the ten digits as well")
     parser.add_argument(
         "--others",
@@ -46,31 +47,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
 
     from edgedigit.enroll.clips import notes_on, read_clips
-    from edgedigit.enroll.pipeline import FILE, enroll, write_enrolled
+    from edgedigit.enroll.pipeline import FILE, INT8_FILE, check_replaceable, enroll, remove_enrolled, write_enrolled
     from edgedigit.runtime import Recognizer
     from edgedigit.runtime._paths import artifacts_dir
 
-    # 1. The clips and the model that they are put on.
-    model = args.model or artifacts_dir() / FILE
-    recognizer = Recognizer(model)
+    # 1. The clips and the models that they are put on.
+    output = Path(args.output)
+    for name in (FILE, INT8_FILE):
+        check_replaceable(output / name)
+    models = {FILE: args.model} if args.model else {name: artifacts_dir() / name for name in (FILE, INT8_FILE)}
+    recognizer = Recognizer(models[FILE])
     clips = read_clips(args.clips, recognizer.info.sample_rate)
     for note in notes_on(args.clips, clips, recognizer):
         print(note)
 
-    # 2. The classifier, judged on clips held out of it.
-    enrolled = enroll(
-        clips,
-        model,
-        keep_digits=args.keep_digits,
-        others=args.others == "synth",
-        false_accepts=args.false_accepts,
-        seed=args.seed,
-        progress=not args.quiet,
-    )
+    # 2. A classifier for each, judged on clips held out of it.
+    made = {
+        name: enroll(
+            clips,
+            model,
+            keep_digits=args.keep_digits,
+            others=args.others == "synth",
+            false_accepts=args.false_accepts,
+            seed=args.seed,
+            progress=not args.quiet and name == FILE,  # what was rendered once is read the second time
+        )
+        for name, model in models.items()
+    }
     options = {key: getattr(args, key) for key in ("keep_digits", "others", "false_accepts", "seed")}
-    path = write_enrolled(enrolled, clips, model, args.output, options)
+    for name, model in models.items():
+        write_enrolled(made[name], clips, model, output / name, options)
+    if INT8_FILE not in made:
+        remove_enrolled(output / INT8_FILE)
 
     # 3. What it does to them.
+    enrolled = made[FILE]
     print(table(enrolled.held_out))
     others, kept = enrolled.held_out["others"], enrolled.held_out["kept"]
     if kept["n"]:
@@ -81,17 +92,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print("no other words to judge by: what is none of these may be taken for one; add clips to _unknown_")
     seconds = time.perf_counter() - started
-    print(f"wrote {path}: answers below {enrolled.reject_below} are rejected; {seconds:.1f} s")
+    for name, one in made.items():
+        print(f"wrote {output / name}: {in_short(one.held_out)}, answers below {one.reject_below} are rejected")
+    print(f"{seconds:.1f} s")
+    facts = {
+        name: {"model": str(output / name), "reject_below": one.reject_below, "held_out": one.held_out}
+        for name, one in made.items()
+    }
     print_json(
         {
-            "model": str(path),
+            **facts[FILE],
             "labels": enrolled.head.labels,
-            "reject_below": enrolled.reject_below,
-            "held_out": enrolled.held_out,
+            "int8": facts.get(INT8_FILE),
             "seconds": round(seconds, 1),
         }
     )
     return 0
+
+
+def in_short(held_out: dict) -> str:
+    """How many of the clips were answered rightly when each was held out."""
+    rows = held_out["words"].values()
+    return f"{sum(row['right'] for row in rows)} of {sum(row['n'] for row in rows)} clips right"
 
 
 def table(held_out: dict) -> str:

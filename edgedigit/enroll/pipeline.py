@@ -21,6 +21,7 @@ from edgedigit.manifest import manifest_path, read_manifest, sha256_of, source_c
 from edgedigit.runtime import ModelInfo, Recognizer, VadOptions
 
 FILE = "model.onnx"
+INT8_FILE = "model_int8.onnx"
 KIND = "enrolled"
 KEPT_OF_RIGHT = 0.95  # of the user's right answers: what no other word reaches may yet be asked of a word, down to this
 
@@ -201,17 +202,30 @@ def judge(
     }
 
 
-def write_enrolled(
-    enrolled: Enrolled, clips: Sequence[Recording], model: str | Path, output_dir: str | Path, options: dict
-) -> Path:
-    """Write `model.onnx` and its manifest; returns the path.
-
-    Raises:
-        InputError: if the folder holds a model that was not enrolled.
-    """
-    model, path = Path(model), Path(output_dir) / FILE
+def check_replaceable(path: Path) -> None:
+    """Raise InputError if a file is a model that was not enrolled."""
     if path.exists() and not (manifest_path(path).exists() and read_manifest(path).get("kind") == KIND):
         raise InputError(f"{path} is a model that this program did not write; name another --output")
+
+
+def remove_enrolled(path: Path) -> None:
+    """Remove an enrolled model and its manifest, if there is one: beside others of other words it would mislead."""
+    if path.exists():
+        check_replaceable(path)
+        path.unlink()
+        manifest_path(path).unlink()
+
+
+def write_enrolled(
+    enrolled: Enrolled, clips: Sequence[Recording], model: str | Path, path: str | Path, options: dict
+) -> Path:
+    """Write the ONNX file `path` and its manifest; returns the path.
+
+    Raises:
+        InputError: if it is a model that was not enrolled.
+    """
+    model, path = Path(model), Path(path)
+    check_replaceable(path)
     info = Recognizer(model).info
     counts = dict(sorted(Counter(clip.label for clip in clips).items()))
     replaced = ("temperature", "labels", "thresholds", "reject_label")
@@ -226,7 +240,7 @@ def write_enrolled(
         **({"reject_label": NON_DIGIT} if NON_DIGIT in enrolled.head.labels else {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         graft(model, temporary, enrolled.head, facts)
         manifest_path(path).unlink(missing_ok=True)  # a manifest that is not this file's would be worse than none
