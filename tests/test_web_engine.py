@@ -38,6 +38,8 @@ OTHERS = {
     "floor_min_db": -70.0,
     "onset_ms": 80,
     "pre_roll_ms": 300,
+    "mirrored_ms": 60,
+    "faded_db": 6.0,
     "stable_silence_ms": 40,
     "stable_ms": 60,
     "early_ms": 60,
@@ -163,14 +165,40 @@ def lose_sound(waveform):
     return waveform
 
 
+def judged(frames, options):
+    """(is speech, is voiced) of each frame."""
+    activity = WebRtcActivity(options, 8000)
+    return [[activity.is_speech(frame), is_voiced(frame, options.voiced_correlation)] for frame in frames]
+
+
 @pytest.mark.parametrize("change", [lambda waveform: waveform, lose_sound], ids=["sound", "with digital silence"])
 def test_frames_are_speech_and_voiced_where_python_says_so(loud_frames, change):
     waveform = change(words_in_noise())
     frames = waveform[: waveform.size // 80 * 80].reshape(-1, 80)
-    activity = WebRtcActivity(VadOptions(), 8000)
-    expected = [[activity.is_speech(frame), is_voiced(frame, VadOptions().voiced_correlation)] for frame in frames]
+    expected = judged(frames, VadOptions())
     assert 0.2 < np.mean([speech for speech, _ in expected]) < 0.8
-    assert ask("frames", samples=frames.ravel().tolist()) == expected
+    assert ask("frames", samples=frames.ravel().tolist(), thresholds={}) == expected
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        {"detector_floor_db": -25.0},
+        {"detector_gain_db": 2.0},
+        {"voiced_correlation": 0.9},
+        {"peak_ms": 100},
+        {"floor_quantile": 0.6},
+        {"floor_assumed_ms": 1000},
+        {"no_sound_db": -62.0},
+    ],
+    ids=lambda threshold: next(iter(threshold)),
+)
+def test_what_the_detector_is_built_on_is_read_from_the_thresholds(loud_frames, threshold):
+    waveform = lose_sound(words_in_noise())
+    frames = waveform[: waveform.size // 80 * 80].reshape(-1, 80)
+    expected = judged(frames, VadOptions(**threshold))
+    assert expected != judged(frames, VadOptions())
+    assert ask("frames", samples=frames.ravel().tolist(), thresholds=threshold) == expected
 
 
 def test_clips_are_fitted_into_the_window_as_by_python():

@@ -55,9 +55,11 @@ const tasks = {
     return [...pushed, ...resampler.flush()];
   },
 
-  frames({ samples }) {
-    const activity = new SpeechActivity(DEFAULT_VAD, webrtc);
-    return blocksOf(Float32Array.from(samples), 80).map((frame) => [activity.isSpeech(frame), isVoiced(frame, DEFAULT_VAD.voiced_correlation)]);
+  frames({ samples, thresholds }) {
+    const vad = readVad(thresholds);
+    const activity = new SpeechActivity(vad, webrtc);
+    const judge = (frame) => [activity.isSpeech(frame), isVoiced(frame, vad.voiced_correlation)];
+    return blocksOf(Float32Array.from(samples), 80).map(judge);
   },
 
   windows: ({ clips }) => clips.map((clip) => [...fixLength(Float32Array.from(clip), RATE, RATE)]),
