@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import signal
 
 from edgedigit import features
 from edgedigit.spec import FrontendSpec
@@ -24,6 +23,8 @@ TAIL = 1e-4  # of the impulse response's sum of magnitudes, that may be cut off
 @lru_cache
 def filter_sections(spec: FrontendSpec) -> np.ndarray:
     """Butterworth band-pass, and a notch where the spec has one: second-order sections (n, 6)."""
+    from scipy import signal  # 2.5 s to import, which sound has no use for
+
     edges = (spec.f_min, spec.f_max)
     sections = signal.butter(spec.filter_order // 2, edges, "bandpass", fs=spec.sample_rate, output="sos")
     if spec.mains_hz > 0:
@@ -38,6 +39,8 @@ def filter_emg(emg: np.ndarray, spec: FrontendSpec) -> np.ndarray:
     Args:
         emg: (..., T) at the spec's sample rate.
     """
+    from scipy import signal
+
     emg = np.asarray(emg, np.float64)
     return signal.sosfilt(filter_sections(spec), emg - emg[..., :1], axis=-1)
 
@@ -48,6 +51,8 @@ def impulse_response(spec: FrontendSpec) -> np.ndarray:
 
     A convolution with it is the filter, and convolutions are what an exported graph can hold.
     """
+    from scipy import signal
+
     response = signal.sosfilt(filter_sections(spec), np.eye(1, spec.n_samples)[0])
     left = np.cumsum(np.abs(response)[::-1])[::-1]
     return response[: max(1, int(np.count_nonzero(left > TAIL * left[0])))]
