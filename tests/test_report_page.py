@@ -5,16 +5,15 @@ import io
 import itertools
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from run_folder import SETTINGS, begun, compared, finished, log_of, tones_of_digits, write_log
 
+import prune_and_quantize
+import train_distill
 from edgedigit.audio import read_audio
 from edgedigit.cli import run_main
 from edgedigit.config import Config, apply_overrides
@@ -28,7 +27,6 @@ from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plo
 from edgedigit.report.runs import Run, accuracy_by, read_log, read_run, read_runs
 from edgedigit.train.pipeline import Material, Track
 
-ROOT = Path(__file__).resolve().parents[1]
 LOG = [
     {"phase": "teacher", "epoch": 1, "loss": 2.0, "validation_accuracy": 0.5, "lr": 1e-3},
     {"phase": "teacher", "epoch": 2, "loss": 1.5, "validation_accuracy": 0.7, "lr": 5e-4},
@@ -331,9 +329,8 @@ def test_what_both_scripts_leave_is_shown_whole(tmp_path):
     gates = ["--set", "gates.min_validation_accuracy=0", "--set", "gates.max_int8_loss=1"]
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     compress = ["--pruning_steps", "2", "--set", "compress.final_epochs=2", "--set", "compress.calibration_clips=20"]
-    for words in (["train_distill.py", *settings], ["prune_and_quantize.py", *compress]):
-        done = subprocess.run([sys.executable, ROOT / words[0], *words[1:], *gates, *common], capture_output=True)
-        assert done.returncode == 0, done.stderr
+    for script, words in ((train_distill, settings), (prune_and_quantize, compress)):
+        assert run_main(script.main, [str(word) for word in [*words, *gates, *common]]) == 0
 
     page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir))))
     rows = cells(page, "The points of these curves")[1:]

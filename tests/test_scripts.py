@@ -278,17 +278,12 @@ threads: 1
 """
 
 
-def run_script(name, *argv, **kwargs):
-    command = [sys.executable, ROOT / f"{name}.py", *argv]
-    return subprocess.run(command, capture_output=True, text=True, **kwargs)
-
-
 def read_log(run_dir):
     return [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp_path):
+def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp_path, capsys):
     """On real recordings, from an interrupted training to a file that the runtime reads."""
     from edgedigit.runtime import Recognizer
 
@@ -305,27 +300,30 @@ def test_a_run_killed_in_the_middle_is_resumed_pruned_and_exported(data_dir, tmp
     assert running.returncode == -signal.SIGKILL
     before = read_log(run_dir)
 
-    done = run_script("train_distill", *train, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "resumed after epoch" in done.stdout
+    def said(name, *argv):
+        code = call(name, *argv)
+        output = capsys.readouterr()
+        assert code == 0, output.err
+        return output.out
+
+    output = said("train_distill", *train, "--resume")
+    assert "resumed after epoch" in output
     records = read_log(run_dir)
     assert records[: len(before)] == before
     for phase, epochs in (("final-ds_cnn", 2), ("final-student_dscnn", 6)):
         assert [record["epoch"] for record in records if record["phase"] == phase] == list(range(1, epochs + 1))
-    rows = json.loads(done.stdout.splitlines()[-1])["accuracy"]
+    rows = json.loads(output.splitlines()[-1])["accuracy"]
     assert {row["group"].split(",")[0] for row in rows} == {"validation", "test"}
     assert (run_dir / "curves.png").stat().st_size > 0
 
     common = ["--run-dir", run_dir, "--data-dir", data_dir]
-    done = run_script("prune_and_quantize", *common, "--target_sparsity", "0.3", "--quiet")
-    assert done.returncode == 0, done.stderr
-    stages = json.loads(done.stdout.splitlines()[-1])["stages"]
+    output = said("prune_and_quantize", *common, "--target_sparsity", "0.3", "--quiet")
+    stages = json.loads(output.splitlines()[-1])["stages"]
     sizes = {stage["stage"]: stage["n_params"] for stage in stages}
     assert sizes["pruned"] == sizes["int8"] <= round(0.7 * sizes["student"])
 
-    done = run_script("export_models", *common, "--output_dir", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])
+    output = said("export_models", *common, "--output_dir", tmp_path / "out")
+    results = json.loads(output.splitlines()[-1])
     assert {entry["file"] for entry in results["files"]} == {"model.onnx", "model_int8.onnx", "model_ts.pt"}
     for file in ("model.onnx", "model_int8.onnx"):
         probabilities = Recognizer(tmp_path / "out" / file).probabilities(np.zeros((1, 8000), np.float32))

@@ -1,17 +1,16 @@
 """The label of all that is no digit: what it is drawn from, who is held out, and what figures of digits leave out."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from run_folder import SETTINGS, SPEAKERS, tones_of_digits
 
+import export_models
+import infer
 import prune_and_quantize
 import train_distill
 from edgedigit import crossval, data
@@ -28,8 +27,6 @@ from edgedigit.models import create_model
 from edgedigit.train import trainer
 from edgedigit.train.pipeline import Track
 from edgedigit.train.scoring import accuracy_rows, read_answers
-
-ROOT = Path(__file__).resolve().parents[1]
 
 RATE = N_SAMPLES = 8000
 PLAIN = AugmentConfig(enabled=False)
@@ -427,7 +424,7 @@ def test_all_that_is_counted_expects_it_as_often_as_exported_models_do(tmp_path,
 
 
 @pytest.mark.slow
-def test_from_recordings_to_a_file_that_answers_nothing_to_other_sounds(tmp_path):
+def test_from_recordings_to_a_file_that_answers_nothing_to_other_sounds(tmp_path, capsys):
     """The four scripts on tones as digits and chirps as other words."""
     data_dir, run_dir, out = tones_of_digits(tmp_path / "data"), tmp_path / "run", tmp_path / "out"
     write_others(data_dir / "others")
@@ -447,16 +444,17 @@ def test_from_recordings_to_a_file_that_answers_nothing_to_other_sounds(tmp_path
     gates = ["gates={min_validation_accuracy: 0, max_int8_loss: 1, min_agreement_int8: 0, max_parity_fp32: 1e-3}"]
     compress = ["compress={pruning_steps: 1, final_epochs: 4, calibration_clips: 44, target_sparsity: 0.2}"]
     common = ["--run-dir", run_dir, "--data-dir", data_dir, "--quiet"]
-    scripts = (("train_distill.py", [*settings, *gates]), ("prune_and_quantize.py", compress))
-    for script, changes in scripts:
+
+    def said(script, *words):
+        code = run_main(script.main, [str(word) for word in words])
+        output = capsys.readouterr()
+        assert code == 0, output.err
+        return output.out
+
+    for script, changes in ((train_distill, [*settings, *gates]), (prune_and_quantize, compress)):
         words = [word for setting in changes for word in ("--set", setting)]
-        done = subprocess.run([sys.executable, ROOT / script, *common, *words], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert f", {NON_DIGIT}" in done.stdout
-    done = subprocess.run(
-        [sys.executable, ROOT / "export_models.py", *common, "--output-dir", out], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+        assert f", {NON_DIGIT}" in said(script, *common, *words)
+    said(export_models, *common, "--output-dir", out)
     assert json.loads((out / "export_results.json").read_text())["files"][0]["accuracy"]["n"] == 10 * len(SPEAKERS)
 
     manifest = json.loads((out / "model.manifest.json").read_text())
@@ -465,8 +463,6 @@ def test_from_recordings_to_a_file_that_answers_nothing_to_other_sounds(tmp_path
     soundfile.write(tmp_path / "hiss.wav", rng.normal(0, 0.01, 4000), RATE)
     digit = data_dir / "fsdd" / "recordings" / "7_ann_0.wav"
     inputs = [digit, data_dir / "others" / "up_4.wav", tmp_path / "hiss.wav"]
-    words = ["--reject-below", "0", "--model", out / "model.onnx", *inputs]
-    done = subprocess.run([sys.executable, ROOT / "infer.py", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])["results"]
+    output = said(infer, "--reject-below", "0", "--model", out / "model.onnx", *inputs)
+    found = json.loads(output.splitlines()[-1])["results"]
     assert [result["label"] for result in found] == ["7", None, None]
