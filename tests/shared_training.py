@@ -1,4 +1,4 @@
-"""One process of small trainings; tests start several: shared_training.py TRAININGS [FATE STEP].
+"""One process of small trainings; tests start several, each with the words TRAININGS [FATE STEP].
 
 TRAININGS is a JSON object, the settings of each by its folder; they follow one another. A fate befalls the last process
 after a step: the signal of that name.
@@ -7,13 +7,11 @@ after a step: the signal of that name.
 import json
 import os
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from tiny_training import GENTLE, LABELS, N_SAMPLES, make_trainer, small_model, tones
 
-from edgedigit.cli import leave, run_main
 from edgedigit.compress.prune import fold
 from edgedigit.config import DistillConfig
 from edgedigit.data.dataset import as_arrays
@@ -50,7 +48,3 @@ def train(folder, progress, settings):
     trained = trainer.run()
     total = sum(value.double().sum().item() for value in trained.state_dict().values())
     print(json.dumps({"epoch": trainer.epoch, "total": total, "best": trainer.best["epoch"]}))
-
-
-if __name__ == "__main__":
-    leave(run_main(main, sys.argv[1:]))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from run_folder import tones_of_digits
 from torch import nn
 
@@ -21,7 +22,6 @@ from edgedigit.train import distributed
 from edgedigit.train.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = ROOT / "tests" / "shared_training.py"
 
 
 def free_port():
@@ -31,15 +31,12 @@ def free_port():
 
 
 def start(n, trainings, fate=()):
-    """Processes of trainings, settings by folder, one after the other, as torchrun would start them."""
+    """Processes of trainings, settings by folder, one after the other, with what torchrun would tell them."""
     for folder in trainings:
         folder.mkdir(parents=True, exist_ok=True)
-    named = {str(folder): settings for folder, settings in trainings.items()}
-    command = [sys.executable, PROGRAM, json.dumps(named), *fate]
-    shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes) for rank in range(n)]
+    named = json.dumps({str(folder): settings for folder, settings in trainings.items()})
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
+    return [Forked("shared_training", [named, *fate], shared | {"RANK": str(rank)}) for rank in range(n)]
 
 
 def train(n, trainings):
@@ -116,7 +113,6 @@ def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_p
         assert time.monotonic() - started < 200
     finally:
         running[1].kill()
-        running[1].communicate()
     assert running[0].returncode == 2
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: process 0 of 2 has lost another one")
@@ -135,20 +131,21 @@ def test_torchrun_trains_with_the_script(tmp_path):
     tones_of_digits(tmp_path)
     settings = ["teachers=[]", "augment.n_rooms=4", "fit_student.epochs=2", "gates.min_validation_accuracy=0"]
     settings += ["student.kwargs={widths: [8], depths: [1], kernels: [5]}", "fit_student.batch_size=8"]
-    program = [ROOT / "train_distill.py", "--quiet", "--data-dir", tmp_path]
-    program += [word for setting in settings for word in ("--set", setting)]
+    words = ["--quiet", "--data-dir", tmp_path, *(word for setting in settings for word in ("--set", setting))]
+    ((code, out, err),) = ended(([*words, "--run-dir", tmp_path / "one"], {}))
+    assert code == 0, err
+    said = [out]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
-    losses = []
-    for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
-        command = [*launcher, *program, "--run-dir", tmp_path / name]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        losses.append(curve(tmp_path / name, "loss"))
-        assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
-        assert json.loads(done.stdout.splitlines()[-1])["run_dir"] == str(tmp_path / name)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    command = [*torchrun, ROOT / "train_distill.py", *words, "--run-dir", tmp_path / "two"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said.append(done.stdout)
+    for name, out in zip(("one", "two"), said, strict=True):
+        assert len([line for line in out.splitlines() if line.startswith("{")]) == 1
+        assert json.loads(out.splitlines()[-1])["run_dir"] == str(tmp_path / name)
+    assert curve(tmp_path / "one", "loss") == pytest.approx(curve(tmp_path / "two", "loss"), rel=1e-2)
 
 
 SCRIPT_SETTINGS = (
@@ -165,19 +162,14 @@ SCRIPT_SETTINGS = (
 STUDENT = "final-student_dscnn"
 
 
-def script(data_dir, run_dir, *more):
-    command = [ROOT / "train_distill.py", "--quiet", "--data-dir", data_dir, "--run-dir", run_dir]
+def words_of(data_dir, run_dir, *more):
+    command = ["--quiet", "--data-dir", data_dir, "--run-dir", run_dir]
     return [*command, *(word for setting in SCRIPT_SETTINGS for word in ("--set", setting)), *more]
 
 
-def ended(*commands, places=({},)):
-    """(exit code, stdout, stderr) of commands that run at once, each with the variables of its place."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = [
-        subprocess.Popen(command, env=environment | place, **pipes)
-        for command, place in zip(commands, places, strict=True)
-    ]
+def ended(*runs):
+    """(exit code, stdout, stderr) of train_distill.py with each run's (words, variables), all at once."""
+    running = [Forked("train_distill", words, variables) for words, variables in runs]
     try:
         said = [process.communicate(timeout=300) for process in running]
     finally:
@@ -186,11 +178,10 @@ def ended(*commands, places=({},)):
     return [(process.returncode, out, err) for process, (out, err) in zip(running, said, strict=True)]
 
 
-def on_machines(*programs):
-    """What machines end with, each running a program as torchrun would start it there."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(programs))}
-    places = [{**shared, "RANK": str(rank), "LOCAL_RANK": "0"} for rank in range(len(programs))]
-    return ended(*([sys.executable, *program] for program in programs), places=places)
+def on_machines(*words):
+    """What machines end with, each running the script as torchrun would start it there."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(words))}
+    return ended(*((argv, shared | {"RANK": str(rank), "LOCAL_RANK": "0"}) for rank, argv in enumerate(words)))
 
 
 def error_lines(err):
@@ -201,11 +192,11 @@ def error_lines(err):
 def test_machines_that_share_no_disk_train_and_resume_as_one_process_does(tmp_path):
     data = tones_of_digits(tmp_path / "data")
     one, first, second = (tmp_path / name for name in ("one", "first", "second"))
-    ((code, _, err),) = ended([sys.executable, *script(data, one)])
+    ((code, _, err),) = ended((words_of(data, one), {}))
     assert code == 0, err
 
     def train_together(*more):
-        for code, _, err in on_machines(script(data, first, *more), script(data, second, *more)):
+        for code, _, err in on_machines(words_of(data, first, *more), words_of(data, second, *more)):
             assert code == 0, err
         assert not second.exists()
         return load_checkpoint(first / f"{STUDENT}.best.pt")["state"]
@@ -228,7 +219,7 @@ def test_what_stops_the_first_machine_stops_the_other_with_one_line_each(tmp_pat
     started = time.monotonic()
     first.mkdir()
     (first / "config.json").write_text("{}")
-    ends = on_machines(script(data, first), script(data, second))
+    ends = on_machines(words_of(data, first), words_of(data, second))
     assert [code for code, _, _ in ends] == [2, 2]
     assert [error_lines(err) for _, _, err in ends] == [
         [f"error: {first} already holds a run; continue it with --resume or choose another --run-dir"],
@@ -240,7 +231,7 @@ def test_what_stops_the_first_machine_stops_the_other_with_one_line_each(tmp_pat
 
     (first / "config.json").unlink()
     (first / "final-resnet_se.last.pt").write_text("damaged")
-    ends = on_machines(script(data, first, "--resume"), script(data, second, "--resume"))
+    ends = on_machines(words_of(data, first, "--resume"), words_of(data, second, "--resume"))
     for (_, _, err), begins in zip(ends, ("checkpoint ", "the first process cannot go on: checkpoint "), strict=True):
         (line,) = error_lines(err)
         assert line.startswith(f"error: {begins}{first / 'final-resnet_se.last.pt'} cannot be read")
@@ -248,7 +239,7 @@ def test_what_stops_the_first_machine_stops_the_other_with_one_line_each(tmp_pat
 
     fewer = tones_of_digits(tmp_path / "fewer")
     next((fewer / "fsdd" / "recordings").glob("*_ann_5.wav")).unlink()
-    ends = on_machines(script(data, first), script(fewer, second, "--set", "fit_student.lr=0.02"))
+    ends = on_machines(words_of(data, first), words_of(fewer, second, "--set", "fit_student.lr=0.02"))
     for _, _, err in ends:
         assert error_lines(err)[0].startswith("error: settings, recordings differ between the processes")
     assert time.monotonic() - started < 300  # none waited for another

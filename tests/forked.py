@@ -1,0 +1,50 @@
+"""Programs in processes of their own that torch is imported for once: importing takes each longer than its work."""
+
+import importlib
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from edgedigit.cli import leave, run_main
+
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(["edgedigit.train.pipeline", "edgedigit.report.plots", "torch._dynamo"])
+
+
+class Forked:
+    """A process that ends as `python PROGRAM.py ARGV` does, with variables of its environment."""
+
+    def __init__(self, program, argv, variables=None):
+        self._folder = tempfile.TemporaryDirectory()
+        self._said = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        environment = {**os.environ, **(variables or {})}
+        words = [str(word) for word in argv]
+        self._process = forks.Process(target=_run, args=(program, words, environment, self._said), daemon=True)
+        self._process.start()
+
+    def communicate(self, timeout):
+        """(stdout, stderr) once it has ended."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise TimeoutError(f"the process has not ended within {timeout} s")
+        return tuple(path.read_text() if path.exists() else "" for path in self._said)
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def kill(self):
+        self._process.kill()
+        self._process.join()
+
+
+def _run(program, argv, environment, said):
+    os.environ.clear()
+    os.environ.update(environment)
+    for stream, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
+    torch.set_num_threads(1)
+    leave(run_main(importlib.import_module(program).main, argv))
