@@ -11,7 +11,9 @@ import torch
 from edgedigit.cli import leave, run_main
 
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["edgedigit.train.pipeline", "edgedigit.report.plots", "torch._dynamo"])
+forks.set_forkserver_preload(
+    ["edgedigit.train.pipeline", "edgedigit.report.plots", "matplotlib.figure", "torch._dynamo"]
+)
 
 
 class Forked:
