@@ -9,7 +9,8 @@ speed and pitch. The folder gets WAV files and a manifest.csv: a voice is a spea
 lacks a sound of a digit is left out, as those of Hindi do; the one of Mandarin does not start (espeak-ng 1.51).
 
 Needs the programs espeak-ng and mbrola, and voices below /usr/share/mbrola (Debian: contrib and non-free, mbrola-de1
-and so on; MBROLA's voices are free for non-commercial use).
+and so on). Each voice has its own terms, most of them no sale, alone or in a product: read them before these clips are
+used for more than a test, and hand none of them on.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Forked:
         """(stdout, stderr) once it has ended."""
         self._process.join(timeout)
         if self.returncode is None:
+            self.kill()  # or this process would wait for it in the end
             raise TimeoutError(f"the process has not ended within {timeout} s")
         return tuple(path.read_text() if path.exists() else "" for path in self._said)
 

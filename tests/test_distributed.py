@@ -41,11 +41,15 @@ def start(n, trainings, fate=()):
 
 def train(n, trainings):
     """By folder: what every process says at the end of that training."""
-    said = []
-    for process in start(n, trainings):
-        out, err = process.communicate(timeout=300 * len(trainings))
-        assert process.returncode == 0, err
-        said.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
+    running, said = start(n, trainings), []
+    try:
+        for process in running:
+            out, err = process.communicate(timeout=300 * len(trainings))
+            assert process.returncode == 0, err
+            said.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
+    finally:
+        for process in running:
+            process.kill()
     return dict(zip(trainings, zip(*said, strict=True), strict=True))
 
 
@@ -112,7 +116,8 @@ def test_when_a_process_dies_or_hangs_the_others_end_and_the_run_can_go_on(tmp_p
         _, err = running[0].communicate(timeout=200)
         assert time.monotonic() - started < 200
     finally:
-        running[1].kill()
+        for process in running:
+            process.kill()
     assert running[0].returncode == 2
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: process 0 of 2 has lost another one")

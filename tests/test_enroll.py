@@ -118,9 +118,27 @@ def test_both_shipped_files_are_built_on_if_none_is_named(words, tmp_path, capsy
         assert (enrolled["on"], enrolled["sha256"]) == (base, sha256_of(artifacts_dir() / base))
         assert [recognizer.predict(sound(word, 50)).label for word in ("rise", "fall")] == ["rise", "fall"]
     assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["int8"] is None
-    # an INT8 file of other words beside the new one would mislead
+    said = capsys.readouterr().out
+    assert json.loads(said.splitlines()[-1])["int8"] is None and "removed the model_int8.onnx" in said
+    # an INT8 file of other words beside the new one would mislead, also where its successor cannot be written
     assert {file.name for file in (tmp_path / "mine").iterdir()} == {"model.onnx", "model.manifest.json"}
+
+
+def test_a_second_file_that_cannot_be_written_leaves_none_of_other_words(words, tmp_path, capsys, monkeypatch):
+    argv = ["--clips", str(words), "--output", str(tmp_path / "mine"), "--others", "none", "--quiet"]
+    assert run_main(cli.main, argv) == 0
+    (words / "rise").rename(words / "up")
+
+    def full(source, *rest):
+        if source.name == "model_int8.onnx":
+            raise OSError(28, "No space left on device")
+        graft(source, *rest)
+
+    monkeypatch.setattr(pipeline, "graft", full)
+    assert run_main(cli.main, argv) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert {file.name for file in (tmp_path / "mine").iterdir()} == {"model.onnx", "model.manifest.json"}
+    assert Recognizer(tmp_path / "mine" / "model.onnx").info.labels == ("fall", "up", "_unknown_")
 
 
 def test_digits_can_be_kept_and_lose_nothing(words, tmp_path, capsys, few_others):

@@ -41,6 +41,25 @@ def test_another_model_is_not_taken_for_silero(tiny_model):
         silero.SileroActivity(SILERO, 44100, tiny_model)
 
 
+@pytest.mark.parametrize(("release", "n_speech"), [(0.0, 1), (0.15, 2)])
+def test_speech_once_found_goes_on_until_it_is_released(monkeypatch, release, n_speech):
+    """Probabilities as Silero might give them: found at 0.6, then 0.45, then 0.3."""
+
+    class Fading:
+        chunk_length = 80
+
+        def reset(self):
+            self._left = iter((0.6, 0.45, 0.3))
+
+        def probability(self, _chunk):
+            return next(self._left)
+
+    monkeypatch.setattr(silero, "SileroNet", lambda *_: Fading())
+    activity = silero.SileroActivity(VadOptions(detector="silero", silero_release=release), 8000)
+    loud = 0.3 * np.sin(np.arange(240)).astype(np.float32).reshape(3, 80)
+    assert sum(activity.is_speech(frame) for frame in loud) == n_speech
+
+
 def test_answers_do_not_depend_on_block_size_and_reset_begins_anew(tiny_model, model, data_dir):
     clips = [load_waveform(data_dir / f"fsdd/recordings/{digit}_theo_7.wav") for digit in (1, 4, 7)]
     waveform = np.concatenate([silence(0.7), *(part for clip in clips for part in (clip, silence(0.5)))])

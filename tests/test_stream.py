@@ -538,6 +538,8 @@ def test_thresholds_travel_with_the_model(tmp_path):
     stream = StreamingRecognizer(Recognizer(model))
     assert stream.options == VadOptions(hangover_ms=80)
     assert VadOptions.from_dict({"partial_ms": 200}).lasting_ms == 200  # of a model that is older than lasting_ms
+    older = [VadOptions.from_dict({"floor_window_ms": window_ms}) for window_ms in (300, 2000, 3000, 6000)]
+    assert [options.floor_assumed_ms for options in older] == [10, 60, 100, 200]  # a thirtieth, in whole frames
     model = build_tiny_model(tmp_path / "b.onnx", thresholds='{"vad": {"hang_ms": 80}}')
     with pytest.raises(ConfigError, match="hang_ms"):
         StreamingRecognizer(Recognizer(model))

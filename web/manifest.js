@@ -1,8 +1,9 @@
 /** What a model says about itself in its manifest, checked. */
 
-import { DEFAULT_VAD } from "./activity.js";
+import { DEFAULT_VAD, framesIn } from "./activity.js";
 
 const MAX_THRESHOLD = 1e6; // of any unit, as in edgedigit/runtime/vad.py
+const MAX_DB = 200;
 const AT_LEAST_A_FRAME = [
   "tail_ms",
   "peak_ms",
@@ -16,7 +17,7 @@ const AT_LEAST_A_FRAME = [
   "running_speech_ms",
   "partial_ms",
 ];
-const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "silero_release", "detector_gain_db"];
+const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "detector_gain_db"];
 const FROM_0_BELOW_1 = ["floor_quantile", "voiced_correlation"];
 export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
@@ -70,14 +71,21 @@ export function readVad(values) {
   const noNumber = Object.keys(numbers).find((name) => !isThreshold(numbers[name]));
   if (noNumber) throw wrong(noNumber, values[noNumber], "a number");
   const vad = { ...DEFAULT_VAD, ...values };
-  // A model older than lasting_ms may ask more seldom than its default.
+  // A model older than lasting_ms may ask more seldom than its default; one older than floor_assumed_ms had a thirtieth.
   if (!("lasting_ms" in values)) vad.lasting_ms = Math.max(vad.lasting_ms, vad.partial_ms);
+  if (!("floor_assumed_ms" in values)) {
+    vad.floor_assumed_ms = vad.frame_ms * Math.max(1, Math.floor(framesIn(vad.floor_window_ms, vad) / 30));
+  }
   const check = (name, isRight, expected) => {
     if (!isRight(vad[name])) throw wrong(name, vad[name], expected);
   };
   const { frame_ms: frame, hangover_ms: hangover, max_speech_ms: longest } = vad;
   check("silero_probability", (value) => value > 0 && value < 1, "more than 0 and below 1");
   for (const name of FROM_0_BELOW_1) check(name, (value) => value >= 0 && value < 1, "0 or more and below 1");
+  const dB = Object.keys(vad).filter((name) => name.endsWith("_db"));
+  for (const name of dB) check(name, (value) => Math.abs(value) <= MAX_DB, `-${MAX_DB} to ${MAX_DB}`);
+  const { silero_probability: found } = vad;
+  check("silero_release", (value) => value >= 0 && value < found, `0 or more and below silero_probability, ${found}`);
   check("frame_ms", (value) => [10, 20, 30].includes(value), "10, 20 or 30");
   check("aggressiveness", (value) => [0, 1, 2, 3].includes(value), "0, 1, 2 or 3");
   check("onset_ms", (value) => frame <= value && value < longest, `${frame} up to less than max_speech_ms, ${longest}`);

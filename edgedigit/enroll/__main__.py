@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.enroll", description=__doc__)
     parser.add_argument("--clips", required=True, metavar="FOLDER", help="one sub-folder a word, or a manifest.csv")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for model.onnx and model_int8.onnx")
-    parser.add_argument("--model", metavar="ONNX", help="that model.onnx alone is built on (the shipped two)")
+    parser.add_argument("--model", metavar="ONNX", help="build on this one and write model.onnx alone (both shipped)")
     parser.add_argument("--keep-digits", action="store_true", help="recognise the ten digits as well")
     parser.add_argument(
         "--others",
@@ -75,10 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, model in models.items()
     }
     options = {key: getattr(args, key) for key in ("keep_digits", "others", "false_accepts", "seed")}
+    # Of other words it would mislead, beside a new model.onnx alone or where writing the second file fails.
+    was_there = remove_enrolled(output / INT8_FILE)
     for name, model in models.items():
         write_enrolled(made[name], clips, model, output / name, options)
-    if INT8_FILE not in made:
-        remove_enrolled(output / INT8_FILE)
+    if was_there and INT8_FILE not in made:
+        print(f"removed the {INT8_FILE} that was enrolled before in {output}")
 
     # 3. What it does to them.
     enrolled = made[FILE]

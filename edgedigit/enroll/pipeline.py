@@ -208,12 +208,18 @@ def check_replaceable(path: Path) -> None:
         raise InputError(f"{path} is a model that this program did not write; name another --output")
 
 
-def remove_enrolled(path: Path) -> None:
-    """Remove an enrolled model and its manifest, if there is one: beside others of other words it would mislead."""
-    if path.exists():
-        check_replaceable(path)
-        path.unlink()
-        manifest_path(path).unlink()
+def remove_enrolled(path: Path) -> bool:
+    """Remove an enrolled model and its manifest; whether there was one.
+
+    Raises:
+        InputError: if it is a model that was not enrolled.
+    """
+    check_replaceable(path)
+    if not path.exists():
+        return False
+    path.unlink()
+    manifest_path(path).unlink()
+    return True
 
 
 def write_enrolled(

@@ -15,6 +15,7 @@ from edgedigit.errors import ConfigError, MissingDependencyError
 
 DETECTORS = ("webrtc", "silero")
 WEBRTC_RATES_HZ = (8000, 16000, 32000, 48000)
+MAX_DB = 200.0  # of a level or a difference of two, far beyond what 16 bits or an ear can tell
 MAX_THRESHOLD = 1e6  # of any unit, 17 minutes in ms: beyond lie infinity and slips, and no memory for the past
 
 AT_LEAST_A_FRAME = (
@@ -30,7 +31,7 @@ AT_LEAST_A_FRAME = (
     "running_speech_ms",
     "partial_ms",
 )
-AT_LEAST_0 = ("pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "silero_release", "detector_gain_db")
+AT_LEAST_0 = ("pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "detector_gain_db")
 FROM_0_BELOW_1 = ("floor_quantile", "voiced_correlation")
 
 
@@ -63,7 +64,7 @@ class VadOptions:
     floor_window_ms: int = 3000  # past from which the noise floor is taken
     floor_quantile: float = 0.1  # of its frames: the quietest tenth is noise
     floor_min_db: float = -75.0  # dBFS; the floor is never lower, and before any frame is heard it is this
-    floor_assumed_ms: int = 100  # of the past that is taken for it then: it rules until about 0.9 s have been heard
+    floor_assumed_ms: int = 100  # of the past that is taken for it then; the quietest tenth for 0.9 s
     # RMS about the mean, dBFS, up to which a frame holds no sound: a little more than one step of 16 bits, which zeros,
     # a bare offset and dither in place of zeros do not reach. It is 15 dB below floor_min_db: what a microphone hears
     # there is no louder to the gate than silence anyway.
@@ -97,8 +98,15 @@ class VadOptions:
             if option.name != "detector" and not is_threshold(value):
                 limit = f"{MAX_THRESHOLD:.0f}"
                 raise ConfigError(f"VAD threshold {option.name} is {value!r}, expected a number, -{limit} to {limit}")
+            if option.name.endswith("_db") and abs(value) > MAX_DB:
+                raise ConfigError(f"{option.name} is {value}, expected -{MAX_DB:.0f} to {MAX_DB:.0f}")
         if not 0 < self.silero_probability < 1:
             raise ConfigError(f"silero_probability is {self.silero_probability}, expected more than 0 and below 1")
+        if not 0 <= self.silero_release < self.silero_probability:
+            raise ConfigError(
+                f"silero_release is {self.silero_release}, expected 0 or more and below silero_probability, "
+                f"{self.silero_probability}"
+            )
         for name in FROM_0_BELOW_1:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
@@ -142,14 +150,23 @@ class VadOptions:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"unknown VAD thresholds {', '.join(unknown)}; known are {', '.join(known)}")
-        partial_ms = values.get("partial_ms")
-        if "lasting_ms" not in values and is_threshold(partial_ms):  # older than lasting_ms, may ask more seldom
-            values = {**values, "lasting_ms": max(cls.lasting_ms, partial_ms)}
-        return cls(**values)
+        return cls(**_of_older_models(values), **values)
 
     def frames(self, duration_ms: float) -> int:
         """Whole frames in a duration, at least one."""
         return max(1, round(duration_ms / self.frame_ms))
+
+
+def _of_older_models(values: Mapping) -> dict:
+    """Fields that a model is older than and whose defaults would not do, or would change what it hears."""
+    added = {}
+    partial_ms, window_ms, frame_ms = (values.get(name) for name in ("partial_ms", "floor_window_ms", "frame_ms"))
+    if "lasting_ms" not in values and is_threshold(partial_ms):  # may ask more seldom
+        added["lasting_ms"] = max(VadOptions.lasting_ms, partial_ms)
+    if "floor_assumed_ms" not in values and is_threshold(window_ms):  # had a thirtieth of the window
+        frame_ms = frame_ms if is_threshold(frame_ms) and frame_ms > 0 else VadOptions.frame_ms
+        added["floor_assumed_ms"] = frame_ms * max(1, round(window_ms / frame_ms) // 30)
+    return added
 
 
 class VoiceActivity(Protocol):
