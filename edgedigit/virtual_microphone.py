@@ -31,7 +31,8 @@ SINK = "virtual_microphone"
 BLOCK_MS = (
     5  # the sink hands sound over in such pieces, each when its first sample is due; a device when it has the last
 )
-BUFFER_MS = 200  # of sound that waits in the server, so that a busy machine leaves no holes in it
+BUFFER_MS = 4000  # of sound that waits in the server, so that a busy machine leaves no holes in it
+HEAD_MS = 100  # of it, written before it is asked when they will be heard: enough to start
 LEAD_MS = 20  # of silence before what is played: the sink has handed over the first blocks when a stream begins
 START_S = 10.0  # the server usually needs 0.03 s
 # Nothing but the server: cards of the machine are out of PortAudio's sight.
@@ -118,11 +119,11 @@ class VirtualMicrophone:
         lead = np.zeros(self.sample_rate * LEAD_MS // 1000)
         waveform = np.concatenate((lead, waveform)).astype("<f4")
         stream = self._open_stream(BUFFER_MS)
-        head = waveform[: self.sample_rate * BUFFER_MS // 2000]  # enough to start, and short enough not to wait
+        head = waveform[: self.sample_rate * HEAD_MS // 1000]
         self._write(stream, head)
         end = time.perf_counter() + self._simple.pa_simple_get_latency(stream, None) / 1e6
         end += (waveform.size - head.size) / self.sample_rate
-        player = threading.Thread(target=self._finish, args=(stream, waveform[head.size :], end), daemon=True)
+        player = threading.Thread(target=self._finish, args=(stream, waveform[head.size :]), daemon=True)
         player.start()
         self._players.append(player)
         return end - (waveform.size - lead.size) / self.sample_rate - BLOCK_MS / 1000
@@ -189,9 +190,9 @@ class VirtualMicrophone:
     def _write(self, stream: int, samples: np.ndarray) -> bool:
         return self._simple.pa_simple_write(stream, samples.ctypes.data, samples.nbytes, None) == 0
 
-    def _finish(self, stream: int, samples: np.ndarray, end: float) -> None:
+    def _finish(self, stream: int, samples: np.ndarray) -> None:
         if not samples.size or self._write(stream, samples):  # refused where the microphone was unplugged meanwhile
-            time.sleep(max(0.0, end - time.perf_counter()))
+            self._simple.pa_simple_drain(stream, None)  # a busy server lags behind the clock, and would drop the rest
         self._simple.pa_simple_free(stream)
 
 
@@ -235,6 +236,7 @@ def _pulse_simple() -> ctypes.CDLL:
     library.pa_simple_write.argtypes = [pointer, pointer, ctypes.c_size_t, pointer]
     library.pa_simple_get_latency.restype = ctypes.c_uint64
     library.pa_simple_get_latency.argtypes = [pointer, pointer]
+    library.pa_simple_drain.argtypes = [pointer, pointer]
     library.pa_simple_free.restype = None
     library.pa_simple_free.argtypes = [pointer]
     return library

@@ -20,7 +20,7 @@ from edgedigit.virtual_microphone import VirtualMicrophone
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44100  # Hz, what is played
-ANSWER_S = 15.0  # on a machine that is busy otherwise; an answer itself takes a tenth of a second
+ANSWER_S = 60.0  # on a machine that is busy otherwise; an answer itself takes a tenth of a second
 
 pytestmark = [
     pytest.mark.mic,
@@ -148,7 +148,6 @@ def test_a_recording_holds_what_was_said_whether_ctrl_c_or_kill_ends_it(virtual,
             waiting_until = time.monotonic() + ANSWER_S
             while written(path).size < said.size and time.monotonic() < waiting_until:  # a busy machine lags
                 time.sleep(0.2)
-            time.sleep(1)  # until all that was played has been written, too
             listening.process.kill() if end == "kill" else listening.end()
             listening.process.wait(ANSWER_S)
         heard = written(path)
