@@ -167,7 +167,7 @@ def test_of_several_files_each_leaves_its_line(site, samples, tmp_path):
     names = ("broken.wav", "silence.wav", "slow.wav")
     with chromium() as browser, opened(browser, site, []) as page:
         page.set_input_files("#file", [*(tmp_path / name for name in names), samples[3]])
-        page.wait_for_selector("#answers tr:nth-child(2)", timeout=10_000)
+        page.wait_for_selector("#answers tr:nth-child(2)")
         assert page.inner_text("#failure").splitlines() == [
             "broken.wav is no audio file that this browser can read: convert it to WAV.",
             "slow.wav has 2000 Hz, which this browser does not take: convert it to 8000 Hz.",
