@@ -1,5 +1,7 @@
 """A pseudo-terminal with a program on it."""
 
+import codecs
+import contextlib
 import json
 import os
 import pty
@@ -26,13 +28,15 @@ class Terminal:
         self._reader.start()
 
     def _read(self):
-        while content := os.read(self._own, 65536):
-            self.text += content.decode()
+        decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
+        with contextlib.suppress(OSError):  # how Linux says that nobody has the other end any more
+            while content := os.read(self._own, 65536):
+                self.text += decoder.decode(content)
 
     def press(self, key):
         os.write(self._own, key.encode())
 
-    def wait_for(self, text, seconds=20):
+    def wait_for(self, text, seconds=60):
         deadline = time.monotonic() + seconds
         while text not in self.text:
             assert time.monotonic() < deadline and self._process.poll() is None, self.text[-2000:]
@@ -43,7 +47,9 @@ class Terminal:
 
     def end(self):
         """Exit code, last line of JSON, and whether the terminal is as it was."""
-        code = self._process.wait(30)
-        time.sleep(0.1)  # for the reader
+        code = self._process.wait(60)
+        restored = termios.tcgetattr(self._other) == self.before
+        os.close(self._other)
+        self._reader.join()
         summary = json.loads(self.text.strip().splitlines()[-1].rpartition("\x1b[?25h")[2])
-        return code, summary, termios.tcgetattr(self._other) == self.before
+        return code, summary, restored
