@@ -72,6 +72,7 @@ addEventListener("DOMContentLoaded", () => {
 IS_READY = "() => document.querySelector('#listen:enabled, #failure:not(:empty)')"
 IS_LISTENING = """() => document.querySelector("#status").textContent.startsWith("Listening")
   || document.querySelector("#failure:not(:empty)")"""
+IS_PLAYED = "(seconds) => watched.blocks.reduce((sum, block) => sum + block[2], 0) >= seconds * watched.rate"
 IS_OVER = "() => watched.isStopped && watched.rows.length === watched.nShown"
 COLLECT = """async () => {
   const url = await new Promise((resolve) => {
@@ -127,6 +128,7 @@ def hear(model: Path, stream: WordStream) -> Heard:
                 page.wait_for_function(IS_LISTENING)
                 _refuse_failure(page)
                 page.wait_for_timeout(1000 * (stream.duration_s + AFTER_S))
+                page.wait_for_function(IS_PLAYED, arg=stream.duration_s + AFTER_S)  # on a busy machine the device lags
                 page.click("#listen")
                 page.wait_for_function(IS_OVER)
                 _refuse_failure(page)
