@@ -52,7 +52,7 @@ def main(argv=None) -> int:
     from edgedigit.export import parity
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.facts import model_facts
-    from edgedigit.export.onnx_file import export_onnx, finish_onnx
+    from edgedigit.export.onnx_file import finish_onnx
     from edgedigit.export.torchscript_file import export_torchscript
     from edgedigit.labels import NON_DIGIT
     from edgedigit.manifest import manifest_path, source_commit, write_json, write_manifest
@@ -76,10 +76,9 @@ def main(argv=None) -> int:
         facts = model_facts(config, model, calibration, track.train)
         exportable = Exportable(model, calibration["temperature"], calibration.get("label_bias", ()))
         paths = {kind: scratch / name for kind, name in NAMES.items()}
-        export_onnx(exportable, paths["fp32"])
-        finish_onnx(paths["fp32"], model.spec, facts)
-        shutil.copyfile(run_dir / f"{track.name}-int8.onnx", paths["int8"])
-        finish_onnx(paths["int8"], model.spec, facts)
+        for kind, stage in (("fp32", "pruned"), ("int8", "int8")):  # of prune_and_quantize.py; parity is still proven
+            shutil.copyfile(run_dir / f"{track.name}-{stage}.onnx", paths[kind])
+            finish_onnx(paths[kind], model.spec, facts)
         export_torchscript(exportable, paths["torchscript"], facts)
         checkpoint = scratch / CHECKPOINT
         save_checkpoint(checkpoint, {"model": describe(model), "state": model.state_dict(), "config": asdict(config)})

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, InputError
 from edgedigit.models import create_model
 from edgedigit.report import evaluation
+from edgedigit.report import page as writing
 from edgedigit.report.__main__ import main
 from edgedigit.report.evaluation import Clip, hardest
 from edgedigit.report.plots import distillation_figure, fine_tuning_figures, plot_curves, training_figures
@@ -84,6 +86,18 @@ def cells(page, caption):
         elif wanted and tag == "tr":
             found.append(text.split())
     return found
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch):
+    """For tests of words and tables: drawing takes most of a page's time."""
+
+    def save_blank(figure, path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+
+    monkeypatch.setattr(writing, "save_png", save_blank)
+    monkeypatch.setattr(writing, "svg_text", lambda figure, name: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +197,13 @@ def test_a_finished_run_without_its_recordings_shows_figures_and_says_what_is_mi
     assert len(cells(page, "Wrong answers")) == 2 * (1 + 2)  # two parts, a header each
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_what_a_file_is_called_cannot_change_the_page(tmp_path):
     text = page_of(tmp_path, finished(tmp_path / "run"))
     assert "fsdd/&lt;test&gt;0.wav" in text and "<test>" not in text
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(
     "split, words",
     [("fsdd_official", "test, seen speakers"), ("loso:fsdd:theo", "test, unseen speakers"), ("all", "test, seen")],
@@ -214,6 +230,7 @@ def test_a_run_that_still_trains_shows_its_curves(tmp_path):
     assert len(list((tmp_path / "page").glob("*.png"))) == 4
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_several_runs_stand_in_one_table(tmp_path):
     runs = [finished(tmp_path / "a"), finished(tmp_path / "b", wrong=4), begun(tmp_path / "c")]
     text = page_of(tmp_path, *runs)
@@ -230,6 +247,7 @@ def test_several_runs_stand_in_one_table(tmp_path):
     assert pictures == {"1-a", "2-b", "3-c"}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_training_of_a_comparison_is_finished(tmp_path):
     text = page_of(tmp_path, compared(tmp_path / "run"))
     assert "trained, not pruned yet" in text and "Training has not finished" not in text
@@ -241,6 +259,7 @@ def test_a_training_of_a_comparison_is_finished(tmp_path):
     assert "Test, unseen speakers" in page_of(tmp_path, tmp_path / "run")  # from result.json then
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_runs_whose_folders_have_one_name_are_told_apart(tmp_path):
     runs = [compared(tmp_path / name) for name in ("a/x/fold-0", "a/y/fold-0", "b/x/fold-0", "other")]
     assert [run.name for run in read_runs(runs)] == ["a/x/fold-0", "y/fold-0", "b/x/fold-0", "other"]
@@ -254,6 +273,7 @@ def test_runs_whose_folders_have_one_name_are_told_apart(tmp_path):
     }
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_what_was_only_trained_is_compared_by_its_size(tmp_path):
     trained = [compared(tmp_path / "a"), finished(tmp_path / "b")]
     (tmp_path / "b" / "compressed.json").unlink()
@@ -275,6 +295,7 @@ def test_epochs_are_counted_in_whole_numbers(tmp_path):
         assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_runs_on_the_same_recordings_are_said_to_compare(tmp_path):
     text = page_of(tmp_path, finished(tmp_path / "a"), finished(tmp_path / "b"))
     assert "All runs were measured on the same recordings" in text
@@ -306,6 +327,7 @@ def test_tables_headings_and_pictures_are_there_for_those_who_do_not_see_them(tr
         assert attributes["href"].removeprefix("#") in ids
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_players_play_the_recordings(trained, tmp_path):
     run_dir, data_dir = trained
     page = Page(page_of(tmp_path, run_dir, options=("--data-dir", str(data_dir), "--clips", "5")))
@@ -361,6 +383,7 @@ def test_accuracy_between_pruning_steps_is_that_of_digits(monkeypatch, tmp_path)
     assert [(row["group"], row["n"], row["n_correct"]) for row in rows] == [("student", 2, 2), ("fine-tuned", 2, 2)]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_recordings_that_have_changed_are_not_played(trained, tmp_path):
     run_dir, data_dir = trained
     (run_dir / "answers.csv").write_text(
@@ -447,6 +470,7 @@ def test_a_run_without_an_epoch_says_wait(tmp_path, capsys):
     assert "wait for the first" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_command_ends_with_a_line_of_json(tmp_path, capsys):
     page_of(tmp_path, begun(tmp_path / "run"))
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
