@@ -141,7 +141,7 @@ def test_calibration_is_seeded_and_balanced():
     assert rows != calibration_indices(recordings, 60, 1)
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "deviations", "maps"])
+@pytest.fixture(scope="module", params=["mfcc", "deviations", "maps"])
 def exported(request, tmp_path_factory):
     """A trained small model, as torch, as ONNX and as INT8."""
     folder = tmp_path_factory.mktemp(request.param)

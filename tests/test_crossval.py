@@ -1,9 +1,12 @@
 """Tables over folds, and what the command line refuses before hours are spent."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from forked import Forked
 from tiny_training import write_tones
 
 from edgedigit import crossval
@@ -334,7 +337,20 @@ def tones(tmp_path):
     return write_tones(tmp_path / "data" / "tones")
 
 
+@pytest.fixture
+def forked_scripts(monkeypatch):
+    """The scripts of folds in processes that need not import torch again."""
+
+    def run(command, stdout, stderr, env):
+        process = Forked(Path(command[1]).stem, command[2:], env)
+        stdout.write("".join(process.communicate(300)))
+        return process
+
+    monkeypatch.setattr(crossval, "subprocess", SimpleNamespace(run=run, STDOUT=None))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_scripts")
 def test_any_model_is_cross_validated_uncompressed_and_a_fold_cut_short_goes_on(tones, tmp_path, capfd):
     """Two folds of one epoch each, really trained; then one of them is put back to where a kill leaves it."""
     settings = ["data.labels=[0, 1]", f"data.sources=['folder:{tones}']", "data.validation_fraction=0"]

@@ -36,7 +36,7 @@ RECORDINGS = [
 RAW = {"widths": [4], "depths": [1], "kernels": [9], "stem_stride": 8}
 
 
-@pytest.fixture(scope="module", params=["log_mel", "mfcc", "spectrogram", "raw", "deviations", "maps"])
+@pytest.fixture(scope="module", params=["mfcc", "spectrogram", "raw", "deviations", "maps"])
 def exported(request, tmp_path_factory):
     """(exportable model, ONNX file, TorchScript file) of each kind of features."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -67,7 +67,7 @@ def test_a_bias_on_labels_moves_their_odds(without_and_with_bias, clips):
     np.testing.assert_allclose(odds[between], odds_before[between] - 1.25, atol=5e-3)
 
 
-@pytest.mark.parametrize("exported", ["log_mel"], indirect=True)
+@pytest.mark.parametrize("exported", ["deviations"], indirect=True)
 def test_every_format_holds_the_bias_on_labels(tmp_path, without_and_with_bias, clips):
     _, biased = without_and_with_bias
     export_onnx(biased, tmp_path / "biased.onnx")

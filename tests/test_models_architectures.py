@@ -162,30 +162,41 @@ def test_large_models_take_any_of_three_views(name, view):
     assert model(clips(2)).shape == (2, 10)
 
 
-@pytest.mark.slow
-@every_model
-def test_every_model_exports_and_answers_as_torch(name, tmp_path):
-    """Those of `SMALLER` in a small size: members of the ensemble and repeated layers are all exported alike."""
-    import onnxruntime
+@pytest.fixture(scope="module")
+def exported(request, tmp_path_factory):
+    """(exportable, windows, ONNX file) of a model in a small size, its norms other than at first.
 
+    Those of `SMALLER`: members of the ensemble and repeated layers are all exported alike.
+    """
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.onnx_file import export_onnx, finish_onnx
 
-    model = seeded(name, **SMALLER.get(name, {})).train()
+    model = seeded(request.param, **SMALLER.get(request.param, {})).train()
     waveforms, _ = two_of_a_kind(model, 12)
     waveforms[0, ..., waveforms.shape[-1] // 2 :] = 0
     with torch.no_grad():
         for _ in range(3):
-            model(torch.from_numpy(waveforms))  # norms other than their first statistics
+            model(torch.from_numpy(waveforms))
     exportable = Exportable(model, 0.1)  # sharp, so that small differences would show
-    export_onnx(exportable, tmp_path / "model.onnx")
-    finish_onnx(tmp_path / "model.onnx", model.spec, {"version": "0"})
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    export_onnx(exportable, path)
+    finish_onnx(path, model.spec, {"version": "0"})
+    return exportable, waveforms, path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exported", list_models(), indirect=True)
+def test_every_model_exports_and_answers_as_torch(exported, request):
+    import onnxruntime
+
+    exportable, waveforms, path = exported
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for n in (1, 12):
         expected = exportable(torch.from_numpy(waveforms[:n])).numpy()
-        (got,) = session.run(None, {model.spec.signal.input_name: waveforms[:n]})
+        (got,) = session.run(None, {exportable.model.spec.signal.input_name: waveforms[:n]})
         # 1e-4 at this temperature is 1e-5 at 1, which the reference models keep.
-        assert np.abs(got - expected).max() <= (1e-4 if name in REFERENCES else 1e-3)
+        is_reference = request.node.callspec.params["exported"] in REFERENCES
+        assert np.abs(got - expected).max() <= (1e-4 if is_reference else 1e-3)
 
 
 def test_statistics_are_those_of_numpy():
@@ -379,16 +390,14 @@ def test_ensembles_that_cannot_be_are_refused(kwargs, words):
 
 
 @pytest.mark.slow
-def test_features_of_members_stay_in_floating_point_when_quantised(tmp_path):
+@pytest.mark.parametrize("exported", ["ensemble"], indirect=True)
+def test_features_of_members_stay_in_floating_point_when_quantised(exported):
     import onnx
 
     from edgedigit.compress.quantize import feature_nodes
-    from edgedigit.export.exportable import Exportable
-    from edgedigit.export.onnx_file import export_onnx
 
-    export_onnx(Exportable(seeded("ensemble", members=[MINI, LITE]), 1.0), tmp_path / "model.onnx")
-    graph = onnx.load(tmp_path / "model.onnx").graph
-    kept = set(feature_nodes(onnx.load(tmp_path / "model.onnx")))
+    graph = onnx.load(exported[2]).graph
+    kept = set(feature_nodes(onnx.load(exported[2])))
     for node in graph.node:
         if any("frontend." in name for name in node.input):
             assert node.name in kept
