@@ -67,7 +67,7 @@ def root(tmp_path):
     (tmp_path / "README.md").write_text(f"# Title\n\n{block}\n\nby hand\n", encoding="utf-8")
     (tmp_path / "MODEL_CARD.md").write_text("# Card\n", encoding="utf-8")
     (tmp_path / "docs").mkdir(exist_ok=True)
-    for name in ("architectures.md", "emg.md", "own_words.md", "streaming.md", "training.md"):
+    for name in ("architectures.md", "benchmarks.md", "emg.md", "own_words.md", "streaming.md", "training.md"):
         (tmp_path / "docs" / name).write_text("# Without blocks\n", encoding="utf-8")
     write(tmp_path / "docs" / "results" / "fsdd_official.json", RESULTS)
     return tmp_path
@@ -193,7 +193,50 @@ def test_benchmarks_show_what_streaming_loses_and_what_listening_costs(root):
         render_block("benchmarks", root)
 
 
-@pytest.mark.parametrize("name", ["results:none_such", "artifacts", "benchmarks"])
+def test_budgets_set_machines_side_by_side(root):
+    latency = {"n": 300, "latency_ms_p50": 5.0, "latency_ms_p95": 9.0, "latency_ms_p99": 12.0, "latency_ms_max": 30.0}
+    answer = {"name": "answer", **latency, "budget_ms": 150.0, "budget_quantile": "p95", "n_clips": 30, "n_correct": 29}
+    peer, start = {"name": "peer", **latency, "n_clips": 30, "n_correct": 20}, {"name": "cold start", **latency}
+    sound = {"name": "noise", "far_per_hour": 4.4, "far_per_hour_low": 0.48, "far_per_hour_high": 14.4}
+    listening = {"minutes": 60.0, "sample_rate": 48000, "block_ms": 10.0, "cpu_share": 0.0177, "peak_mb": None}
+    first = {"machine": {"cpu": "Xeon"}, "commit": "abc1234", "rows": [answer, start]}
+    first["listening"] = {**listening, "sounds": [sound]}
+    write(root / "benchmarks" / "results" / "a.json", first)
+    second = {"commit": "def5678", "rows": [{**answer, "n_correct": 28}, peer]}
+    write(root / "benchmarks" / "results" / "b.json", second)
+    assert render_block("budgets", root).splitlines() == [
+        "| measured | budget ms | Xeon: p50 / p95 / p99 ms | right | b: p50 / p95 / p99 ms | right |",
+        "|---|---|---|---|---|---|",
+        "| answer | 150 (p95) | 5 / 9 / 12 | 29 of 30 | 5 / 9 / 12 | 28 of 30 |",
+        "| peer | – | – | – | 5 / 9 / 12 | 20 of 30 |",
+        "",
+        "- Xeon, commit abc1234. Listening for 60 minutes, 48000 Hz in blocks of 10 ms: 1.77 % of one core. "
+        "Taken for digits an hour (95 % interval): 4 (0–14) of noise.",
+        "- Commit def5678.",
+    ]
+    write(root / "benchmarks" / "results" / "a.json", {"machine": {"cpu": "Xeon"}})
+    with pytest.raises(InputError, match=r"a\.json: has no key 'rows'"):
+        render_block("budgets", root)
+
+
+def test_a_grid_shows_accuracies_by_noise_ratio_and_place(root):
+    groups = [f"{sound}, {place}" for place in ("near", "hall") for sound in ("clean", "wind 10 dB", "wind -5 dB")]
+    rows = [accuracy_row(group, 10 - i, 10) for i, group in enumerate(groups)]
+    results = {**RESULTS, "title": "In wind", "rows": [*rows, accuracy_row("20 dB louder", 1, 10)]}
+    write(root / "docs" / "results" / "noise.json", results)
+    title, _, *table, _, command = render_block("grid:noise", root).splitlines()
+    assert title == "**In wind** (n = 10)" and command.startswith("Commit abc1234. Reproduce: `python train_distill.py")
+    assert table == [
+        "| accuracy % | clean | 10 dB | -5 dB |",
+        "|---|---|---|---|",
+        "| wind, near | 100.00 | 90.00 | 80.00 |",
+        "| wind, hall | 70.00 | 60.00 | 50.00 |",
+    ]
+    with pytest.raises(InputError, match=r"fsdd_official\.json: .*run python -m edgedigit\.robustness again"):
+        render_block("grid:fsdd_official", root)
+
+
+@pytest.mark.parametrize("name", ["results:none_such", "grid:none_such", "artifacts", "benchmarks", "budgets"])
 def test_what_was_not_measured_says_so(root, name):
     assert render_block(name, root).startswith("Not ")
 

@@ -6,9 +6,11 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 |---|---|
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note` and, of a model in a run folder, `trained_at`, the commits of its training; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures`, and `by_source` rows of each label by source |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
+| `grid:X` | accuracies alone of such `results` by noise, ratio and place, from rows that `edgedigit.robustness` has named |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
+| `budgets` | of the same files the rows with a budget or with words, machines side by side |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ DOCUMENTS = (
     "README.md",
     "MODEL_CARD.md",
     "docs/architectures.md",
+    "docs/benchmarks.md",
     "docs/emg.md",
     "docs/own_words.md",
     "docs/streaming.md",
@@ -34,6 +37,7 @@ DOCUMENTS = (
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
+IN_NOISE = re.compile(r"(?:clean|(?P<kind>\w+) (?P<snr_db>-?\d+) dB), (?P<place>\w+)")
 PROBABILITIES = (
     *("expected calibration error %", "Brier score", "negative log-likelihood", "AURC"),
     *("accuracy % of the most confident 90 %", "80 %"),
@@ -142,6 +146,30 @@ def render_summary(paths: list[Path]) -> str:
     return "\n".join(_table(["evaluation", "n", "accuracy %", "95 % interval", "all clips, over speakers"], table))
 
 
+def render_grid(path: Path) -> str:
+    """Accuracies of an evaluation in noise: kinds of noise and places in rows, ratios in columns."""
+    if not path.is_file():
+        return f"Not measured yet: there is no `docs/results/{path.name}`."
+    results = _read_json(path)
+    try:
+        found = [(match, row) for row in results["rows"] if (match := IN_NOISE.fullmatch(row["group"]))]
+        of = {(match["kind"], match["place"], match["snr_db"]): _accuracy_cells(row)[0] for match, row in found}
+        kinds, places, ratios = (
+            list(dict.fromkeys(match[key] for match, _ in found if match[key])) for key in ("kind", "place", "snr_db")
+        )
+        table = [
+            [f"{kind}, {place}", of[None, place, None], *(of[kind, place, snr_db] for snr_db in ratios)]
+            for place in places
+            for kind in kinds
+        ]
+        title = f"**{results['title']}** (n = {found[0][1]['n']})"
+        command = f"Commit {results['commit']}. Reproduce: `{results['command']}`"
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {_missing(error)}; run python -m edgedigit.robustness again") from None
+    header = ["accuracy %", "clean", *(f"{snr_db} dB" for snr_db in ratios)]
+    return "\n".join([title, "", *_table(header, table), "", command])
+
+
 def render_artifacts(path: Path) -> str:
     """Table of every exported file: size, parameters, MACs, accuracy, parity with the trained model, latency."""
     if not path.is_file():
@@ -197,16 +225,59 @@ def render_benchmarks(folder: Path) -> str:
     return "\n\n".join(sections)
 
 
+def render_budgets(folder: Path) -> str:
+    """What is held to a budget, or is done with words, in one table: columns for each machine's file in `folder`."""
+    machines = [(path, _read_json(path)) for path in sorted(folder.glob("*.json"))]
+    if not machines:
+        return "Not measured yet: there is no file in `benchmarks/results/`."
+    cells: dict[str, list[str]] = {}
+    header, lines = ["measured", "budget ms"], []
+    for i, (path, results) in enumerate(machines):
+        try:
+            cpu = (results.get("machine") or {}).get("cpu", path.stem)
+            for row in results["rows"]:
+                if "budget_ms" not in row and "n_clips" not in row:
+                    continue
+                line = cells.setdefault(row["name"], [NONE] * (1 + 2 * len(machines)))
+                if "budget_ms" in row:
+                    line[0] = _budget_cell(row)
+                line[1 + 2 * i] = _latency_cells(row)
+                line[2 + 2 * i] = _right_cell(row)
+            told = [_provenance(results)]
+            if heard := results.get("listening"):
+                told.append(f"Listening for {heard['minutes']:.4g} minutes, {_cost(heard)}")
+                told.append(f"Taken for digits an hour (95 % interval): {_false_accepts(heard)}.")
+            lines.append("- " + " ".join(filter(None, told)))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
+        header += [f"{cpu}: p50 / p95 / p99 ms", "right"]
+    return "\n".join([*_table(header, [[name, *line] for name, line in cells.items()]), "", *lines])
+
+
+def _false_accepts(listening: dict) -> str:
+    return ", ".join(
+        f"{row['far_per_hour']:.0f} ({row['far_per_hour_low']:.0f}–{row['far_per_hour_high']:.0f}) of {row['name']}"
+        for row in listening["sounds"]
+    )
+
+
+def _budget_cell(row: dict) -> str:
+    return _cell(row.get("budget_ms")) + (f" ({row['budget_quantile']})" if "budget_quantile" in row else "")
+
+
+def _right_cell(row: dict) -> str:
+    return f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE
+
+
 def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
     """Cells and header; a column that no row has is left out."""
     header = ["measured", "n", "p50 / p95 / p99 / max ms", "budget ms"]
     table = []
     for row in rows:
-        budget = _cell(row.get("budget_ms")) + (f" ({row['budget_quantile']})" if "budget_quantile" in row else "")
-        table.append([row["name"], _count(row.get("n")), _latency_cells(row, "max"), budget])
+        table.append([row["name"], _count(row.get("n")), _latency_cells(row, "max"), _budget_cell(row)])
     further = {
         "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
-        "right": lambda row: f"{row['n_correct']} of {row['n_clips']}" if "n_correct" in row else NONE,
+        "right": _right_cell,
         "within the budget, of all": lambda row: _within_cell(row) if "n_within" in row else NONE,
         "one by one": lambda row: _offline_cell(row) if "n_correct_offline" in row else NONE,
         "missed / extra": lambda row: f"{row['n_missed']} / {row['n_extra']}" if "n_extra" in row else NONE,
@@ -232,14 +303,20 @@ def _offline_cell(row: dict) -> str:
     return f"{row['n_correct_offline']} ({points:+.2f} points)"
 
 
-def _listening_lines(listening: dict) -> list[str]:
-    """A sentence on what listening for long costs, and a table of what was heard where nothing was said."""
+def _cost(listening: dict) -> str:
+    """What listening for long costs, in a sentence."""
     memory = ""
     if listening["peak_mb"] is not None:
         memory = f", {listening['peak_mb']:.1f} MB resident at most, {listening['growth_mb']:+.1f} MB in "
         memory += f"{listening['growth_over_minutes']:.0f} minutes"
     cost = f"{listening['sample_rate']} Hz in blocks of {listening['block_ms']:g} ms: "
-    cost += f"{100 * listening['cpu_share']:.2f} % of one core{memory}."
+    return f"{cost}{100 * listening['cpu_share']:.2f} % of one core{memory}."
+
+
+def _listening_lines(listening: dict) -> list[str]:
+    """What listening for long costs, and a table of what was heard where nothing was said."""
+    live = " through a virtual microphone, in real time" if listening.get("microphone") else ""
+    said = f"Listening{live} for {listening['minutes']:.4g} minutes, {_cost(listening)}"
     table = [
         [
             row["name"],
@@ -250,8 +327,7 @@ def _listening_lines(listening: dict) -> list[str]:
         for row in listening["sounds"]
     ]
     header = ["listened to", "minutes", "false accepts", "an hour (95 % interval)"]
-    live = " through a virtual microphone, in real time" if listening.get("microphone") else ""
-    return ["", f"Listening{live} for {listening['minutes']:.4g} minutes, {cost}", "", *_table(header, table)]
+    return ["", said, "", *_table(header, table)]
 
 
 def render_block(name: str, root: Path) -> str:
@@ -270,13 +346,16 @@ def render_block(name: str, root: Path) -> str:
             return render_probabilities(paths)
         if len(paths) == 1:
             return render_results(paths[0])
+    if kind == "grid" and re.fullmatch(r"[\w-]+", argument):
+        return render_grid(root / "docs" / "results" / f"{argument}.json")
     if name == "artifacts":
         return render_artifacts(root / "artifacts" / "export_results.json")
-    if name == "benchmarks":
-        return render_benchmarks(root / "benchmarks" / "results")
+    if name in ("benchmarks", "budgets"):
+        render = render_benchmarks if name == "benchmarks" else render_budgets
+        return render(root / "benchmarks" / "results")
     raise InputError(
-        f"generated block {name!r} is unknown; expected results:NAME, summary:NAME,NAME, probabilities:NAME,NAME, "
-        "artifacts or benchmarks"
+        f"generated block {name!r} is unknown; expected results:NAME, summary:NAME,NAME, grid:NAME, "
+        "probabilities:NAME,NAME, artifacts, benchmarks or budgets"
     )
 
 
