@@ -48,7 +48,7 @@ def main(argv=None) -> int:
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.config import CompressConfig, apply_overrides, from_dict, to_dict
     from edgedigit.data.dataset import as_arrays
-    from edgedigit.errors import GateError
+    from edgedigit.errors import GateError, ModelError
     from edgedigit.export import parity
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.facts import model_facts
@@ -67,6 +67,10 @@ def main(argv=None) -> int:
     pipeline.check_recordings(config, run_dir, material.tracks)
     track = material.tracks[-1]
     model = compression.load_pruned(config.compress, run_dir, track.name)
+    made = {kind: run_dir / f"{track.name}-{stage}.onnx" for kind, stage in (("fp32", "pruned"), ("int8", "int8"))}
+    for path in made.values():
+        if not path.exists():
+            raise ModelError(f"{path} is missing; run prune_and_quantize.py --run-dir {run_dir} --resume")
     calibration = compressed["calibration"]
 
     # 2. The files, in a scratch folder: what breaks a limit replaces nothing.
@@ -76,8 +80,8 @@ def main(argv=None) -> int:
         facts = model_facts(config, model, calibration, track.train)
         exportable = Exportable(model, calibration["temperature"], calibration.get("label_bias", ()))
         paths = {kind: scratch / name for kind, name in NAMES.items()}
-        for kind, stage in (("fp32", "pruned"), ("int8", "int8")):  # of prune_and_quantize.py; parity is still proven
-            shutil.copyfile(run_dir / f"{track.name}-{stage}.onnx", paths[kind])
+        for kind, path in made.items():  # by prune_and_quantize.py; parity is still proven
+            shutil.copyfile(path, paths[kind])
             finish_onnx(paths[kind], model.spec, facts)
         export_torchscript(exportable, paths["torchscript"], facts)
         checkpoint = scratch / CHECKPOINT

@@ -414,7 +414,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATTERN",
         help="a row for each kind of speakers, what a regular expression matches in their names: '^an4:[fm]'",
     )
-    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to")
     parser.add_argument("--title", help="of the table")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each fold (%(default)s)")

@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     whose.add_argument("--held-out", choices=HELD_OUT, help="these words of the model's own training")
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
-    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to")
     parser.add_argument(
         "--plot",
         type=file_ending(".png"),

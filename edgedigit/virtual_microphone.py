@@ -31,8 +31,8 @@ SINK = "virtual_microphone"
 BLOCK_MS = (
     5  # the sink hands sound over in such pieces, each when its first sample is due; a device when it has the last
 )
-BUFFER_MS = 4000  # of sound that waits in the server, so that a busy machine leaves no holes in it
-HEAD_MS = 100  # of it, written before it is asked when they will be heard: enough to start
+BUFFER_MS = 4000  # of sound that the server may hold, half of it before the sink: a busy machine leaves no holes in it
+HEAD_MS = 100  # of sound that is written before the server is asked when it will be played: enough to start
 LEAD_MS = 20  # of silence before what is played: the sink has handed over the first blocks when a stream begins
 START_S = 10.0  # the server usually needs 0.03 s
 # Nothing but the server: cards of the machine are out of PortAudio's sight.
@@ -127,6 +127,11 @@ class VirtualMicrophone:
         player.start()
         self._players.append(player)
         return end - (waveform.size - lead.size) / self.sample_rate - BLOCK_MS / 1000
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether some of what was played has not entered yet."""
+        return any(player.is_alive() for player in self._players)
 
     def wait(self) -> None:
         """Return when all that was played has entered."""

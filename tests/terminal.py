@@ -50,6 +50,6 @@ class Terminal:
         code = self._process.wait(60)
         restored = termios.tcgetattr(self._other) == self.before
         os.close(self._other)
-        self._reader.join()
+        self._reader.join(60)
         summary = json.loads(self.text.strip().splitlines()[-1].rpartition("\x1b[?25h")[2])
         return code, summary, restored

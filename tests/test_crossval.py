@@ -1,6 +1,7 @@
 """Tables over folds, and what the command line refuses before hours are spent."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -342,6 +343,7 @@ def forked_scripts(monkeypatch):
     """The scripts of folds in processes that need not import torch again."""
 
     def run(command, stdout, stderr, env):
+        assert command[0] == sys.executable and Path(command[1]).is_file()
         process = Forked(Path(command[1]).stem, command[2:], env)
         stdout.write("".join(process.communicate(300)))
         return process

@@ -77,6 +77,21 @@ def test_files_without_int8_are_whole_and_the_exit_code_says_that_a_gate_failed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["pruned", "int8"])
+def test_a_file_of_pruning_that_is_gone_costs_one_line_that_says_how_it_returns(trained, tmp_path, capsys, stage):
+    run_dir, common = trained
+    path = run_dir / f"final-{stage}.onnx"
+    path.rename(tmp_path / "kept.onnx")
+    try:
+        assert run(export_models, *common, *LOOSE, "--output-dir", tmp_path / "out") == 2
+    finally:
+        (tmp_path / "kept.onnx").rename(path)
+    again = f"run prune_and_quantize.py --run-dir {run_dir} --resume"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {path} is missing; {again}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_int8_that_loses_accuracy_ends_pruning_with_1_and_is_left_out_too(trained, tmp_path, monkeypatch, capsys):
     run_dir = tmp_path / "run"
     shutil.copytree(trained[0], run_dir)

@@ -72,7 +72,8 @@ addEventListener("DOMContentLoaded", () => {
 IS_READY = "() => document.querySelector('#listen:enabled, #failure:not(:empty)')"
 IS_LISTENING = """() => document.querySelector("#status").textContent.startsWith("Listening")
   || document.querySelector("#failure:not(:empty)")"""
-IS_PLAYED = "(seconds) => watched.blocks.reduce((sum, block) => sum + block[2], 0) >= seconds * watched.rate"
+IS_PLAYED = """(seconds) => !watched.blocks.length || document.querySelector("#failure:not(:empty)")
+  || watched.blocks.reduce((sum, block) => sum + block[2], 0) >= seconds * watched.rate"""
 IS_OVER = "() => watched.isStopped && watched.rows.length === watched.nShown"
 COLLECT = """async () => {
   const url = await new Promise((resolve) => {
@@ -129,6 +130,7 @@ def hear(model: Path, stream: WordStream) -> Heard:
                 _refuse_failure(page)
                 page.wait_for_timeout(1000 * (stream.duration_s + AFTER_S))
                 page.wait_for_function(IS_PLAYED, arg=stream.duration_s + AFTER_S)  # on a busy machine the device lags
+                _refuse_failure(page)
                 page.click("#listen")
                 page.wait_for_function(IS_OVER)
                 _refuse_failure(page)

@@ -188,7 +188,7 @@ class Playing:
             quiet -= block.size
             if quiet <= 0 and self.started_s == np.inf:
                 self.started_s = self._source.play(self._waveform, self._rate)
-            if came_s > self.started_s + duration_s:
+            if came_s > self.started_s + duration_s and not self._source.is_playing:
                 return
 
 

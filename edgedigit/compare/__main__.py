@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None):
     parser.add_argument("--read-only", action="store_true", help="train nothing, compare what there is")
     parser.add_argument("--use-case", choices=USE_CASES, default="balanced", help="recommend one for it (%(default)s)")
     parser.add_argument("--plot", type=file_ending(".png"), help="PNG of the Pareto plot (<run-dir>/pareto.png)")
-    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to, for README.md")
+    parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the table to")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error("--jobs is 1 or more")

@@ -185,7 +185,7 @@ def plot_pareto(rows: Sequence[dict], headline: Protocol, path: Path) -> None:
 
 
 def result_of(rows: Sequence[dict], plan: Plan, command: str, name: str) -> dict:
-    """The comparison as a file of `docs/results`, which README's tables are made from."""
+    """The comparison as a file of `docs/results`, which the documents' tables are made from."""
     table = []
     for row in rows:
         head = row["accuracy"].get(plan.headline.name)

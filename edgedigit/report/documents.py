@@ -37,7 +37,7 @@ DOCUMENTS = (
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
-IN_NOISE = re.compile(r"(?:clean|(?P<kind>\w+) (?P<snr_db>-?\d+) dB), (?P<place>\w+)")
+IN_NOISE = re.compile(r"(?:clean|(?P<kind>\w+) (?P<snr_db>\S+) dB), (?P<place>\w+)")
 PROBABILITIES = (
     *("expected calibration error %", "Brier score", "negative log-likelihood", "AURC"),
     *("accuracy % of the most confident 90 %", "80 %"),
@@ -234,7 +234,7 @@ def render_budgets(folder: Path) -> str:
     header, lines = ["measured", "budget ms"], []
     for i, (path, results) in enumerate(machines):
         try:
-            cpu = (results.get("machine") or {}).get("cpu", path.stem)
+            cpu = (results.get("machine") or {}).get("cpu") or path.stem
             for row in results["rows"]:
                 if "budget_ms" not in row and "n_clips" not in row:
                     continue
@@ -243,11 +243,14 @@ def render_budgets(folder: Path) -> str:
                     line[0] = _budget_cell(row)
                 line[1 + 2 * i] = _latency_cells(row)
                 line[2 + 2 * i] = _right_cell(row)
+                if "n_right_within" in row:
+                    line[2 + 2 * i] += f", in time {100 * row['n_right_within'] / row['n_clips']:.1f} %"
             told = [_provenance(results)]
             if heard := results.get("listening"):
                 told.append(f"Listening for {heard['minutes']:.4g} minutes, {_cost(heard)}")
                 told.append(f"Taken for digits an hour (95 % interval): {_false_accepts(heard)}.")
-            lines.append("- " + " ".join(filter(None, told)))
+            if any(told):
+                lines.append("- " + " ".join(filter(None, told)))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
         header += [f"{cpu}: p50 / p95 / p99 ms", "right"]
