@@ -1,8 +1,10 @@
 """Programs in processes of their own that torch is imported for once: importing takes each longer than its work."""
 
+import faulthandler
 import importlib
 import multiprocessing
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -30,10 +32,14 @@ class Forked:
     def communicate(self, timeout):
         """(stdout, stderr) once it has ended."""
         self._process.join(timeout)
-        if self.returncode is None:
+        if hangs := self.returncode is None:
+            os.kill(self._process.pid, signal.SIGUSR1)  # where it is goes to its stderr
+            self._process.join(5)
             self.kill()  # or this process would wait for it in the end
-            raise TimeoutError(f"the process has not ended within {timeout} s")
-        return tuple(path.read_text() if path.exists() else "" for path in self._said)
+        said = tuple(path.read_text() if path.exists() else "" for path in self._said)
+        if hangs:
+            raise TimeoutError("\n".join([f"the process has not ended within {timeout} s", *said]))
+        return said
 
     @property
     def returncode(self):
@@ -49,5 +55,6 @@ def _run(program, argv, environment, said):
     os.environ.update(environment)
     for stream, path in enumerate(said, start=1):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     torch.set_num_threads(1)
     leave(run_main(importlib.import_module(program).main, argv))

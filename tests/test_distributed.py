@@ -1,7 +1,9 @@
 """Processes that train together: they learn what one would, and none waits for ever for another that has died."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,9 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    """One that no other program is given while the first process starts: those are drawn from 32768 on."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
 
 
 def start(n, trainings, fate=()):
