@@ -34,6 +34,7 @@ class Device:
 
     sample_rate = SAMPLE_RATE
     overruns = 0
+    is_playing = False  # what is played has entered at once
 
     def __init__(self, delay_s, loses=None, fast=1.0):
         self.delay_s, self.loses, self.fast, self.now_s, self.sound = (
