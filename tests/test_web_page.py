@@ -107,10 +107,13 @@ def test_the_microphone_gives_pythons_answers(site, recording, heard):
         assert len(page.query_selector_all("#answers tr")) == len(heard)
     assert complaints == []
     assert [row[0] for row in rows] == [event.label for event in heard] == list("0123456789")
-    late_s = rows[0][3] - heard[0].start_s  # the device began before the page listened, or after
+    # The device began before the page listened, or after, and where its host is busy loses or adds some of a pause: that
+    # moves words, and makes none longer. Times to the sample are compared with Python's in test_web_engine.py.
+    late_s = np.median([row[3] - event.start_s for row, event in zip(rows, heard, strict=True)])
     for (_, _, probability, start_s, end_s), event in zip(rows, heard, strict=True):
         assert probability == pytest.approx(event.probability, abs=0.05)
-        assert (start_s - late_s, end_s - late_s) == pytest.approx((event.start_s, event.end_s), abs=0.04)
+        assert end_s - start_s == pytest.approx(event.end_s - event.start_s, abs=0.04)
+        assert start_s - late_s == pytest.approx(event.start_s, abs=0.15)
 
 
 def test_files_give_pythons_answers(site, samples, recording, heard, tmp_path):
