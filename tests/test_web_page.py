@@ -107,7 +107,7 @@ def test_the_microphone_gives_pythons_answers(site, recording, heard):
         assert len(page.query_selector_all("#answers tr")) == len(heard)
     assert complaints == []
     assert [row[0] for row in rows] == [event.label for event in heard] == list("0123456789")
-    # The device began before the page listened, or after, and where its host is busy loses or adds some of a pause: that
+    # The device began before the page listened, or after, and on a busy host loses or adds some of a pause: that
     # moves words, and makes none longer. Times to the sample are compared with Python's in test_web_engine.py.
     late_s = np.median([row[3] - event.start_s for row, event in zip(rows, heard, strict=True)])
     for (_, _, probability, start_s, end_s), event in zip(rows, heard, strict=True):
