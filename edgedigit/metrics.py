@@ -13,6 +13,8 @@ import numpy as np
 
 from edgedigit.errors import InputError
 
+N_BINS = 15  # of confidence, as in the paper on calibration
+
 
 def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion.
@@ -108,7 +110,7 @@ def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, n_labels: int
     return np.bincount(cells, minlength=n_labels**2).reshape(n_labels, n_labels)
 
 
-def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = 15) -> float:
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = N_BINS) -> float:
     """How far confidence is from accuracy, averaged over clips.
 
     Clips are put into `n_bins` equal bins of their highest probability; each bin contributes the gap
@@ -126,12 +128,28 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, n
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
-    bins = reliability_bins(probabilities, targets, n_bins)
-    gap = sum(abs(one["confidence"] - one["accuracy"]) * one["n"] for one in bins)
-    return gap / sum(one["n"] for one in bins)
+    probabilities, targets = _answers(probabilities, targets)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    return _mean_gap(confidence, right, _bins_of(confidence, n_bins))
 
 
-def reliability_bins(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = 15) -> list[dict]:
+def _bins_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Number (N,) of each confidence's bin: open below and closed above, as in the paper; 1.0 falls into the last one.
+
+    Raises:
+        InputError: if there is no bin.
+    """
+    if n_bins < 1:
+        raise InputError(f"got {n_bins} bins; expected at least 1")
+    return np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+
+
+def _mean_gap(confidence: np.ndarray, right: np.ndarray, bins: np.ndarray) -> float:
+    """Between confidence and accuracy, (N,) each, of the bin that a clip is in."""
+    return float(np.abs(np.bincount(bins, confidence - right)).sum() / len(bins))
+
+
+def reliability_bins(probabilities: np.ndarray, targets: np.ndarray, n_bins: int = N_BINS) -> list[dict]:
     """What a reliability diagram shows: the bins of `expected_calibration_error` that hold clips.
 
     Args:
@@ -145,12 +163,8 @@ def reliability_bins(probabilities: np.ndarray, targets: np.ndarray, n_bins: int
         InputError: as `expected_calibration_error`.
     """
     probabilities, targets = _answers(probabilities, targets)
-    if n_bins < 1:
-        raise InputError(f"got {n_bins} bins; expected at least 1")
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == targets
-    # Bins are open below and closed above, as in the paper: 1.0 falls into the last one.
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    bins = _bins_of(confidence, n_bins)
     return [
         {
             "n": int(inside.sum()),
@@ -188,14 +202,13 @@ def calibration_interval(
     probabilities, targets = _answers(probabilities, targets)
     rng, n = np.random.default_rng(seed), len(targets)
     drawn, by_chance = [], []
-    confidence, answers = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    others = (answers + 1) % probabilities.shape[1]  # any wrong label is as wrong as another
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    bins = _bins_of(confidence, N_BINS)
     for _ in range(n_draws):
         rows = rng.integers(n, size=n)
-        drawn.append(expected_calibration_error(probabilities[rows], targets[rows]))
-        truth = np.where(rng.random(n) < confidence, answers, others)
-        by_chance.append(expected_calibration_error(probabilities, truth))
-    found = expected_calibration_error(probabilities, targets)
+        drawn.append(_mean_gap(confidence[rows], right[rows], bins[rows]))
+        by_chance.append(_mean_gap(confidence, rng.random(n) < confidence, bins))
+    found = _mean_gap(confidence, right, bins)
     low, high = (max(0.0, 2 * found - edge) for edge in np.percentile(drawn, [97.5, 2.5]))
     return float(low), float(high), float(np.mean(by_chance))
 
