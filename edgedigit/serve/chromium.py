@@ -44,22 +44,32 @@ def check_chromium() -> str:
 
 
 @contextmanager
+def started(playwright, *arguments: str) -> Iterator:
+    """A browser of playwright's, started with these arguments and closed at the end.
+
+    Raises:
+        InputError: if Chromium is not installed.
+    """
+    browser = playwright.chromium.launch(executable_path=check_chromium(), args=list(arguments))
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+@contextmanager
 def chromium(*arguments: str) -> Iterator:
-    """A playwright browser, started with these arguments and closed at the end.
+    """The same, with a playwright of its own, of which a thread has one at a time.
 
     Raises:
         InputError: if Chromium is not installed.
         MissingDependencyError: if playwright is not.
     """
-    path = check_chromium()
+    check_chromium()
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(arguments))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with sync_playwright() as playwright, started(playwright, *arguments) as browser:
+        yield browser
 
 
 @contextmanager
