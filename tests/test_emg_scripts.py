@@ -15,6 +15,7 @@ import train_distill
 from edgedigit import evaluate
 from edgedigit.cli import run_main
 from edgedigit.config import load_config
+from edgedigit.data import emg_simulated
 from edgedigit.data.emg_simulated import render
 from edgedigit.errors import EmgError, ModelError
 from edgedigit.manifest import read_manifest
@@ -51,6 +52,22 @@ threads: 1
 
 def run(script, *argv):
     return run_main(script.main, [str(word) for word in argv])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated_once():
+    """Each script simulates the same trials, which is most of its time."""
+    kept, simulate = {}, emg_simulated.render
+
+    def render_once(words, n_per_word, signal, settings=None, seed=0, progress=False):
+        asked = (*words, n_per_word, signal, settings, seed)
+        if asked not in kept:
+            kept[asked] = simulate(words, n_per_word, signal, settings, seed)
+        return list(kept[asked])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(emg_simulated, "render", render_once)
+        yield
 
 
 @pytest.fixture(scope="module")
