@@ -66,6 +66,12 @@ def pictures(folder):
     return {tag: [image.step for image in loaded.Images(tag)] for tag in loaded.Tags()["images"]}
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch):
+    """For tests of when pictures are shown: drawing takes most of an epoch's time."""
+    monkeypatch.setattr(observers, "pixels", lambda figure: np.zeros((2, 2, 3), np.uint8))
+
+
 def test_every_epoch_is_told_once_with_what_the_log_says(tmp_path):
     notes = Notes()
     waveforms, targets = held()
@@ -92,6 +98,7 @@ def test_observers_change_nothing_about_training(tmp_path):
         assert a.equal(b)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_tensorboard_shows_each_phase_over_its_epochs(tmp_path):
     pytest.importorskip("tensorboard")
     board = TensorBoard(tmp_path / "tensorboard", LABELS)
@@ -105,6 +112,7 @@ def test_tensorboard_shows_each_phase_over_its_epochs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_run_that_was_cut_short_goes_on_without_doubled_steps(tmp_path):
     """Also from a checkpoint of an earlier epoch: what came after it is void."""
     pytest.importorskip("tensorboard")
