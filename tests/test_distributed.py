@@ -164,7 +164,8 @@ SCRIPT_SETTINGS = (
     "teachers=[{name: resnet_se, kwargs: {widths: [4, 8, 8, 8]}}]",
     "student.kwargs={widths: [8], depths: [1], kernels: [5]}",
     *(f"fit_{who}.{what}" for who in ("teacher", "student") for what in ("optimizer=sgd", "schedule=cosine")),
-    *(f"fit_{who}.{what}" for who in ("teacher", "student") for what in ("epochs=2", "lr=0.01", "batch_size=8")),
+    # At ten times this rate what rounding did grew a hundredfold in each of two steps, on a processor without AVX-512.
+    *(f"fit_{who}.{what}" for who in ("teacher", "student") for what in ("epochs=2", "lr=0.001", "batch_size=8")),
     "fit_student.checkpoint_epochs=1",
     "precision=fp32",
     "gates.min_validation_accuracy=0",
