@@ -17,7 +17,7 @@ from tiny_model import SAMPLE_RATE, build_tiny_model, silence, tone_word
 from edgedigit import peers, word_stream
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
-from edgedigit.bench import conditions, load, printed
+from edgedigit.bench import conditions, load, machine, printed
 from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
 from edgedigit.bench.babble import babble_under, by_speaker
 from edgedigit.bench.beside_peers import time_recognizers
@@ -493,6 +493,24 @@ def test_machine_facts_name_cpu_and_runtime():
     assert facts["cpu"] and facts["cores"] >= 1 and facts["onnxruntime"] and facts["n_threads"] == 1
     slug = machine_slug({"cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "cores": 2})
     assert slug == "intel-xeon-platinum-8481c-cpu-2-cores"
+
+
+@pytest.mark.parametrize(
+    "told, instructions",
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: sse2 avx avx2 fma\n", "AVX2"),
+        ("model name\t: AMD EPYC\nflags\t\t: avx2 avx512bw avx512_vnni\n", "AVX-512 VNNI"),
+        ("Features\t: fp asimd asimdhp asimddp\n", "NEON DotProd"),
+        ("flags\t\t: sse2\nprocessor\t: 1\nflags\t\t: avx2\n", None),
+        (None, None),
+    ],
+)
+def test_machine_facts_name_the_instructions_that_eight_bits_use(tmp_path, monkeypatch, told, instructions):
+    """Virtual machines call CPUs with and without them by one name."""
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    if told is not None:
+        machine.CPU_INFO.write_text(told, encoding="utf-8")
+    assert machine_facts().get("instructions") == instructions
 
 
 def test_each_file_is_timed_on_one_thread_and_the_first_on_more(tiny_model):

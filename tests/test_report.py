@@ -199,19 +199,19 @@ def test_budgets_set_machines_side_by_side(root):
     peer, start = {"name": "peer", **latency, "n_clips": 30, "n_correct": 20}, {"name": "cold start", **latency}
     sound = {"name": "noise", "far_per_hour": 4.4, "far_per_hour_low": 0.48, "far_per_hour_high": 14.4}
     listening = {"minutes": 60.0, "sample_rate": 48000, "block_ms": 10.0, "cpu_share": 0.0177, "peak_mb": None}
-    first = {"machine": {"cpu": "Xeon"}, "commit": "abc1234", "rows": [answer, start]}
+    first = {"machine": {"cpu": "Xeon", "instructions": "AVX2"}, "commit": "abc1234", "rows": [answer, start]}
     first["listening"] = {**listening, "sounds": [sound]}
     write(root / "benchmarks" / "results" / "a.json", first)
     second = {"commit": "def5678", "rows": [{**answer, "n_correct": 28, "n_right_within": 27}, peer]}
     write(root / "benchmarks" / "results" / "b.json", second)
     assert render_block("budgets", root).splitlines() == [
-        "| measured | budget ms | Xeon: p50 / p95 / p99 ms | right | b: p50 / p95 / p99 ms | right |",
+        "| measured | budget ms | Xeon (AVX2): p50 / p95 / p99 ms | right | b: p50 / p95 / p99 ms | right |",
         "|---|---|---|---|---|---|",
         "| answer | 150 (p95) | 5 / 9 / 12 | 29 of 30 | 5 / 9 / 12 | 28 of 30, in time 90.0 % |",
         "| peer | – | – | – | 5 / 9 / 12 | 20 of 30 |",
         "",
-        "- Xeon, commit abc1234. Listening for 60 minutes, 48000 Hz in blocks of 10 ms: 1.77 % of one core. "
-        "Taken for digits an hour (95 % interval): 4 (0–14) of noise.",
+        "- Xeon, instructions AVX2, commit abc1234. Listening for 60 minutes, 48000 Hz in blocks of 10 ms: "
+        "1.77 % of one core. Taken for digits an hour (95 % interval): 4 (0–14) of noise.",
         "- Commit def5678.",
     ]
     write(root / "benchmarks" / "results" / "a.json", {"machine": {"cpu": "Xeon"}})

@@ -78,7 +78,7 @@ def _listening(first: dict | None, second: dict | None) -> list[str]:
 
 def _machine(results: dict) -> str:
     machine = results.get("machine") or {}
-    said = [f"{machine[key]}" for key in ("cpu", "onnxruntime") if machine.get(key)]
+    said = [f"{machine[key]}" for key in ("cpu", "instructions", "onnxruntime") if machine.get(key)]
     return ", ".join([*said, f"commit {results.get('commit')}"])
 
 

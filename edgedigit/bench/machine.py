@@ -9,15 +9,32 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
+# By the flag that tells of it, the fastest for products of eight bits first: names of CPUs in virtual machines hide it.
+INSTRUCTIONS = {
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512bw": "AVX-512",
+    "avx2": "AVX2",
+    "i8mm": "NEON I8MM",
+    "asimddp": "NEON DotProd",
+    "asimd": "NEON",
+}
+
 
 def machine_facts(n_threads: int = 1) -> dict:
-    """What a latency depends on besides the model: CPU, cores, threads used, runtime and Python versions."""
+    """What a latency depends on besides the model: CPU, cores, threads used, runtime and Python versions.
+
+    And `instructions`, those of the CPU that make INT8 fast or not, where the system tells.
+    """
     try:
         onnxruntime = version("onnxruntime")
     except PackageNotFoundError:
         onnxruntime = None
+    instructions = next((name for flag, name in INSTRUCTIONS.items() if flag in _cpu_flags()), None)
     return {
         "cpu": _cpu_name(),
+        **({"instructions": instructions} if instructions else {}),
         "n_threads": n_threads,
         "cores": os.cpu_count(),
         "onnxruntime": onnxruntime,
@@ -27,11 +44,20 @@ def machine_facts(n_threads: int = 1) -> dict:
 
 
 def _cpu_name() -> str:
+    return _told_of_cpu("model name", "Model") or platform.processor() or platform.machine() or "unknown CPU"
+
+
+def _cpu_flags() -> set[str]:
+    return set(_told_of_cpu("flags", "Features").split())
+
+
+def _told_of_cpu(*keys: str) -> str:
+    """What Linux says of the first CPU under one of these keys; empty elsewhere."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
+        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith(keys):
                 return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine() or "unknown CPU"
+    return ""
 
 
 def machine_slug(facts: dict) -> str:

@@ -234,7 +234,10 @@ def render_budgets(folder: Path) -> str:
     header, lines = ["measured", "budget ms"], []
     for i, (path, results) in enumerate(machines):
         try:
-            cpu = (results.get("machine") or {}).get("cpu") or path.stem
+            machine = results.get("machine") or {}
+            cpu = machine.get("cpu") or path.stem
+            if machine.get("instructions"):
+                cpu += f" ({machine['instructions']})"
             for row in results["rows"]:
                 if "budget_ms" not in row and "n_clips" not in row:
                     continue
