@@ -27,15 +27,20 @@ def check_target(path: str | os.PathLike, overwrite: bool = False) -> None:
     """Refuse a file that a recording cannot be written to, before anybody speaks.
 
     Raises:
-        InputError: if its folder is missing, it is a folder, or it exists and is not to be overwritten.
+        InputError: if its folder is missing, it is a folder, is not called `.wav`, exists and is not to be overwritten,
+            or may not be written.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a file name for the recording, such as {path / 'heard.wav'}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; create it or name another")
+    if path.suffix.lower() != ".wav":
+        raise InputError(f"{path}: recordings are WAV files; name it {path.with_suffix('.wav').name}")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; name another file, or replace it with --overwrite")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written; check its folder, or name another")
 
 
 class Recording:

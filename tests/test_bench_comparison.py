@@ -1,6 +1,7 @@
 """Result files of two machines or versions side by side; what cannot be compared is said in one line."""
 
 import json
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def result(path, rows, **more):
     return path
 
 
+def changed(**values):
+    """What a file holds whose one row is damaged."""
+    return json.dumps({"rows": [{**ROW, **values}]}).encode()
+
+
 def test_two_machines_stand_side_by_side_with_their_ratio(tmp_path):
     slower = {**ROW, "latency_ms_p50": 3.0, "latency_ms_p95": 3.0, "latency_ms_p99": 2.0}
     only = {**ROW, "name": "b: cold start"}
@@ -56,7 +62,15 @@ def test_listening_is_compared_where_both_have_listened(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"[1]", b'{"rows": [{"name": "a"}]}', b"\xff\xfe", b'{"rows": 3}']
+    "content",
+    [
+        *(None, b"", b"{", b"[1]", b'{"rows": [{"name": "a"}]}', b"\xff\xfe", b'{"rows": 3}', b"[" * 200_000),
+        changed(name=3),
+        changed(latency_ms_p50=-1.0),
+        changed(latency_ms_p95=math.nan),
+        changed(latency_ms_p99=10**400),
+        changed(n_clips=0, n_within=0, n_right_within=0, within_ms=150.0),
+    ],
 )
 def test_a_damaged_file_is_one_line(tmp_path, capsys, content):
     whole, damaged = result(tmp_path / "whole.json", [ROW]), tmp_path / "damaged.json"

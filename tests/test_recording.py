@@ -49,7 +49,12 @@ def test_a_device_of_another_rate_goes_on_in_the_same_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("there.wav", "--overwrite"), ("missing/heard.wav", "no folder"), (".", "is a folder, expected a file")],
+    [
+        ("there.wav", "--overwrite"),
+        ("missing/heard.wav", "no folder"),
+        (".", "is a folder, expected a file"),
+        ("heard.mp3", "name it heard.wav"),
+    ],
 )
 def test_what_must_not_be_written_is_refused(tmp_path, name, expected):
     (tmp_path / "there.wav").write_bytes(b"somebody's")
@@ -58,6 +63,13 @@ def test_what_must_not_be_written_is_refused(tmp_path, name, expected):
     assert (tmp_path / "there.wav").read_bytes() == b"somebody's"
     Recording(tmp_path / "there.wav", 8000, overwrite=True).close()
     assert soundfile.info(tmp_path / "there.wav").frames == 0
+
+
+def test_a_folder_without_permission_is_refused_before_anybody_speaks(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording.os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(InputError, match="cannot be written; check its folder"):
+        Recording(tmp_path / "heard.wav", 8000)
+    assert not (tmp_path / "heard.wav").exists()
 
 
 @contextmanager

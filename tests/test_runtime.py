@@ -353,7 +353,8 @@ def test_devices_by_default_number_and_name(port_audio):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"), [("Speaker", "no microphone"), ("Microphone", "several"), (7, "no mic")]
+    ("wanted", "expected"),
+    [("Speaker", "no microphone"), ("Microphone", "several"), (7, "no mic"), ("", "is empty; leave it out")],
 )
 def test_device_that_is_not_one(port_audio, wanted, expected):
     with pytest.raises(DeviceError, match=expected):

@@ -529,6 +529,8 @@ def test_blocks_that_cannot_be_used(recognizer):
     assert stream.accept(np.zeros(0, np.float32)) == []
     with pytest.raises(AudioError, match="one channel"):
         stream.accept(np.zeros((10, 2), np.float32))
+    with pytest.raises(AudioError, match="whole number"):
+        StreamingRecognizer(recognizer, sample_rate=8000.5)
     with pytest.raises(AudioError, match="NaN"):
         stream.accept(np.array([0, np.nan], np.float32))
 

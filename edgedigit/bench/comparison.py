@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+from edgedigit.bench.kept import DAMAGE
 from edgedigit.bench.listening import cost_text
 from edgedigit.bench.rows import within_text
 from edgedigit.errors import InputError
@@ -21,7 +23,7 @@ def load_results(path: Path) -> dict:
     """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        rows = {row["name"]: [float(row[f"latency_ms_{q}"]) for q in QUANTILES] for row in results["rows"]}
+        rows = {_text(row["name"]): [_size(row[f"latency_ms_{q}"]) for q in QUANTILES] for row in results["rows"]}
         within = {
             row["name"]: within_text(row) for row in results["rows"] if "n_within" in row
         }  # older files have none
@@ -30,11 +32,29 @@ def load_results(path: Path) -> dict:
             "machine": _machine(results),
             "rows": rows,
             "within": within,
-            "listening": listened and {"cpu_share": float(listened["cpu_share"]), "text": cost_text(listened)},
+            "listening": listened and {"cpu_share": _size(listened["cpu_share"]), "text": cost_text(listened)},
         }
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is no result file of edgedigit.bench ({why}); write one with --write") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
+
+
+def _size(value: float) -> float:
+    """A finite number from 0.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    size = float(value)
+    if not 0 <= size < math.inf:
+        raise ValueError(f"{size} is no latency or share")
+    return size
 
 
 def comparison(before: Path, after: Path) -> str:

@@ -20,6 +20,8 @@ from edgedigit.manifest import write_json
 LISTENING = "listening"  # what hearing for long is called among the names of rows
 LISTENING_LIVE = "listening_live"  # the same through a microphone
 ASIDE = ".new"  # ending of what was measured and does not replace the file; no report reads it
+# What reading a file raises that another program has written, or half of it.
+DAMAGE = (OSError, ValueError, ArithmeticError, RecursionError, KeyError, TypeError, AttributeError)
 NAMED = 3  # of what would be lost; of the rest the number is given
 GO_ON = "name another folder with --write DIR, or move the file away"
 
@@ -49,7 +51,7 @@ def kept_extents(path: Path) -> dict[str, float]:
         return {}
     try:
         return extents(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is in the way and no result file of edgedigit.bench ({why}); {GO_ON}") from None
 

@@ -75,6 +75,8 @@ def find_device(wanted: int | str | None = None) -> InputDevice:
         raise DeviceError("no microphone found; connect one, or pass audio files instead")
     if wanted is None:
         return next((device for device in devices if device.default), devices[0])
+    if wanted == "":  # a part of every name, and what an unset variable of a shell gives
+        raise DeviceError("the name of the microphone is empty; leave it out to take the default one")
     listing = "; ".join(f"{device.number}: {device.name}" for device in devices)
     if isinstance(wanted, int) or wanted.isdecimal():
         found = [device for device in devices if device.number == int(wanted)]

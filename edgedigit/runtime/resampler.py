@@ -7,6 +7,7 @@ from math import ceil, gcd
 import numpy as np
 
 from edgedigit.audio import check_sample_rate
+from edgedigit.errors import AudioError
 
 TRANSITION = 0.1  # width of the filter's slope as a share of the lower Nyquist frequency: 400 Hz at 8 kHz
 KAISER_BETA = 6.0  # about 63 dB of attenuation beyond the slope
@@ -35,14 +36,16 @@ class StreamResampler:
         delay_s: how long after a sample has come in the output at its time can be computed.
 
     Raises:
-        AudioError: if a rate is not one that speech can have.
+        AudioError: if a rate is not one that speech can have, or no whole number.
 
     Source: Kaiser window design, Oppenheim and Schafer, Discrete-Time Signal Processing, section 7.6.
     """
 
     def __init__(self, orig_sample_rate: int, sample_rate: int):
-        check_sample_rate(orig_sample_rate)
-        check_sample_rate(sample_rate)
+        for rate in (orig_sample_rate, sample_rate):
+            check_sample_rate(rate)
+            if rate != int(rate):  # a fraction cut off would move the times of hours
+                raise AudioError(f"sample rate is {rate!r}, expected a whole number in Hz")
         divisor = gcd(int(orig_sample_rate), int(sample_rate))
         self._up, self._down = int(sample_rate) // divisor, int(orig_sample_rate) // divisor
         lower = min(orig_sample_rate, sample_rate) / 2  # Hz
