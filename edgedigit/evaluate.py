@@ -25,7 +25,7 @@ from edgedigit.data.dataset import as_arrays
 from edgedigit.figures import probabilities_figure, save_png
 from edgedigit.labels import kind_of
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row, probability_figures
+from edgedigit.metrics import ANSWERED_RIGHTLY, ANSWERED_WRONGLY, accuracy_row, answered_shares, probability_figures
 from edgedigit.provenance import training_facts
 from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import novelty_note, recordings_to_test
@@ -80,9 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if labels[i] != recognizer.info.reject_label  # has its row already
     ]
     print(accuracy_table(rows))
+    answered = answered_shares(
+        probabilities[counted], targets[counted], recognizer.reject_below, recognizer.info.reject_index
+    )
     note = novelty_note(recordings, recognizer.path, args.data_dir)
     if args.held_out == "validation":
         note += " The model was selected on them."
+    note += (
+        f" Accuracies are of the likeliest label; at the model's threshold, {recognizer.reject_below:.3g}, "
+        f"{answered[ANSWERED_RIGHTLY]:.2f} % are answered rightly and {answered[ANSWERED_WRONGLY]:.2f} % wrongly, "
+        "the rest not at all."
+    )
     print(f"  {note}")
     probabilities, targets = probabilities[counted], targets[counted]
     figures = probability_figures(probabilities, targets)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgedigit.errors import InputError
 
+ANSWERED_RIGHTLY, ANSWERED_WRONGLY = "answered rightly %", "answered wrongly %"  # at the model's own threshold
 N_BINS = 15  # of confidence, as in the paper on calibration
 
 
@@ -63,6 +64,28 @@ def accuracy_row(group: str, n_correct: int, n: int, confidence: float = 0.95) -
         "accuracy": n_correct / n,
         "accuracy_low": low,
         "accuracy_high": high,
+    }
+
+
+def answered_shares(
+    probabilities: np.ndarray, targets: np.ndarray, reject_below: float, reject_index: int | None
+) -> dict[str, float]:
+    """What a program says of clips that a model may reject, in per cent of them all; the rest it leaves unanswered.
+
+    Args:
+        probabilities: (n, n_labels).
+        targets: (n,), label indices.
+        reject_below: probability under which nothing is answered.
+        reject_index: of the label that stands for no answer; None: there is none.
+    """
+    likeliest = probabilities.argmax(axis=1)
+    answered = probabilities.max(axis=1) >= reject_below
+    if reject_index is not None:
+        answered &= likeliest != reject_index
+    right = likeliest == targets
+    return {
+        ANSWERED_RIGHTLY: 100 * float(np.mean(answered & right)),
+        ANSWERED_WRONGLY: 100 * float(np.mean(answered & ~right)),
     }
 
 

@@ -37,7 +37,13 @@ from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
 from edgedigit.figures import PANEL_INCHES, Line, draw_lines, new_figure, save_png
 from edgedigit.manifest import source_commit, write_json
-from edgedigit.metrics import accuracy_row, calibration_interval, expected_calibration_error
+from edgedigit.metrics import (
+    ANSWERED_RIGHTLY,
+    accuracy_row,
+    answered_shares,
+    calibration_interval,
+    expected_calibration_error,
+)
 from edgedigit.provenance import config_of, training_facts
 from edgedigit.runtime import Recognizer
 
@@ -109,8 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     perturbed = answers_when_perturbed(recognizer, clips, config)
 
     # 3. Tables, picture, file.
-    grid = {condition: row_of(condition.name, answers, targets) for condition, answers in in_noise.items()}
+    grid = {
+        condition: {
+            **row_of(condition.name, answers, targets),
+            **answered_shares(answers, targets, recognizer.reject_below, recognizer.info.reject_index),
+        }
+        for condition, answers in in_noise.items()
+    }
     print(grid_text(grid, mixtures.kinds, config.snr_db))
+    print(grid_text(grid, mixtures.kinds, config.snr_db, ANSWERED_RIGHTLY))
     plain = in_noise[Condition()].argmax(axis=1)
     changes = [perturbation_row(name, answers, plain, targets) for name, answers in perturbed.items()]
     for name, offset in offsets(recognizer, config).items():
@@ -273,13 +286,22 @@ def perturbation_row(group: str, answers: np.ndarray, plain: np.ndarray, targets
     return {**row, "points from clean": float(points), "answers changed %": float(changed)}
 
 
-def grid_text(grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Sequence[float]) -> str:
-    """The grid as aligned text: kinds in rows, ratios in columns, near and reverberant one below the other."""
+def grid_text(
+    grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Sequence[float], figure: str = "accuracy %"
+) -> str:
+    """The grid as aligned text: kinds in rows, ratios in columns, near and reverberant one below the other.
+
+    Args:
+        figure: accuracies with their intervals, or another of the rows' figures.
+    """
 
     def cell(row: dict) -> str:
+        if figure in row:
+            return f"{row[figure]:5.1f}"
         return f"{100 * row['accuracy']:5.1f} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]"
 
-    lines = [f"  accuracy % [95 % interval], n = {grid[Condition()]['n']}"]
+    of = " of the likeliest label, whatever its probability [95 % interval]" if figure == "accuracy %" else ""
+    lines = [f"  {figure}{of}, n = {grid[Condition()]['n']}"]
     for reverberant, place in ((False, "near"), (True, "reverberant")):
         lines.append(f"  {place:<12}{'clean':<20}" + "".join(f"{f'{snr:g} dB':<20}" for snr in snr_db).rstrip())
         for kind in kinds:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgedigit.errors import InputError
-from edgedigit.metrics import accuracy_row
+from edgedigit.metrics import ANSWERED_RIGHTLY, accuracy_row
 from edgedigit.report.__main__ import main
 from edgedigit.report.documents import render_block, update_document
 
@@ -232,6 +232,10 @@ def test_a_grid_shows_accuracies_by_noise_ratio_and_place(root):
         "| wind, near | 100.00 | 90.00 | 80.00 |",
         "| wind, hall | 70.00 | 60.00 | 50.00 |",
     ]
+    answering = [{**row, ANSWERED_RIGHTLY: 50.0 - i} for i, row in enumerate(rows)]
+    write(root / "docs" / "results" / "noise.json", {**results, "rows": answering})
+    assert "| accuracy, answered rightly % | clean | 10 dB | -7.5 dB |" in render_block("grid:noise", root)
+    assert "| wind, hall | 70.00, 47.0 | 60.00, 46.0 | 50.00, 45.0 |" in render_block("grid:noise", root)
     with pytest.raises(InputError, match=r"fsdd_official\.json: .*run python -m edgedigit\.robustness again"):
         render_block("grid:fsdd_official", root)
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigit.errors import InputError
-from edgedigit.metrics import accuracy_row
+from edgedigit.metrics import ANSWERED_RIGHTLY, accuracy_row
 from edgedigit.train.scoring import OVER_SPEAKERS
 
 DOCUMENTS = (
@@ -153,7 +153,7 @@ def render_grid(path: Path) -> str:
     results = _read_json(path)
     try:
         found = [(match, row) for row in results["rows"] if (match := IN_NOISE.fullmatch(row["group"]))]
-        of = {(match["kind"], match["place"], match["snr_db"]): _accuracy_cells(row)[0] for match, row in found}
+        of = {(match["kind"], match["place"], match["snr_db"]): _accuracy_and_answered(row) for match, row in found}
         kinds, places, ratios = (
             list(dict.fromkeys(match[key] for match, _ in found if match[key])) for key in ("kind", "place", "snr_db")
         )
@@ -166,8 +166,17 @@ def render_grid(path: Path) -> str:
         command = f"Commit {results['commit']}. Reproduce: `{results['command']}`"
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {_missing(error)}; run python -m edgedigit.robustness again") from None
-    header = ["accuracy %", "clean", *(f"{snr_db} dB" for snr_db in ratios)]
+    told = "accuracy, answered rightly %" if ANSWERED_RIGHTLY in found[0][1] else "accuracy %"
+    header = [told, "clean", *(f"{snr_db} dB" for snr_db in ratios)]
     return "\n".join([title, "", *_table(header, table), "", command])
+
+
+def _accuracy_and_answered(row: dict) -> str:
+    """Both where the row has both: what is likeliest, and what the program says at its threshold."""
+    cells = [_accuracy_cells(row)[0]]
+    if ANSWERED_RIGHTLY in row:
+        cells.append(f"{row[ANSWERED_RIGHTLY]:.1f}")
+    return ", ".join(cells)
 
 
 def render_artifacts(path: Path) -> str:

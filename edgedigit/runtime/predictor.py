@@ -63,6 +63,11 @@ class ModelInfo:
     signal: Signal  # what the model takes; audio, where the file does not say
 
     @property
+    def reject_index(self) -> int | None:
+        """Place of `reject_label` among the labels."""
+        return self.labels.index(NON_DIGIT) if NON_DIGIT in self.labels else None
+
+    @property
     def reject_label(self) -> str | None:
         """The label that stands for no digit, which is answered with nothing; None where the model has none."""
         return NON_DIGIT if NON_DIGIT in self.labels else None
