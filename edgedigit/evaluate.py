@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,9 @@ import numpy as np
 from edgedigit.cli import ArgumentParser, file_ending, print_json, run_main
 from edgedigit.config import HELD_OUT
 from edgedigit.data.dataset import as_arrays
+from edgedigit.data.recording import Recording
 from edgedigit.figures import probabilities_figure, save_png
-from edgedigit.labels import kind_of
+from edgedigit.labels import NON_DIGIT, kind_of
 from edgedigit.manifest import source_commit, write_json
 from edgedigit.metrics import ANSWERED_RIGHTLY, ANSWERED_WRONGLY, accuracy_row, answered_shares, probability_figures
 from edgedigit.provenance import training_facts
@@ -31,6 +33,8 @@ from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import novelty_note, recordings_to_test
 from edgedigit.train.pipeline import origin
 from edgedigit.train.scoring import accuracy_rows, accuracy_table, over_speakers, predict_onnx
+
+MAX_WORDS_TOLD = 12
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{answered[ANSWERED_RIGHTLY]:.2f} % are answered rightly and {answered[ANSWERED_WRONGLY]:.2f} % wrongly, "
         "the rest not at all."
     )
+    note += other_words(recordings)
     print(f"  {note}")
     probabilities, targets = probabilities[counted], targets[counted]
     figures = probability_figures(probabilities, targets)
@@ -118,6 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.results:
         write_json(args.results, result)
     return 0
+
+
+def other_words(recordings: Sequence[Recording]) -> str:
+    """A sentence on words that count as no digit, so that a label misspelt in a folder's name is seen; or none."""
+    words = Counter(recording.word for recording in recordings if recording.word)
+    if not words:
+        return ""
+    told = ", ".join(f"{word} ({count})" for word, count in sorted(words.items())[:MAX_WORDS_TOLD])
+    more = f" and {len(words) - MAX_WORDS_TOLD} more words" if len(words) > MAX_WORDS_TOLD else ""
+    return f" Counted as {NON_DIGIT}: {told}{more}."
 
 
 if __name__ == "__main__":

@@ -159,7 +159,11 @@ def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recordi
     """The recordings to test with."""
     from edgedigit.train.heard import recordings_to_test  # which brings torch
 
-    clips = recordings_to_test(args, recognizer, recognizer.info.labels)
+    read = recordings_to_test(args, recognizer, recognizer.info.labels)
+    clips = [clip for clip in read if clip.label != recognizer.info.reject_label]  # accuracy is of digits
+    if not clips:
+        words = ", ".join(label for label in recognizer.info.labels if label != recognizer.info.reject_label)
+        raise DataError(f"{', '.join(tested(args))} holds none of {words}; check its labels")
     return subset(clips, args.clips) if args.clips else clips
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from argparse import ArgumentTypeError
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from edgedigit.audio import write_wav
 from edgedigit.cli import file_ending, run_main
 from edgedigit.compare import __main__ as compare
 from edgedigit.config import Config, to_dict, with_settings
+from edgedigit.data import load_recordings
 from edgedigit.detection import __main__ as detection
+from edgedigit.errors import DataError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.report.documents import render_results, render_summary
+from edgedigit.runtime import Recognizer
 from edgedigit.train.scoring import over_speakers
 
 
@@ -144,3 +149,17 @@ def test_where_speakers_are_not_told_apart_there_is_no_interval_over_them():
     assert rows("a", "a", "b", "b", source="synth") == []
     assert rows("a", "a", "b", "b", source="emg_simulated") == []
     assert rows("a", "a", "b", "b", right=[True] * 4) == [], "nobody differs"
+
+
+def test_a_misspelt_folder_is_named_among_what_counts_as_no_digit(corpus):
+    (corpus / "7").rename(corpus / "sevn")
+    read = load_recordings([f"folder:{corpus}"], labels=[*LABELS, NON_DIGIT])
+    assert {(r.label, r.word) for r in read} == {(NON_DIGIT, "sevn"), *((label, "") for label in set(LABELS) - {"7"})}
+    assert evaluate.other_words(read) == f" Counted as {NON_DIGIT}: sevn (2)."
+    assert evaluate.other_words([r for r in read if r.label != NON_DIGIT]) == ""
+    many = [replace(read[-1], word=f"w{i:02}") for i in range(evaluate.MAX_WORDS_TOLD + 2)]
+    assert evaluate.other_words(many).endswith("w11 (1) and 2 more words.")
+    for path in list(corpus.iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(DataError, match="holds none of 0, 1"):
+        robustness.load_clips(robustness.parse_args(["--sources", f"folder:{corpus}"]), Recognizer())

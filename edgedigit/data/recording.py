@@ -37,6 +37,7 @@ class Recording:
         name: unique over all corpora, such as "fsdd/0_george_0.wav".
         split: the corpus' own official split, "train", "validation" or "test"; empty where it has none.
         session: unique over all corpora, between electrodes being put on and taken off; empty where nothing says.
+        word: what the source calls it, where `label` is another, the one of whatever is no digit; else empty.
     """
 
     waveform: np.ndarray
@@ -47,6 +48,7 @@ class Recording:
     name: str
     split: str = ""
     session: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Entry:
     source: str
     name: str
     split: str = ""
+    word: str = ""
 
 
 def read_entries(entries: Iterable[Entry], sample_rate: int, progress: bool = False) -> list[Recording]:
@@ -82,6 +85,7 @@ def read_entries(entries: Iterable[Entry], sample_rate: int, progress: bool = Fa
             source=entry.source,
             name=entry.name,
             split=entry.split,
+            word=entry.word,
         )
         for entry in progress_bar(entries, progress, desc="reading recordings", unit="clip")
     ]
@@ -95,5 +99,7 @@ def with_labels(entries: Iterable[Entry], labels: Container[str] | None) -> list
     if labels is None:
         return list(entries)
     if NON_DIGIT in labels:
-        return [entry if entry.label in labels else replace(entry, label=NON_DIGIT) for entry in entries]
+        return [
+            entry if entry.label in labels else replace(entry, label=NON_DIGIT, word=entry.label) for entry in entries
+        ]
     return [entry for entry in entries if entry.label in labels]
