@@ -6,7 +6,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 |---|---|
 | `results:X` | `docs/results/X.json`: `name title command commit seeds rows folds note` and, of a model in a run folder, `trained_at`, the commits of its training; a row has `group n n_correct` and any further figures; a figure that is no share of clips has `accuracy` instead of `n_correct`; `probabilities`, where given, are `metrics.probability_figures`, and `by_source` rows of each label by source |
 | `summary:X,Y` | the first row of each of these `results`, in one table |
-| `grid:X` | accuracies alone of such `results` by noise, ratio and place, from rows that `edgedigit.robustness` has named |
+| `grid:X` | accuracies of such `results`, and what is answered rightly where rows have it, by noise, ratio and place, from rows that `edgedigit.robustness` has named |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
 | `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
