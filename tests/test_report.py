@@ -163,6 +163,9 @@ def test_benchmarks_show_peers_and_words_where_they_were_measured(root):
     assert "| answer | 300 | 5 / 9 / 12 / 30 | 150 (p95) | – | 297 of 300 | 2 / 1 |" in block
     assert "| peer | 300 | 5 / 9 / 12 / 30 | – | 12.3 × model.onnx | 201 of 300 | – |" in block
     assert block.endswith("300 words.")
+    early = {**peer, "name": "early", "latency_ms_p50": 0.0, "ratio": None}  # half of ours came before the word's end
+    write(root / "benchmarks" / "results" / "a.json", {"rows": [answer, peer, early]})
+    assert "| early | 300 | 0 / 9 / 12 / 30 | – | – | 201 of 300 | – |" in render_block("benchmarks", root)
     answer |= {"within_ms": 150.0, "n_within": 297, "n_right_within": 294}
     write(root / "benchmarks" / "results" / "a.json", {"rows": [answer, peer]})
     block = render_block("benchmarks", root)

@@ -291,7 +291,7 @@ def _benchmark_table(rows: list[dict]) -> tuple[list[list[str]], list[str]]:
     for row in rows:
         table.append([row["name"], _count(row.get("n")), _latency_cells(row, "max"), _budget_cell(row)])
     further = {
-        "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if "ratio" in row else NONE,
+        "time against ours": lambda row: f"{row['ratio']:.1f} × {row['ratio_to']}" if row.get("ratio") else NONE,
         "right": _right_cell,
         "within the budget, of all": lambda row: _within_cell(row) if "n_within" in row else NONE,
         "one by one": lambda row: _offline_cell(row) if "n_correct_offline" in row else NONE,
