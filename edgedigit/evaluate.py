@@ -84,9 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if labels[i] != recognizer.info.reject_label  # has its row already
     ]
     print(accuracy_table(rows))
-    answered = answered_shares(
-        probabilities[counted], targets[counted], recognizer.reject_below, recognizer.info.reject_index
-    )
+    answered = answered_shares(right[counted], recognizer.rejects(probabilities[counted]))
     note = novelty_note(recordings, recognizer.path, args.data_dir)
     if args.held_out == "validation":
         note += " The model was selected on them."

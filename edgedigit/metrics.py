@@ -67,25 +67,16 @@ def accuracy_row(group: str, n_correct: int, n: int, confidence: float = 0.95) -
     }
 
 
-def answered_shares(
-    probabilities: np.ndarray, targets: np.ndarray, reject_below: float, reject_index: int | None
-) -> dict[str, float]:
+def answered_shares(right: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
     """What a program says of clips that a model may reject, in per cent of them all; the rest it leaves unanswered.
 
     Args:
-        probabilities: (n, n_labels).
-        targets: (n,), label indices.
-        reject_below: probability under which nothing is answered.
-        reject_index: of the label that stands for no answer; None: there is none.
+        right: (n,) bool, whether the likeliest label is the clip's.
+        rejected: (n,) bool, as `Recognizer.rejects` says.
     """
-    likeliest = probabilities.argmax(axis=1)
-    answered = probabilities.max(axis=1) >= reject_below
-    if reject_index is not None:
-        answered &= likeliest != reject_index
-    right = likeliest == targets
     return {
-        ANSWERED_RIGHTLY: 100 * float(np.mean(answered & right)),
-        ANSWERED_WRONGLY: 100 * float(np.mean(answered & ~right)),
+        ANSWERED_RIGHTLY: 100 * float(np.mean(~rejected & right)),
+        ANSWERED_WRONGLY: 100 * float(np.mean(~rejected & ~right)),
     }
 
 

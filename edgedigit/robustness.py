@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     grid = {
         condition: {
             **row_of(condition.name, answers, targets),
-            **answered_shares(answers, targets, recognizer.reject_below, recognizer.info.reject_index),
+            **answered_shares(answers.argmax(axis=1) == targets, recognizer.rejects(answers)),
         }
         for condition, answers in in_noise.items()
     }

@@ -42,13 +42,9 @@ def test_wilson_interval_has_its_published_values(n_correct, n, low, high):
     assert wilson_interval(n_correct, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_what_is_answered_is_sure_enough_and_no_reject_label():
-    probabilities = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9], [0.2, 0.8, 0.0]])
-    targets = np.array([0, 0, 0, 2, 1])
-    right, wrong = answered_shares(probabilities, targets, 0.8, 2).values()
-    assert (right, wrong) == pytest.approx((40.0, 20.0))  # the first and the last; the third; the others not at all
-    right, wrong = answered_shares(probabilities, targets, 0.0, None).values()
-    assert (right, wrong) == pytest.approx((80.0, 20.0))
+def test_what_is_rejected_is_answered_neither_rightly_nor_wrongly():
+    right, rejected = np.array([True, True, True, False, False]), np.array([False, False, True, True, False])
+    assert tuple(answered_shares(right, rejected).values()) == pytest.approx((40.0, 20.0))
 
 
 def test_wilson_interval_with_no_error_is_n_over_n_plus_z_squared():

@@ -94,6 +94,9 @@ def test_the_threshold_may_be_chosen_anew(tiny_model):
     sure = Recognizer(tiny_model).predict(mixed).probability
     assert Recognizer(tiny_model, reject_below=sure + 1e-3).predict(mixed).rejected
     assert not Recognizer(tiny_model, reject_below=sure - 1e-3).predict(mixed).rejected
+    assert not Recognizer(tiny_model, reject_below=sure).predict(mixed).rejected
+    answers = np.array([[0.25, 0.75], [0.5, 0.5], [0.125, 0.875]], np.float32)[:, [0, 1] + [0] * 8]
+    assert Recognizer(tiny_model, reject_below=0.75 + 1e-9).rejects(answers).tolist() == [True, True, False]
     assert Recognizer(tiny_model).reject_below == 0.5 and Recognizer(tiny_model, reject_below=0).reject_below == 0
     for wrong in (-0.1, 1.5, float("nan")):
         with pytest.raises(InputError, match="expected a probability"):

@@ -31,7 +31,8 @@ def machine_facts(n_threads: int = 1) -> dict:
         onnxruntime = version("onnxruntime")
     except PackageNotFoundError:
         onnxruntime = None
-    instructions = next((name for flag, name in INSTRUCTIONS.items() if flag in _cpu_flags()), None)
+    flags = set(_told_of_cpu("flags", "Features").split())
+    instructions = next((name for flag, name in INSTRUCTIONS.items() if flag in flags), None)
     return {
         "cpu": _cpu_name(),
         **({"instructions": instructions} if instructions else {}),
@@ -45,10 +46,6 @@ def machine_facts(n_threads: int = 1) -> dict:
 
 def _cpu_name() -> str:
     return _told_of_cpu("model name", "Model") or platform.processor() or platform.machine() or "unknown CPU"
-
-
-def _cpu_flags() -> set[str]:
-    return set(_told_of_cpu("flags", "Features").split())
 
 
 def _told_of_cpu(*keys: str) -> str:

@@ -63,11 +63,6 @@ class ModelInfo:
     signal: Signal  # what the model takes; audio, where the file does not say
 
     @property
-    def reject_index(self) -> int | None:
-        """Place of `reject_label` among the labels."""
-        return self.labels.index(NON_DIGIT) if NON_DIGIT in self.labels else None
-
-    @property
     def reject_label(self) -> str | None:
         """The label that stands for no digit, which is answered with nothing; None where the model has none."""
         return NON_DIGIT if NON_DIGIT in self.labels else None
@@ -177,18 +172,27 @@ class Recognizer:
             silent = (np.ptp(windows, axis=2) == 0).all(axis=1)
         else:
             silent = np.einsum("ij,ij->i", windows, windows) < SILENCE_RMS**2 * windows.shape[1]
-        return [self._prediction(row, nothing, latency_ms) for row, nothing in zip(rows, silent, strict=True)]
+        rejected = silent | self.rejects(rows)
+        return [self._prediction(row, no_digit, latency_ms) for row, no_digit in zip(rows, rejected, strict=True)]
 
-    def _prediction(self, row: np.ndarray, silent: bool, latency_ms: float) -> Prediction:
+    def _prediction(self, row: np.ndarray, rejected: bool, latency_ms: float) -> Prediction:
         best = int(row.argmax())
-        label, probability = self.info.labels[best], float(row[best])
         return Prediction(
-            label=label,
-            probability=probability,
+            label=self.info.labels[best],
+            probability=float(row[best]),
             probabilities=dict(zip(self.info.labels, row.tolist(), strict=True)),
-            rejected=bool(silent) or probability < self.reject_below or label == self.info.reject_label,
+            rejected=bool(rejected),
             latency_ms=latency_ms,
         )
+
+    def rejects(self, probabilities: np.ndarray) -> np.ndarray:
+        """Which answers are not to be taken as a digit: (B, n_labels) -> (B,) bool.
+
+        Those less probable than `reject_below`, and those for which another sound than a digit is likeliest.
+        """
+        best = probabilities.argmax(axis=1)
+        unsure = probabilities.max(axis=1).astype(np.float64) < self.reject_below  # a float32 threshold is another
+        return unsure | np.array([self.info.labels[index] == self.info.reject_label for index in best], dtype=bool)
 
     def window(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """Fit a mono clip into the model's window: (T,) at `sample_rate` Hz -> (n_samples,); EMG keeps its channels."""
