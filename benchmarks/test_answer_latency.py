@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgedigit import peers
-from edgedigit.bench.answers import How, answer_latency, answer_name, run_answers, run_silero
+from edgedigit.bench.answers import How, answer_latency, answer_name, as_ratios, run_answers, run_silero
 from edgedigit.bench.beside_peers import clip_recognizer
 from edgedigit.bench.live import run_clicks, run_microphone
 from edgedigit.bench.rows import broken_budgets, quiet_gates
@@ -73,8 +73,9 @@ def test_a_sound_device_keeps_the_budget(default_model, clips, show, pytestconfi
 def test_silero_s_own_endpointing_is_later(default_model, clips, show):
     """The default of its authors waits for 100 ms of silence, in steps of 32 ms."""
     chosen, left_out = clips[:SILERO_WORDS], []
-    ours = run_answers(default_model, chosen, BenchConfig().budget_answer_ms, How())
-    rows = run_silero(ours, default_model, chosen, How(), left_out.append)
+    budget_ms = BenchConfig().budget_answer_ms
+    ours = run_answers(default_model, chosen, budget_ms, How())
+    rows = as_ratios(run_silero(default_model, chosen, budget_ms, How(), left_out.append), ours.row)
     if not rows:
         pytest.skip("; ".join(left_out))
     for row in rows:

@@ -396,6 +396,7 @@ class BenchConfig:
     n_runs: int = 1000  # inferences timed for each file: 10 lie beyond the 99th percentile
     threads: tuple[int, ...] = (1, 2)  # of the network; more than 2 gain nothing on models this small
     n_processes: int = 10  # started cold, one after the other
+    budget_quiet_ms: tuple[float, float, float] | None = None  # p50, p95, p99 of answers in quiet, besides; None: any
     min_right: float = 0.5  # share of all words in quiet: a fast answer to one of them keeps no budget
     max_points_lost: float | None = None  # in quiet, of right words against the same clips one by one; None: any
     max_cpu_share: float = 0.03  # of one core, while listening
@@ -403,6 +404,8 @@ class BenchConfig:
 
     def __post_init__(self):
         _at_least(0, budget_inference_ms=self.budget_inference_ms, budget_answer_ms=self.budget_answer_ms)
+        for limit_ms in self.budget_quiet_ms or ():
+            _at_least(0, budget_quiet_ms=limit_ms)
         _at_least(1, n_runs=self.n_runs, n_processes=self.n_processes)
         _at_least(0, min_right=self.min_right, max_points_lost=self.max_points_lost or 0)
         _at_least(0, max_cpu_share=self.max_cpu_share, max_growth_mb=self.max_growth_mb)

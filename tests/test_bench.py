@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from edgedigit import peers, word_stream
 from edgedigit.bench import __main__ as command_line
 from edgedigit.bench import clips as clips_module
 from edgedigit.bench import conditions, load, machine, printed
-from edgedigit.bench.answers import Answered, How, answered_offline, run_answers, run_silero
+from edgedigit.bench.answers import Answered, How, answered_offline, as_ratios, run_answers, run_silero
 from edgedigit.bench.babble import babble_under, by_speaker
 from edgedigit.bench.beside_peers import time_recognizers
 from edgedigit.bench.clips import load_clips
@@ -28,6 +29,7 @@ from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.noise_bed import joined, noise_bed, over_noise
 from edgedigit.bench.picture import answers_figure, cumulative
 from edgedigit.bench.rows import broken_budgets, check_broken, quiet_gates, remarks, table
+from edgedigit.bench.streams import streams_at_a_time
 from edgedigit.bench.timing import time_calls
 from edgedigit.config import BenchConfig
 from edgedigit.data.augment import active_rms
@@ -410,8 +412,7 @@ def test_without_silero_its_rows_are_named_and_left_out(tiny_model, tones, monke
 
     monkeypatch.setattr(silero.importlib.util, "find_spec", lambda _: None)
     said = []
-    ours = run_answers(tiny_model, tones[:3], 150, How())
-    assert run_silero(ours, tiny_model, tones[:3], How(), said.append) == []
+    assert run_silero(tiny_model, tones[:3], 150, How(), said.append) == []
     assert len(said) == 2 and all(line.startswith("left out: ") and "silero-vad" in line for line in said)
 
 
@@ -732,6 +733,8 @@ def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, mo
         (["--microphone", "--snr-db", "20", "--kinds", "babble"], "leave babble out of --kinds"),
         (["--only", "peers", "--plot", "a.png"], "--plot draws words in a stream"),
         (["--only", "--listen", "1", "--held-out", "test"], "--held-out names who speaks"),
+        (["--only", "answers", "--jobs", "2"], "--jobs is of streams in real time"),
+        (["--only", "inference", "--jobs", "2"], "--jobs is of streams in real time"),
         (["--seed", "-1"], "--seed is -1, expected 0 or more"),
         (["--plot", "."], "expected a .png file to write"),
     ],
@@ -760,11 +763,63 @@ def test_words_in_noise_do_not_stand_in_for_those_in_quiet_that_could_not_be_mea
 
     monkeypatch.setattr(command_line.Conditions, "__iter__", lambda _: iter([("clean", [], None), ("rain", [], None)]))
     monkeypatch.setattr(command_line, "run_answers", answers)
-    monkeypatch.setattr(command_line, "run_silero", lambda *_: pytest.fail("beside noise"))
+    monkeypatch.setattr(command_line, "run_silero", lambda *_: [{"name": "a peer", "latency_ms_p50": 1.0}])
     monkeypatch.setattr(command_line, "table", lambda _: "")
     with pytest.raises(GateError, match="none of 3 words"):
         few("--only", "answers")
-    assert "p95 if the word ends" not in json.loads(capsys.readouterr().out.splitlines()[-1])["note"]
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "p95 if the word ends" not in results["note"]
+    assert [row["name"] for row in results["rows"]] == ["in rain"]  # a peer's ratio would be to what was heard in noise
+
+
+def test_a_peer_s_ratio_is_to_our_median_and_there_is_none_to_answers_before_the_end():
+    ours = {"name": "m.onnx: end of word to answer", "latency_ms_p50": 20.0}
+    (row,) = as_ratios([{"name": "a peer", "latency_ms_p50": 50.0}], ours)
+    assert row["ratio"] == 2.5 and row["ratio_to"] == "m.onnx"
+    (row,) = as_ratios([row], {**ours, "latency_ms_p50": 0.0})
+    assert row["ratio"] is None
+
+
+def test_streams_at_a_time_are_in_processes_of_their_own_and_answer_as_in_turn(tiny_model, tones):
+    words = tones[:2]
+    with streams_at_a_time(2) as streams:
+        where = streams.submit(os.getpid)
+        broken = streams.submit(run_answers, tiny_model, [silent(words[0])], 150, How(realtime=True))
+        heard = streams.submit(run_answers, tiny_model, words, 150, How(realtime=True))
+        assert where.result() != os.getpid()
+        with pytest.raises(GateError, match="none of 1 words"):
+            broken.result()
+        assert heard.result().row["n_correct"] == 2
+    with streams_at_a_time(1) as streams:
+        assert streams.submit(os.getpid).result() == os.getpid()
+        broken = streams.submit(run_answers, tiny_model, [silent(words[0])], 150, How())
+        with pytest.raises(GateError, match="none of 1 words"):
+            broken.result()
+
+
+def silent(clip):
+    return replace(clip, waveform=0 * clip.waveform)
+
+
+def test_what_is_heard_at_the_same_time_is_said_and_kept_apart(few, tmp_path):
+    """What is measured at a microphone's pace has a file of its own, with the model and the seed that made it."""
+    flags = ("--only", "answers", "--realtime", "--jobs", "2", "--seed", "3", "--write", tmp_path / "results")
+    assert few(*flags) == 0
+    (kept,) = (tmp_path / "results").glob("*.json")
+    results = json.loads(kept.read_text(encoding="utf-8"))
+    assert kept.stem.endswith("-in-real-time")
+    assert "up to 2 at a time" in results["note"]
+    assert results["seeds"] == [3] and results["model"]["file"] == "tiny.onnx"
+    assert re.fullmatch("[0-9a-f]{64}", results["model"]["sha256"])
+
+
+@pytest.mark.parametrize(("p50", "p95", "p99", "said"), [(60, 120, 150, ""), (61, 120, 150, "p50"), (1, 1, 151, "p99")])
+def test_in_quiet_three_quantiles_may_be_held_to_budgets(p50, p95, p99, said):
+    row = {"name": "words", "latency_ms_p50": p50, "latency_ms_p95": p95, "latency_ms_p99": p99, "n_clips": 1}
+    gates = quiet_gates(BenchConfig(budget_quiet_ms=(60, 120, 150)))
+    broken = broken_budgets([{**row, "n_correct": 1, **gates}])
+    assert [line for line in broken if f": {said} is " in line] == broken and len(broken) == bool(said)
+    assert not broken_budgets([{**row, "n_correct": 1, **quiet_gates(BenchConfig())}])
 
 
 def test_a_picture_is_drawn_where_asked_for(few, tmp_path):

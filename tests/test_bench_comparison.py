@@ -51,6 +51,20 @@ def test_two_machines_stand_side_by_side_with_their_ratio(tmp_path):
     assert "xeon, commit abc" in text and "pi, commit abc" in text
 
 
+def test_what_was_measured_with_another_model_or_seed_is_said(tmp_path):
+    model, more = {"file": "m.onnx", "sha256": "0123456789abcdef"}, {"seeds": [0]}
+    first = result(tmp_path / "first.json", [ROW], model=model, **more)
+    same = result(tmp_path / "same.json", [ROW], model=model, **more)
+    other = result(tmp_path / "other.json", [ROW], model={**model, "sha256": "f" * 64}, seeds=[1])
+    older = result(tmp_path / "older.json", [ROW])
+    assert "differ" not in comparison(first, same)
+    assert "note: models differ: A m.onnx, SHA-256 0123456789ab…, B m.onnx, SHA-256 ffffffffffff…" in comparison(
+        first, other
+    )
+    assert "note: seeds differ: A 0, B 1" in comparison(first, other)
+    assert "note: models differ: A m.onnx, SHA-256 0123456789ab…, B not told" in comparison(first, older)
+
+
 def test_listening_is_compared_where_both_have_listened(tmp_path):
     cost = {"cpu_share": 0.02, "peak_mb": 90.0, "growth_mb": 0.1, "growth_over_minutes": 54.0}
     once = result(tmp_path / "once.json", [ROW], listening=cost)

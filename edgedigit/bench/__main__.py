@@ -7,6 +7,7 @@
     python -m edgedigit.bench --only --listen-live # the same once, through a sound device, in real time
     python -m edgedigit.bench --microphone         # and through a sound device, in real time
     python -m edgedigit.bench --browser            # and on the page in Chromium, in real time
+    python -m edgedigit.bench --only answers --realtime --microphone --browser --listen-live --jobs 4 --snr-db 20 10
     python -m edgedigit.bench --write              # also keep the figures in benchmarks/results/
     python -m edgedigit.bench --compare benchmarks/results/mine.json benchmarks/results/yours.json
 
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgedigit.bench.answers import CLEAN, How, run_answers, run_silero
+from edgedigit.bench.answers import CLEAN, How, as_ratios, run_answers, run_silero
 from edgedigit.bench.beside_peers import run_peers
 from edgedigit.bench.browser import BROWSER, check_browser, run_browser
 from edgedigit.bench.browser import NOTE as BROWSER_NOTE
@@ -37,7 +38,7 @@ from edgedigit.bench.listener import Task
 from edgedigit.bench.listening import broken_limits, listening_text, load_sounds, run_listening, run_listening_live
 from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_clicks, run_microphone
 from edgedigit.bench.load import LOAD
-from edgedigit.bench.machine import machine_facts
+from edgedigit.bench.machine import machine_facts, model_facts
 from edgedigit.bench.options import parse_args
 from edgedigit.bench.rows import (
     answer_budget,
@@ -48,6 +49,7 @@ from edgedigit.bench.rows import (
     quiet_gates,
     table,
 )
+from edgedigit.bench.streams import jobs_note, streams_at_a_time
 from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.errors import EdgedigitError, GateError, InputError
@@ -60,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns the exit code."""
     args = parse_args(argv, __doc__)
     config = config_of(args)
-    how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress=sys.stderr.isatty())
+    progress = sys.stderr.isatty() and args.jobs == 1
+    how = How(args.sample_rate, args.block_ms, args.realtime, args.seed, progress)
     if args.compare:
         print(comparison(*args.compare))
         return 0
@@ -109,27 +112,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
     # 3. Answers, in quiet and in noise, through a sound device and in a browser; peers.
-    if "answers" in args.only:
-        for name, said, bed in conditions:
-            answered += filter(None, [measured(run_answers, paths[0], said, config.budget_answer_ms, how, name, bed)])
-        rows += [one.row for one in answered]
-        for one in [one for one in answered if one.condition == CLEAN]:
-            rows += run_silero(one, paths[0], clips, how, print)
-    if args.microphone:
-        clicks = measured(run_clicks, args.seed)
-        rows += [clicks] if clicks else []
+    live = None
+    with streams_at_a_time(args.jobs) as streams:
+        budget_ms = config.budget_answer_ms
+        memory, silero, device, page = [], None, [], None
+        if "answers" in args.only:
+            for name, said, bed in conditions:
+                memory.append(streams.submit(run_answers, paths[0], said, budget_ms, how, name, bed))
+            if not args.noise_only:
+                silero = streams.submit(run_silero, paths[0], clips, budget_ms, how, print)
+        clicks = measured(run_clicks, args.seed) if args.microphone else None
         for name, said, bed in conditions if clicks else ():
-            budget_ms = config.budget_answer_ms
-            live = measured(run_microphone, paths[0], said, budget_ms, args.seed, print, name, bed)
-            answered += [live] if live else []
-            rows += [live.row] if live else []
+            device.append(streams.submit(run_microphone, paths[0], said, budget_ms, args.seed, print, name, bed))
+        if args.browser:
+            page = streams.submit(run_browser, paths[0], clips, budget_ms, args.seed, print)
+        if args.listen_live:
+            live = streams.submit(run_listening_live, paths[0], sounds, args.listen_live, how.progress)
+        heard = [list(filter(None, (measured(one.result) for one in part))) for part in (memory, device)]
+        answered += heard[0] + heard[1]
+        rows += [one.row for one in heard[0]]
+        ours = [one.row for one in heard[0] if one.condition == CLEAN]
+        rows += as_ratios(silero.result(), ours[0]) if ours and silero else []
+        rows += [clicks] * bool(clicks) + [one.row for one in heard[1]]
         notes += [NOTE] if clicks else []
-    if args.browser:
-        seen = measured(run_browser, paths[0], clips, config.budget_answer_ms, args.seed, print)
-        if seen:
+        if page and (seen := measured(page.result)):
             answered.append(seen[1])
             rows += [*seen[0], seen[1].row]
             notes.append(BROWSER_NOTE)
+        if live:
+            listened[LISTENING_LIVE] = measured(live.result)
+    notes += [jobs_note(args.jobs)] if args.jobs > 1 else []
     quiet = [one for one in answered if one.condition in (CLEAN, MICROPHONE, BROWSER)]
     for one in answered:
         one.row.update(quiet_gates(config) if one in quiet else answer_budget(config))
@@ -143,13 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.listen:
         task = Task("", (), args.listen, args.sample_rate, args.block_ms, args.realtime)
         listened[LISTENING] = measured(run_listening, paths[0], sounds, task, how.progress)
-    if args.listen_live:
-        listened[LISTENING_LIVE] = measured(run_listening_live, paths[0], sounds, args.listen_live, how.progress)
     listened = {name: one for name, one in listened.items() if one}
 
     # 5. Table, file, picture, budgets.
     print("\n".join(([table(rows)] if rows else []) + [listening_text(one) for one in listened.values()]))
-    results = {"machine": machine, "commit": source_commit(), "rows": rows, "note": " ".join(notes), **listened}
+    results = {"machine": machine, "commit": source_commit(), "seeds": [args.seed], "model": model_facts(paths[0])}
+    results |= {"rows": rows, "note": " ".join(notes), **listened}
 
     def written(target: str | Path, write: Callable[[], None]) -> None:
         """What cannot be written costs no figures either."""
@@ -180,7 +191,8 @@ def config_of(args: Namespace) -> BenchConfig:
     Raises:
         ConfigError: if a limit is senseless.
     """
-    given = {name: getattr(args, name) for name in ("min_right", "max_points_lost", "max_cpu_share", "max_growth_mb")}
+    names = ("budget_quiet_ms", "min_right", "max_points_lost", "max_cpu_share", "max_growth_mb")
+    given = {name: getattr(args, name) for name in names}
     return BenchConfig(args.budget_inference_ms, args.budget_answer_ms, args.runs, n_processes=args.processes, **given)
 
 

@@ -142,8 +142,10 @@ def _groups(measured: StreamScore, offline: dict[str, list[bool]]) -> list[dict]
     return rows
 
 
-def run_silero(ours: Answered, model: Path, clips: Sequence[Clip], how: How, say: Callable[[str], None]) -> list[dict]:
-    """Rows of the same words found by Silero VAD, as ratios to ours; named and left out where it is not installed."""
+def run_silero(
+    model: Path, clips: Sequence[Clip], budget_ms: float, how: How, say: Callable[[str], None]
+) -> list[dict]:
+    """Rows of the same words found by Silero VAD; named and left out where it is not installed."""
     recognizer = Recognizer(model)
     options = replace(VadOptions.from_dict(recognizer.info.thresholds.get("vad", {})), detector="silero")
     engines = {
@@ -155,10 +157,15 @@ def run_silero(ours: Answered, model: Path, clips: Sequence[Clip], how: How, say
     for name, make in engines.items():
         try:
             measured = play_words(make(), recognizer, stream, how)
-            row = measured.row(answer_name(name, len(clips), how.realtime), ours.row["within_ms"])
+            rows.append(measured.row(answer_name(name, len(clips), how.realtime), budget_ms))
         except (MissingDependencyError, ModelError, GateError) as error:  # a peer that finds no word breaks no gate
             say(f"left out: {name}: {error}")
-            continue
-        ratio = row["latency_ms_p50"] / ours.row["latency_ms_p50"] if ours.row["latency_ms_p50"] else None
-        rows.append({**row, "ratio": ratio, "ratio_to": model.name})
     return rows
+
+
+def as_ratios(rows: Sequence[dict], ours: dict) -> list[dict]:
+    """Rows of peers with their median as a ratio to ours; None where ours is 0."""
+    median_ms, whose = ours["latency_ms_p50"], ours["name"].partition(":")[0]
+    return [
+        {**row, "ratio": row["latency_ms_p50"] / median_ms if median_ms else None, "ratio_to": whose} for row in rows
+    ]

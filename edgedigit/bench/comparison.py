@@ -8,11 +8,10 @@ from pathlib import Path
 
 from edgedigit.bench.kept import DAMAGE
 from edgedigit.bench.listening import cost_text
-from edgedigit.bench.rows import within_text
+from edgedigit.bench.rows import QUANTILES, within_text
 from edgedigit.errors import InputError
 
 NONE = "–"
-QUANTILES = ("p50", "p95", "p99")
 
 
 def load_results(path: Path) -> dict:
@@ -30,6 +29,7 @@ def load_results(path: Path) -> dict:
         listened = results.get("listening")
         return {
             "machine": _machine(results),
+            "measured": _measured(results),
             "rows": rows,
             "within": within,
             "listening": listened and {"cpu_share": _size(listened["cpu_share"]), "text": cost_text(listened)},
@@ -70,6 +70,9 @@ def comparison(before: Path, after: Path) -> str:
         raise InputError(f"{before} and {after} have no row in common; measure both with the same model and options")
     width = max(map(len, shared))
     lines = [f"A: {before}: {first['machine']}", f"B: {after}: {second['machine']}"]
+    for what, said in first["measured"].items():
+        if said != second["measured"][what]:
+            lines.append(f"note: {what} differ: A {said or 'not told'}, B {second['measured'][what] or 'not told'}")
     lines.append(f"{'ms':<{width}}" + "".join(f"{f'A {q}':>10}{f'B {q}':>10}{'B/A':>7}" for q in QUANTILES))
     for name in shared:
         cells = (f"{a:>10.3f}{b:>10.3f}{_ratio(a, b):>7}" for a, b in zip(rows[name], others[name], strict=True))
@@ -100,6 +103,13 @@ def _machine(results: dict) -> str:
     machine = results.get("machine") or {}
     said = [f"{machine[key]}" for key in ("cpu", "instructions", "onnxruntime") if machine.get(key)]
     return ", ".join([*said, f"commit {results.get('commit')}"])
+
+
+def _measured(results: dict) -> dict[str, str]:
+    """What rows of one name must have in common to be compared, in words; older files do not tell."""
+    model, seeds = results.get("model") or {}, results.get("seeds") or []
+    said = f"{model['file']}, SHA-256 {model['sha256'][:12]}…" if model else ""
+    return {"models": said, "seeds": ", ".join(f"{seed}" for seed in seeds)}
 
 
 def _ratio(a: float, b: float) -> str:

@@ -19,6 +19,7 @@ from edgedigit.manifest import write_json
 
 LISTENING = "listening"  # what hearing for long is called among the names of rows
 LISTENING_LIVE = "listening_live"  # the same through a microphone
+IN_REAL_TIME = "-in-real-time"  # ending of the name of the file that keeps what a machine heard at a microphone's pace
 ASIDE = ".new"  # ending of what was measured and does not replace the file; no report reads it
 # What reading a file raises that another program has written, or half of it.
 DAMAGE = (OSError, ValueError, ArithmeticError, RecursionError, KeyError, TypeError, AttributeError)
@@ -27,7 +28,7 @@ GO_ON = "name another folder with --write DIR, or move the file away"
 
 
 def destination(args: Namespace, machine: dict) -> Path | None:
-    """The file that `--write` keeps the figures in.
+    """The file that `--write` keeps the figures in: of a machine, one for streams in real time, and one for the rest.
 
     Raises:
         InputError: if what lies there is no result file.
@@ -35,7 +36,8 @@ def destination(args: Namespace, machine: dict) -> Path | None:
     """
     if args.write is None:
         return None
-    path = args.write / f"{machine_slug(machine)}.json"
+    real_time = args.realtime or args.microphone or args.browser or args.listen_live
+    path = args.write / f"{machine_slug(machine)}{IN_REAL_TIME if real_time else ''}.json"
     kept_extents(path)
     args.write.mkdir(parents=True, exist_ok=True)
     return path

@@ -9,6 +9,8 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edgedigit.manifest import sha256_of
+
 CPU_INFO = Path("/proc/cpuinfo")
 # By the flag that tells of it, the fastest for products of eight bits first: names of CPUs in virtual machines hide it.
 INSTRUCTIONS = {
@@ -61,3 +63,8 @@ def machine_slug(facts: dict) -> str:
     """A file stem for a machine's results, such as `intel-xeon-processor-2-cores`."""
     words = re.sub(r"\((r|tm)\)|@.*", " ", f"{facts['cpu']}".lower())
     return re.sub(r"[^a-z0-9]+", "-", f"{words} {facts['cores']} cores").strip("-")
+
+
+def model_facts(path: Path) -> dict:
+    """Which model was measured: its file's name and the SHA-256 of its bytes."""
+    return {"file": path.name, "sha256": sha256_of(path)}

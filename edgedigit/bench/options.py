@@ -14,7 +14,7 @@ from edgedigit.config import HELD_OUT, BenchConfig
 from edgedigit.word_stream import BLOCK_MS, MICROPHONE_RATE
 
 ALL_MINUTES = 1440.0
-LEAST = {"clips": 0, "seed": 0, "runs": 1, "processes": 1, "block_ms": 1, "listen": 1, "listen_live": 0.1}
+LEAST = {"clips": 0, "seed": 0, "runs": 1, "processes": 1, "block_ms": 1, "listen": 1, "listen_live": 0.1, "jobs": 1}
 PARTS = ("inference", "answers", "peers")
 
 
@@ -64,6 +64,9 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     parser.add_argument("--microphone", action="store_true", help="and through a virtual microphone, in real time")
     parser.add_argument("--browser", action="store_true", help="and on the page in Chromium, in real time")
     parser.add_argument("--realtime", action="store_true", help="stream in real time instead of on a virtual clock")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="streams in real time to hear at once, each in a process; 1"
+    )
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="stream this many clips; default: all")
     parser.add_argument("--runs", type=int, default=defaults.n_runs, metavar="N", help="inferences timed; 1000")
     parser.add_argument("--processes", type=int, default=defaults.n_processes, metavar="N", help="cold starts; 10")
@@ -73,6 +76,13 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     for name, about in (("inference", "p99; 15"), ("answer", "p95; 150")):
         budget_ms = getattr(defaults, f"budget_{name}_ms")
         parser.add_argument(f"--budget-{name}-ms", type=float, default=budget_ms, metavar="MS", help=about)
+    parser.add_argument(
+        "--budget-quiet-ms",
+        type=float,
+        nargs=3,
+        metavar=("P50", "P95", "P99"),
+        help="of answers in quiet, besides; 60 120 150 are the aims; default: none",
+    )
     gates = {
         "min-right": ("SHARE", f"of all words in quiet; {defaults.min_right:g}"),
         "max-points-lost": ("POINTS", "of right words in quiet, against the same one by one; default: any"),
@@ -110,10 +120,13 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
 def _check_use(parser: ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where nothing would be measured, or not what an option is about."""
     if not (args.only or args.microphone or args.browser or args.listen or args.listen_live):
-        live = "--listen-live, --microphone or --browser"
-        parser.error(f"--only leaves nothing to measure; add --listen, {live}, or name a part")
+        more = "--listen-live, --microphone or --browser"
+        parser.error(f"--only leaves nothing to measure; add --listen, {more}, or name a part")
     answers = "answers" in args.only
     streams = answers or args.microphone or args.browser
+    live = args.microphone or args.browser or args.listen_live or (answers and args.realtime)
+    if args.jobs > 1 and (not live or (answers and not args.realtime)):
+        parser.error("--jobs is of streams in real time; add --realtime, or leave answers out of --only")
     if args.snr_db and not (answers or args.microphone):
         parser.error("--snr-db is about words in a stream; add answers to --only, or --microphone")
     if args.snr_db and args.microphone and BABBLE in args.kinds:

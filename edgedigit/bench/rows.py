@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from edgedigit.config import BenchConfig
 from edgedigit.errors import GateError
 
+QUANTILES = ("p50", "p95", "p99")
+
 
 def budgeted_ms(row: dict) -> float:
     """The figure of a row that its budget is about."""
@@ -21,6 +23,9 @@ def broken_budgets(rows: Sequence[dict]) -> list[str]:
         if row.get("budget_ms") is not None and budgeted_ms(row) > row["budget_ms"]
     ]
     for row in rows:
+        for quantile, limit_ms in (row.get("quiet_budgets_ms") or {}).items():
+            if (got_ms := row[f"latency_ms_{quantile}"]) > limit_ms:
+                broken.append(f"{row['name']}: {quantile} is {got_ms:.1f} ms, in quiet {limit_ms:g} ms is the budget")
         least, most_lost = row.get("min_right"), row.get("max_points_lost")
         if least is not None and row["n_correct"] < least * row["n_clips"]:
             said = f"{row['n_correct']} of {row['n_clips']} words are right, expected {100 * least:g} % or more"
@@ -39,10 +44,12 @@ def answer_budget(config: BenchConfig) -> dict:
 
 def quiet_gates(config: BenchConfig) -> dict:
     """What a row of words in quiet is held to."""
+    besides = config.budget_quiet_ms
     return {
         **answer_budget(config),
         "min_right": config.min_right,
         "max_points_lost": config.max_points_lost,
+        "quiet_budgets_ms": dict(zip(QUANTILES, besides, strict=True)) if besides else None,
     }
 
 
@@ -65,6 +72,8 @@ def table(rows: Sequence[dict]) -> str:
         line = f"{row['name']:<{width}} {row['n']:>5} {figures} "
         if row.get("budget_ms") is not None:
             line += f" budget {row['budget_ms']:g} ({row['budget_quantile']})"
+        if row.get("quiet_budgets_ms"):
+            line += f", in quiet {' / '.join(f'{ms:g}' for ms in row['quiet_budgets_ms'].values())}"
         if row.get("ratio") is not None:
             line += f" {row['ratio']:.1f} times {row['ratio_to']}"
         if row.get("n_correct") is not None:

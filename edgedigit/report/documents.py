@@ -9,7 +9,7 @@ A generated block stands between two lines, `<!-- generated:NAME -->` and `<!-- 
 | `grid:X` | accuracies of such `results`, and what is answered rightly where rows have it, by noise, ratio and place, from rows that `edgedigit.robustness` has named |
 | `probabilities:X,Y` | the `probabilities` of each of these `results`, in one table |
 | `artifacts` | `artifacts/export_results.json`: `machine commit default files left_out`; a file has `file size_bytes n_params macs` and, nested, `accuracy` (as `accuracy_row`), `parity` (`n max_difference same_decision`), `latency` (as `latency_summary`) |
-| `benchmarks` | `benchmarks/results/*.json`, one per machine: `machine commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening`, where given, is what `edgedigit.bench.listening` measures |
+| `benchmarks` | `benchmarks/results/*.json`, one per machine and pace: `machine model seeds commit rows note`; a row has `name`, the keys of `latency_summary` and, where they apply, `budget_ms budget_quantile`, `quiet_budgets_ms`, `ratio ratio_to`, `n_clips n_correct`, `n_correct_offline`, `n_missed n_extra n_before_end`, `within_ms n_within n_right_within`; `listening` and `listening_live`, where given, are what `edgedigit.bench.listening` measures |
 | `budgets` | of the same files the rows with a budget or with words, machines side by side |
 """  # noqa: E501
 
@@ -37,6 +37,8 @@ DOCUMENTS = (
 OPENING = re.compile(r"^<!-- generated:(\S+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.MULTILINE | re.DOTALL)
 NONE = "–"
+LATENCIES = "p50 / p95 / p99 ms"
+LISTENED = ("listening", "listening_live")
 IN_NOISE = re.compile(r"(?:clean|(?P<kind>\w+) (?P<snr_db>\S+) dB), (?P<place>\w+)")
 PROBABILITIES = (
     *("expected calibration error %", "Brier score", "negative log-likelihood", "AURC"),
@@ -223,7 +225,7 @@ def render_benchmarks(folder: Path) -> str:
         results = _read_json(path)
         try:
             table, header = _benchmark_table(results["rows"])
-            heard = [results[name] for name in ("listening", "listening_live") if results.get(name)]
+            heard = [results[name] for name in LISTENED if results.get(name)]
             listening = [line for one in heard for line in _listening_lines(one)]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
@@ -236,37 +238,39 @@ def render_benchmarks(folder: Path) -> str:
 
 def render_budgets(folder: Path) -> str:
     """What is held to a budget, or is done with words, in one table: columns for each machine's file in `folder`."""
-    machines = [(path, _read_json(path)) for path in sorted(folder.glob("*.json"))]
-    if not machines:
+    files = [(path, _read_json(path)) for path in sorted(folder.glob("*.json"))]
+    if not files:
         return "Not measured yet: there is no file in `benchmarks/results/`."
-    cells: dict[str, list[str]] = {}
-    header, lines = ["measured", "budget ms"], []
-    for i, (path, results) in enumerate(machines):
+    cells: dict[str, dict[str, str]] = {}  # by row and column
+    machines, lines = [], []
+    for path, results in files:
         try:
             machine = results.get("machine") or {}
             cpu = machine.get("cpu") or path.stem
             if machine.get("instructions"):
                 cpu += f" ({machine['instructions']})"
+            machines += [cpu] if cpu not in machines else []
             for row in results["rows"]:
                 if "budget_ms" not in row and "n_clips" not in row:
                     continue
-                line = cells.setdefault(row["name"], [NONE] * (1 + 2 * len(machines)))
+                line = cells.setdefault(row["name"], {})
                 if "budget_ms" in row:
-                    line[0] = _budget_cell(row)
-                line[1 + 2 * i] = _latency_cells(row)
-                line[2 + 2 * i] = _right_cell(row)
+                    line["budget ms"] = _budget_cell(row)
+                line[f"{cpu}: {LATENCIES}"] = _latency_cells(row)
+                line[f"{cpu}: right"] = _right_cell(row)
                 if "n_right_within" in row:
-                    line[2 + 2 * i] += f", in time {100 * row['n_right_within'] / row['n_clips']:.1f} %"
+                    line[f"{cpu}: right"] += f", in time {100 * row['n_right_within'] / row['n_clips']:.1f} %"
             told = [_provenance(results)]
-            if heard := results.get("listening"):
-                told.append(f"Listening for {heard['minutes']:.4g} minutes, {_cost(heard)}")
+            for heard in filter(None, (results.get(name) for name in LISTENED)):
+                told.append(f"{_listened(heard)} {_cost(heard)}")
                 told.append(f"Taken for digits an hour (95 % interval): {_false_accepts(heard)}.")
             if any(told):
                 lines.append("- " + " ".join(filter(None, told)))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
-        header += [f"{cpu}: p50 / p95 / p99 ms", "right"]
-    return "\n".join([*_table(header, [[name, *line] for name, line in cells.items()]), "", *lines])
+    columns = ["budget ms", *(f"{cpu}: {what}" for cpu in machines for what in (LATENCIES, "right"))]
+    table = [[name, *(line.get(column, NONE) for column in columns)] for name, line in cells.items()]
+    return "\n".join([*_table(["measured", *columns], table), "", *lines])
 
 
 def _false_accepts(listening: dict) -> str:
@@ -277,7 +281,9 @@ def _false_accepts(listening: dict) -> str:
 
 
 def _budget_cell(row: dict) -> str:
-    return _cell(row.get("budget_ms")) + (f" ({row['budget_quantile']})" if "budget_quantile" in row else "")
+    said = _cell(row.get("budget_ms")) + (f" ({row['budget_quantile']})" if "budget_quantile" in row else "")
+    quiet = row.get("quiet_budgets_ms") or {}
+    return said + (f", {' / '.join(_cell(limit_ms) for limit_ms in quiet.values())}" if quiet else "")
 
 
 def _right_cell(row: dict) -> str:
@@ -328,10 +334,14 @@ def _cost(listening: dict) -> str:
     return f"{cost}{100 * listening['cpu_share']:.2f} % of one core{memory}."
 
 
+def _listened(listening: dict) -> str:
+    live = " through a virtual microphone, in real time" if listening.get("microphone") else ""
+    return f"Listening{live} for {listening['minutes']:.4g} minutes,"
+
+
 def _listening_lines(listening: dict) -> list[str]:
     """What listening for long costs, and a table of what was heard where nothing was said."""
-    live = " through a virtual microphone, in real time" if listening.get("microphone") else ""
-    said = f"Listening{live} for {listening['minutes']:.4g} minutes, {_cost(listening)}"
+    said = f"{_listened(listening)} {_cost(listening)}"
     table = [
         [
             row["name"],
@@ -432,13 +442,17 @@ def _latency_cells(row: dict, *further: str) -> str:
 
 
 def _provenance(results: dict) -> str:
-    """One sentence: the machine's facts, the commit."""
+    """One sentence: the machine's facts, what was measured, the commit."""
     machine = dict(results.get("machine") or {})
     facts = [str(machine.pop("cpu"))] if machine.get("cpu") else []
     if machine.get("n_threads"):
         n_threads = machine.pop("n_threads")
         facts.append(f"{n_threads} thread" + ("s" if n_threads != 1 else ""))
     facts += [f"{name} {value}" for name, value in machine.items()]
+    if model := results.get("model"):
+        facts.append(f"{model['file']} with SHA-256 {model['sha256'][:12]}…")
+    if seeds := results.get("seeds"):
+        facts.append(f"{_plural('seed', seeds)} {', '.join(map(str, seeds))}")
     if results.get("commit"):
         facts.append(f"commit {results['commit']}")
     return _sentence(", ".join(facts)).rstrip()
