@@ -60,16 +60,17 @@ def config_of(model: Path) -> Config | None:
     return _parsed(stored, net, "or another model") if net and "data" in stored else None
 
 
-def training_facts(model: Path) -> dict:
-    """What a result says of the training of the model that it is about.
+def training_facts(*models: Path) -> dict:
+    """What a result says of the training of the models that it is about.
 
     Returns:
-        `seeds`, empty where they are not known; and `trained_at`, commits as text, where the model's run folder says.
+        `seeds`, each once, empty where they are not known; and `trained_at`, commits as text, where the run folder of
+        a model says.
     """
-    net = trained_file(model)
-    stored = _stored(net) if net else {}
-    facts = {"seeds": [stored["seed"]] if "seed" in stored else []}
-    return facts | trained_at([commits_of(net.parent) if net else []])
+    nets = [trained_file(model) for model in models]
+    stored = [_stored(net) if net else {} for net in nets]
+    seeds = dict.fromkeys(settings["seed"] for settings in stored if "seed" in settings)
+    return {"seeds": list(seeds)} | trained_at([commits_of(net.parent) if net else [] for net in nets])
 
 
 def trained_at(commits: Sequence[Sequence[str]]) -> dict:

@@ -5,7 +5,9 @@ python -m edgedigit.robustness --sources fsdd --part test
 python -m edgedigit.robustness --model mine.onnx --sources folder:my_recordings --babble folder:nondigits
 python -m edgedigit.robustness --clips 200 --plot noise.png --results noise.json
 python -m edgedigit.robustness --model runs/mine/final-int8.onnx --held-out validation --noise-part train
+python -m edgedigit.robustness --model runs/cv/kfold-3-*/final-int8.onnx --held-out test --babble other-words
 
+Several models, as those of a cross-validation, each answer what their own training held out; the answers are pooled.
 Without --sources it takes the recordings that the model's own training held out for validation. Noises are recordings
 of the half that never trains (`data.noise_part`) or, to compare recipes before that, of the half that may; stationary
 or impulsive by measurement, and babble of other speakers. The signal-to-noise ratio is that of the clip's loudest
@@ -18,7 +20,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -49,19 +52,24 @@ from edgedigit.runtime import Recognizer
 
 NOISE_TITLES = {"evaluation": "evaluation half", "train": "training half", "all": "all"}
 BATCH = 128  # clips that are mixed at a time
+OTHER_WORDS = "other-words"  # of --babble: what is no digit in the held-out part
 SNR_NOTE = "SNR: RMS of a clip's loudest 200 ms to that of the noise over the model's window."
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.robustness", description=__doc__)
-    parser.add_argument("--model", help="ONNX file (the shipped default)")
+    parser.add_argument(
+        "--model", nargs="+", help="ONNX file (the shipped default); several answer each their own held-out part"
+    )
     of = parser.add_mutually_exclusive_group()
     of.add_argument("--sources", nargs="+", help="fsdd, audiomnist, speech_commands, folder:PATH, …")
     of.add_argument(
         "--held-out", choices=HELD_OUT, help="the recordings that the model's training kept for this; validation"
     )
     parser.add_argument("--part", help="only recordings that their corpus marks as train, validation or test")
-    parser.add_argument("--clips", type=int, default=0, help="only so many, chosen by their names; 0: all")
+    parser.add_argument(
+        "--clips", type=int, default=0, help="only so many of each model, chosen by their names; 0: all"
+    )
     parser.add_argument("--noises", nargs="+", default=["folder:noise"], help="recorded noises; folder:noise")
     parser.add_argument(
         "--noise-part",
@@ -69,8 +77,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default="evaluation",
         help="evaluation: those that never train; train: those that may, to compare recipes; all: for your own noises",
     )
-    parser.add_argument("--babble", nargs="+", help="recordings to make babble of; the other speakers of the test")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of noise; all three")
+    parser.add_argument(
+        "--babble",
+        nargs="+",
+        help="recordings to make babble of, or other-words: what is no digit in the held-out part, by speakers of whom "
+        "the model's training heard nothing; the other speakers of the test",
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, help="of noise; all three, without babble where there are no voices for it"
+    )
     defaults = RobustnessConfig()
     parser.add_argument("--snr-db", nargs="+", type=float, default=defaults.snr_db, help="20 10 5 0")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
@@ -79,80 +94,146 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write the tables to, for documents")
     parser.add_argument("--title", default="", help="of the table")
+    parser.add_argument("--how", default="", help="commands that made the models, to be put before this one's")
     args = parser.parse_args(argv)
     args.held_out = args.held_out or (None if args.sources else HELD_OUT[0])
     if args.held_out and args.part:
         parser.error("--part is of --sources; --held-out says itself which recordings")
     if args.clips < 0:
         parser.error(f"--clips is {args.clips}, expected 1 or more, or 0 for all")
+    if args.sources and len(args.model or ()) > 1:
+        parser.error(f"got {len(args.model)} models for the same --sources; name one, or test each with its --held-out")
+    if OTHER_WORDS in (args.babble or ()) and (args.sources or len(args.babble) > 1):
+        parser.error(f"--babble {OTHER_WORDS} is of --held-out and stands alone; leave other recordings out")
     return args
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A model, the clips that it is tested with, and what they are mixed with."""
+
+    recognizer: Recognizer
+    clips: list[Recording]
+    mixtures: Mixtures
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is answered to n clips, by one model or each by its own.
+
+    Attributes:
+        targets: (n,) label indices.
+        in_noise: probabilities (n, n_labels) in every condition.
+        rejected: (n,) bool, whether the model's threshold turns them away.
+        perturbed: (n,) label indices that are answered after each of `perturbations`.
+        whole: (n,) bool, whether a word stays in the window after each of `offsets`.
+    """
+
+    targets: np.ndarray
+    in_noise: dict[Condition, np.ndarray]
+    rejected: dict[Condition, np.ndarray]
+    perturbed: dict[str, np.ndarray]
+    whole: dict[str, np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from edgedigit.train.heard import novelty_note  # which brings torch
-
     config = RobustnessConfig(snr_db=tuple(dict.fromkeys(args.snr_db)))
 
     # 1. Recordings, noises and voices; what is missing is told before anything is computed.
-    recognizer = Recognizer(args.model)
-    if recognizer.info.signal.kind != "audio":
-        raise ConfigError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; expected a model of audio")
-    clips = load_clips(args, recognizer)
-    mixtures = Mixtures(
-        load_noises(args, recognizer),
-        load_talkers(args, recognizer, clips),
-        list(dict.fromkeys(args.kinds)),
-        config,
-        recognizer.info.n_samples,
-        recognizer.info.sample_rate,
-    )
-    mixtures.check(clips)
+    tested, left_out = load_tested(args, config)
 
-    # 2. Answers in every condition.
-    windows, targets = as_arrays(clips, recognizer.info.labels, recognizer.info.n_samples)
-    in_noise = answers_in_noise(recognizer, clips, windows, mixtures)
-    perturbed = answers_when_perturbed(recognizer, clips, config)
+    # 2. Answers in every condition, those of several models pooled.
+    answers = pooled([answers_of(one, config) for one in tested])
 
     # 3. Tables, picture, file.
-    grid = {
-        condition: {
-            **row_of(condition.name, answers, targets),
-            **answered_shares(answers.argmax(axis=1) == targets, recognizer.rejects(answers)),
-        }
-        for condition, answers in in_noise.items()
-    }
-    print(grid_text(grid, mixtures.kinds, config.snr_db))
-    print(grid_text(grid, mixtures.kinds, config.snr_db, ANSWERED_RIGHTLY))
-    plain = in_noise[Condition()].argmax(axis=1)
-    changes = [perturbation_row(name, answers, plain, targets) for name, answers in perturbed.items()]
-    for name, offset in offsets(recognizer, config).items():
-        whole = energy_kept(windows, offset) >= config.offset_keeps
-        if not whole.any():
-            continue
-        changes.append(perturbation_row(f"{name}, whole words", perturbed[name][whole], plain[whole], targets[whole]))
+    kinds = tested[0].mixtures.kinds
+    grid = grid_of(answers)
+    print(grid_text(grid, kinds, config.snr_db))
+    print(grid_text(grid, kinds, config.snr_db, ANSWERED_RIGHTLY))
+    changes = perturbation_rows(answers)
     print(perturbation_text(changes))
-    notes = [novelty_note(clips, recognizer.path, args.data_dir), SNR_NOTE, *noise_notes(args, recognizer, mixtures)]
-    if args.held_out == "validation":
-        notes.insert(1, "The model was selected on them.")
-    notes.append(f"Whole words: clips that keep {100 * config.offset_keeps:g} % of their energy inside the window.")
-    if args.clips and len(clips) == args.clips:
-        notes.append(f"{len(clips)} clips of {', '.join(tested(args))}, chosen by the hash of their names.")
+    notes = notes_of(args, tested, left_out)
     print("\n".join(f"  {note}" for note in notes))
     result = {
         "name": Path(args.results).stem if args.results else "",
         "title": args.title,
-        "command": command_of(args),
+        "command": " && ".join(filter(None, [args.how, command_of(args)])),
         "commit": source_commit(),
-        **training_facts(recognizer.path),
+        **training_facts(*(one.recognizer.path for one in tested)),
         "rows": [*grid.values(), *changes],
         "note": " ".join(notes),
     }
     print_json(result)  # before files, which a full disk may refuse
-    save_png(grid_figure(grid, mixtures.kinds, config.snr_db), args.plot)
+    save_png(grid_figure(grid, kinds, config.snr_db), args.plot)
     if args.results:
         write_json(args.results, result)
     return 0
+
+
+def load_tested(args: argparse.Namespace, config: RobustnessConfig) -> tuple[list[Tested], str]:
+    """Every model with its clips, noises and voices; and a sentence on babble that cannot be made, or none.
+
+    Raises:
+        ConfigError: if a model takes no audio, or models cannot be pooled.
+        DataError: if clips, noises or voices are missing; voices, only if babble was asked for.
+    """
+    recognizers = load_models(args.model)
+    clips = [load_clips(args, recognizer) for recognizer in recognizers]
+    check_apart(recognizers, clips)
+    kinds = list(dict.fromkeys(args.kinds or KINDS))
+    noises = load_noises(args, recognizers[0], kinds)
+    talkers = load_talkers(args, recognizers, clips) if BABBLE in kinds else clips
+
+    def with_kinds(kinds: Sequence[str]) -> list[Tested]:
+        window = recognizers[0].info.n_samples, recognizers[0].info.sample_rate
+        mixtures = [Mixtures(noises, voices, kinds, config, *window) for voices in talkers]
+        return [Tested(*one) for one in zip(recognizers, clips, mixtures, strict=True)]
+
+    tested, left_out = with_kinds(kinds), ""
+    try:
+        for one in tested:
+            one.mixtures.check(one.clips)
+    except DataError as error:
+        if args.kinds or args.babble:
+            raise
+        left_out = f"Left out: {str(error).partition(';')[0]}; --babble names others."
+        tested = with_kinds([kind for kind in kinds if kind != BABBLE])
+    return tested, left_out
+
+
+def load_models(paths: Sequence[str] | None) -> list[Recognizer]:
+    """The models to test, of which each answer means the same.
+
+    Raises:
+        ConfigError: if one takes no audio, or has other labels or another window than the first.
+        ModelError: if one is no model.
+    """
+    recognizers = [Recognizer(path) for path in paths or (None,)]
+    first = recognizers[0]
+    for recognizer in recognizers:
+        if recognizer.info.signal.kind != "audio":
+            raise ConfigError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; expected a model of audio")
+        for what in ("labels", "signal"):
+            if getattr(recognizer.info, what) != getattr(first.info, what):
+                raise ConfigError(
+                    f"{recognizer.path} and {first.path} differ in {what}; answers of models are pooled where these "
+                    "are the same"
+                )
+    return recognizers
+
+
+def check_apart(recognizers: Sequence[Recognizer], clips: Sequence[Sequence[Recording]]) -> None:
+    """Raise DataError if two models are to answer the same clip, which would count twice."""
+    of: dict[str, Path] = {}
+    for recognizer, own in zip(recognizers, clips, strict=True):
+        for clip in own:
+            if clip.name in of:
+                raise DataError(
+                    f"{clip.name} is in the parts of both {of[clip.name]} and {recognizer.path}; name models whose "
+                    "parts share no recording, as those that crossval made for --held-out test"
+                )
+        of |= dict.fromkeys((clip.name for clip in own), recognizer.path)
 
 
 def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recording]:
@@ -163,18 +244,19 @@ def load_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Recordi
     clips = [clip for clip in read if clip.label != recognizer.info.reject_label]  # accuracy is of digits
     if not clips:
         words = ", ".join(label for label in recognizer.info.labels if label != recognizer.info.reject_label)
-        raise DataError(f"{', '.join(tested(args))} holds none of {words}; check its labels")
+        raise DataError(f"{', '.join(tested_with(args))} holds none of {words}; check its labels")
     return subset(clips, args.clips) if args.clips else clips
 
 
-def tested(args: argparse.Namespace) -> list[str]:
+def tested_with(args: argparse.Namespace) -> list[str]:
     """What is tested with, in words."""
-    return args.sources or [f"the model's {args.held_out} part"]
+    whose = "each model's" if len(args.model or ()) > 1 else "the model's"
+    return args.sources or [f"{whose} {args.held_out} part"]
 
 
-def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, list[Recording]]:
+def load_noises(args: argparse.Namespace, recognizer: Recognizer, kinds: Sequence[str]) -> dict[str, list[Recording]]:
     """Recorded noises by kind; none where babble alone is asked for."""
-    recorded = [kind for kind in args.kinds if kind != BABBLE]
+    recorded = [kind for kind in kinds if kind != BABBLE]
     if not recorded:
         return {}
     try:
@@ -191,11 +273,51 @@ def load_noises(args: argparse.Namespace, recognizer: Recognizer) -> dict[str, l
     return noises
 
 
-def load_talkers(args: argparse.Namespace, recognizer: Recognizer, clips: list[Recording]) -> list[Recording]:
-    """Whose voices babble is made of."""
-    if args.babble is None or BABBLE not in args.kinds:
+def load_talkers(
+    args: argparse.Namespace, recognizers: Sequence[Recognizer], clips: list[list[Recording]]
+) -> list[list[Recording]]:
+    """Whose voices babble is made of, for each model; its own clips by default, whose speakers the others may know."""
+    if args.babble is None:
         return clips
-    return load_recordings(args.babble, args.data_dir, labels=None, signal=recognizer.info.signal, progress=True)
+    if args.babble == [OTHER_WORDS]:
+        from edgedigit.train.heard import held_out_voices  # which brings torch
+
+        return [held_out_voices(recognizer.path, args.held_out, args.data_dir) for recognizer in recognizers]
+    signal = recognizers[0].info.signal
+    loaded = load_recordings(args.babble, args.data_dir, labels=None, signal=signal, progress=True)
+    return [loaded] * len(recognizers)
+
+
+def answers_of(tested: Tested, config: RobustnessConfig) -> Answers:
+    """What a model answers in every condition and after each perturbation."""
+    recognizer, clips = tested.recognizer, tested.clips
+    windows, targets = as_arrays(clips, recognizer.info.labels, recognizer.info.n_samples)
+    in_noise = answers_in_noise(recognizer, clips, windows, tested.mixtures)
+    return Answers(
+        targets,
+        in_noise,
+        {condition: recognizer.rejects(probabilities) for condition, probabilities in in_noise.items()},
+        answers_when_perturbed(recognizer, clips, config),
+        {
+            name: energy_kept(windows, offset) >= config.offset_keeps
+            for name, offset in offsets(recognizer, config).items()
+        },
+    )
+
+
+def pooled(several: Sequence[Answers]) -> Answers:
+    """Answers of several models to clips of their own, one after the other."""
+
+    def joined(parts: Sequence[Mapping]) -> dict:
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    return Answers(
+        np.concatenate([answers.targets for answers in several]),
+        joined([answers.in_noise for answers in several]),
+        joined([answers.rejected for answers in several]),
+        joined([answers.perturbed for answers in several]),
+        joined([answers.whole for answers in several]),
+    )
 
 
 def answers_in_noise(
@@ -266,6 +388,28 @@ def answers_when_perturbed(
             parts.append(recognizer.probabilities(windows).argmax(axis=1))
         answers[name] = np.concatenate(parts)
     return answers
+
+
+def grid_of(answers: Answers) -> dict[Condition, dict]:
+    """A row for every condition, with what is answered rightly and wrongly at the threshold."""
+    return {
+        condition: {
+            **row_of(condition.name, probabilities, answers.targets),
+            **answered_shares(probabilities.argmax(axis=1) == answers.targets, answers.rejected[condition]),
+        }
+        for condition, probabilities in answers.in_noise.items()
+    }
+
+
+def perturbation_rows(answers: Answers) -> list[dict]:
+    """A row for every perturbation and, of those in time, one of the words that stay in the window."""
+    plain, targets = answers.in_noise[Condition()].argmax(axis=1), answers.targets
+    rows = [perturbation_row(name, labels, plain, targets) for name, labels in answers.perturbed.items()]
+    for name, whole in answers.whole.items():
+        if whole.any():
+            labels = answers.perturbed[name]
+            rows.append(perturbation_row(f"{name}, whole words", labels[whole], plain[whole], targets[whole]))
+    return rows
 
 
 def row_of(group: str, probabilities: np.ndarray, targets: np.ndarray) -> dict:
@@ -342,19 +486,38 @@ def grid_figure(grid: dict[Condition, dict], kinds: Sequence[str], snr_db: Seque
     return figure
 
 
-def noise_notes(args: argparse.Namespace, recognizer: Recognizer, mixtures: Mixtures) -> list[str]:
-    """What the noises are, and whether the model has trained on them."""
-    notes = []
+def notes_of(args: argparse.Namespace, tested: Sequence[Tested], left_out: str) -> list[str]:
+    """What to know about the figures: on whose recordings they rest, and in which noise."""
+    from edgedigit.train.heard import pooled_novelty_note  # which brings torch
+
+    config = tested[0].mixtures.config
+    notes = [pooled_novelty_note([(one.recognizer.path, one.clips) for one in tested], args.data_dir)]
+    if args.held_out == "validation":
+        notes.append(f"The {'model was' if len(tested) == 1 else 'models were'} selected on them.")
+    notes += [SNR_NOTE, *filter(None, [left_out]), *noise_notes(args, tested)]
+    notes.append(f"Whole words: clips that keep {100 * config.offset_keeps:g} % of their energy inside the window.")
+    sizes = {len(one.clips) for one in tested}
+    if args.clips and args.clips in sizes:
+        count = args.clips if len(sizes) == 1 else f"Up to {args.clips}"
+        notes.append(f"{count} clips of {', '.join(tested_with(args))}, chosen by the hash of their names.")
+    return notes
+
+
+def noise_notes(args: argparse.Namespace, tested: Sequence[Tested]) -> list[str]:
+    """What the noises are, and whether the models have trained on them."""
+    notes, mixtures = [], tested[0].mixtures
     if BABBLE in mixtures.kinds:
         low, high = mixtures.config.talkers
-        voices = ", ".join(args.babble or tested(args))
+        voices = ", ".join(args.babble or tested_with(args))
+        if args.babble == [OTHER_WORDS]:
+            voices = f"other words in {tested_with(args)[0]}, none of whom trained it"
         notes.append(f"Babble: {low} to {high} speakers of {voices}, never the clip's own.")
     recorded = {kind: mixtures.noises[kind] for kind in mixtures.kinds if kind != BABBLE}
-    return notes + recorded_notes(args, recognizer, recorded)
+    return notes + recorded_notes(args, [one.recognizer.path for one in tested], recorded)
 
 
-def recorded_notes(args: argparse.Namespace, recognizer: Recognizer, recorded: dict[str, list[Recording]]) -> list[str]:
-    """What recorded noises are, by kind, and whether the model has trained on them."""
+def recorded_notes(args: argparse.Namespace, models: Sequence[Path], recorded: dict[str, list[Recording]]) -> list[str]:
+    """What recorded noises are, by kind, and whether the models have trained on them."""
     if not recorded:
         return []
     counts = [
@@ -363,32 +526,41 @@ def recorded_notes(args: argparse.Namespace, recognizer: Recognizer, recorded: d
     ]
     return [
         f"Noises: {', '.join(args.noises)}, {NOISE_TITLES[args.noise_part]}: {', '.join(counts)}.",
-        training_note(config_of(recognizer.path)),
+        *training_notes(models),
     ]
 
 
-def training_note(config: Config | None) -> str:
+def training_notes(models: Sequence[Path]) -> list[str]:
+    """What the noises are to the models: one sentence if that is the same for all, else one for each."""
+    configs = [config_of(model) for model in models]
+    if len({training_note(config) for config in configs}) > 1:
+        return [training_note(config, f"the model {model}") for config, model in zip(configs, models, strict=True)]
+    return [training_note(configs[0], "the model" if len(models) == 1 else "each model")]
+
+
+def training_note(config: Config | None, model: str = "the model") -> str:
     """What the noises are to a model that was trained with this configuration; None where nothing says how it was."""
     if config is None:
-        return "Which noises the model trained on is not known: it has no manifest that says so."
+        return f"Which noises {model} trained on is not known: it has no manifest that says so."
     augment, source = config.augment, config.data.noises
+    trained = f"{model[0].upper()}{model[1:]} trained"
     if not (source and augment.enabled and augment.noise_probability and augment.recorded_share):
-        return "The model trained on no recorded noise."
+        return f"{trained} on no recorded noise."
     if config.data.noise_part == "all":
-        return f"The model trained on all noises of {source}: where they are these, it has heard them before."
-    return f"The model trained on {source} without the evaluation half: that half is new to it."
+        return f"{trained} on all noises of {source}: where they are these, it has heard them before."
+    return f"{trained} on {source} without the evaluation half: that half is new to it."
 
 
 def command_of(args: argparse.Namespace) -> str:
     """The command that gives these figures again."""
-    words = ["python", "-m", "edgedigit.robustness", *(["--model", args.model] if args.model else [])]
+    words = ["python", "-m", "edgedigit.robustness", *(["--model", *args.model] if args.model else [])]
     words += ["--held-out", args.held_out] if args.held_out else ["--sources", *args.sources]
     words += ["--part", args.part] if args.part else []
     words += ["--clips", str(args.clips)] if args.clips else []
     words += ["--noises", *args.noises] if args.noises != ["folder:noise"] else []
     words += ["--noise-part", args.noise_part] if args.noise_part != "evaluation" else []
     words += ["--babble", *args.babble] if args.babble else []
-    words += ["--kinds", *args.kinds] if args.kinds != list(KINDS) else []
+    words += ["--kinds", *args.kinds] if args.kinds and args.kinds != list(KINDS) else []
     words += ["--snr-db", *(f"{snr:g}" for snr in args.snr_db)] if args.snr_db != RobustnessConfig().snr_db else []
     return shlex.join(words)
 

@@ -1,6 +1,7 @@
 """What a model has heard is told from what is new to it, and where nothing tells, that is said."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from edgedigit.data import load_recordings
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
 from edgedigit.detection.__main__ import GROUPS
 from edgedigit.errors import DataError
-from edgedigit.train.heard import NOVELTY, Heard, heard_by, novelty_note
+from edgedigit.train.heard import NOVELTY, Heard, heard_by, novelty_note, pooled_novelty_note
 
 
 @pytest.fixture
@@ -86,3 +87,24 @@ def test_the_note_counts_what_trained_the_model(corpora):
         "Of 8 recordings tested, known by folder and name, 8 may or may not have trained the model. "
         "Nothing says what the model was trained on."
     )
+
+
+def test_the_note_of_several_models_counts_what_each_answered(corpora):
+    recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
+    model = trained(corpora, refit=False)
+    assert pooled_novelty_note([(model, recordings[:3]), (model, recordings[3:])], corpora) == (
+        "Of 8 recordings tested, each with one of 2 models, known by folder and name, 6 trained the model, 2 are of "
+        "its validation."
+    )
+    (corpora / "other").mkdir()
+    other = corpora / "other" / "model.onnx"
+    shutil.copy(model, other)
+    assert pooled_novelty_note([(model, recordings), (other, recordings[:2]), (other, recordings[:1])], corpora) == (
+        "Of 11 recordings tested, each with one of 3 models, known by folder and name, 6 trained the model, 2 are of "
+        "its validation, 3 may or may not have trained the model. Nothing says what the model was trained on."
+    )
+    settings = (corpora / "config.json").read_text().replace("folder:words", "folder:gone")
+    other.with_name("config.json").write_text(settings)
+    note = pooled_novelty_note([(model, recordings), (other, recordings[:2])], corpora)
+    assert note.startswith("Of 8 recordings tested, each with one of 2 models")
+    assert "Which of the 2 recordings tested trained the model is not known: folder" in note

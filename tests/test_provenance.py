@@ -1,6 +1,7 @@
 """Where a model comes from is found in its manifest, in its run folder, and below an enrolled model."""
 
 import json
+import shutil
 
 import pytest
 from tiny_model import build_tiny_model
@@ -75,6 +76,13 @@ def test_results_say_at_which_commits_a_run_was_trained(model, settings, monkeyp
     for _ in range(3):  # the second phase at the same commit
         note_commit(model.parent)
     assert training_facts(model) == {"seeds": [7], "trained_at": "aaa, bbb"}
+    other = model.parent / "other" / model.name
+    other.parent.mkdir()
+    shutil.copy(model, other)
+    assert training_facts(model, other) == {"seeds": [7], "trained_at": "aaa, bbb, unknown"}
+    other.with_name("config.json").write_text(json.dumps({**settings, "seed": 8}))
+    other.with_name("commits.json").write_text('["bbb", "ccc"]')
+    assert training_facts(model, other) == {"seeds": [7, 8], "trained_at": "aaa, bbb, ccc"}
 
 
 def test_results_of_several_runs_say_all_their_commits():

@@ -18,10 +18,12 @@ from edgedigit.data.mixtures import BABBLE, KINDS, Condition, Mixtures, by_kind,
 from edgedigit.data.noises import IMPULSIVE, STATIONARY
 from edgedigit.data.recording import Recording
 from edgedigit.errors import ConfigError, DataError
+from edgedigit.labels import NON_DIGIT
 from edgedigit.manifest import write_manifest
 from edgedigit.report.documents import render_results
 from edgedigit.robustness import energy_kept, perturbation_row, perturbations, training_note
 from edgedigit.runtime import Recognizer
+from edgedigit.train.heard import heard_by, held_out_voices
 
 RATE = N_SAMPLES = 8000
 CONFIG = RobustnessConfig(n_rooms=3)
@@ -345,6 +347,143 @@ def test_speakers_that_a_refitted_model_trained_on_are_not_held_out(data, refusa
         else:
             assert run_main(robustness.main, argv) == 0
             assert {row["n"] for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]} == {10}
+
+
+@pytest.fixture
+def folds(data):
+    """Two models, one for each half of the speakers, and other words by ten people who say nothing else."""
+    with (data / "words" / "manifest.csv").open("a", newline="") as handle:
+        for i in range(10):
+            write_wav(data / "words" / f"other_{i}.wav", tone_word(i % 10))
+            csv.writer(handle).writerow((f"other_{i}.wav", "hello", f"talker{i}", "talk"))
+    return [fold_model(data, fold, reject_below) for fold, reject_below in enumerate((0.0, 2.0))]
+
+
+def fold_model(data, fold, reject_below=0.5, **metadata):
+    """A model whose manifest says that it was trained on one of the two halves, and its threshold."""
+    thresholds = json.dumps({"reject_below": reject_below, "vad": {}})
+    kept = {
+        "sources": ["folder:words"],
+        "split": f"kfold:2:{fold}",
+        "fold_sources": ["tones"],
+        "validation_fraction": 0.0,
+        "labels": [*LABELS, NON_DIGIT],
+    }
+    (data / f"fold{fold}").mkdir(exist_ok=True)
+    model = build_tiny_model(data / f"fold{fold}" / "final-int8.onnx", thresholds=thresholds, **metadata)
+    write_manifest(model, {"config": to_dict(with_settings(Config(), {"data": kept}))})
+    return model
+
+
+def folds_argv(data, models, *further):
+    argv = ["--model", *models, "--held-out", "test", "--data-dir", data, "--noises", f"folder:{data / 'noise'}"]
+    return [str(word) for word in (*argv, "--plot", data / "grid.png", "--snr-db", "-25", *further)]
+
+
+def result_of(capsys, argv):
+    assert run_main(robustness.main, argv) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_each_of_several_models_answers_its_own_part_and_the_answers_are_pooled(data, folds, capsys):
+    further = ["--kinds", "stationary", "--how", "make them"]
+    both, first, second = (
+        result_of(capsys, folds_argv(data, models, *further)) for models in (folds, folds[:1], folds[1:])
+    )
+    assert [row["group"] for row in both["rows"]] == [row["group"] for row in first["rows"]]
+    for pooled, one, other in zip(both["rows"], first["rows"], second["rows"], strict=True):
+        for count in ("n", "n_correct"):
+            assert pooled[count] == one[count] + other[count]
+    clean, noisy = both["rows"][:2]
+    assert clean["n"] == 40 and noisy["n_correct"] < 20
+    assert (clean["answered rightly %"], clean["answered wrongly %"]) == (50, 0)  # the second rejects all
+    assert first["rows"][0]["answered rightly %"] == 100 and second["rows"][0]["answered rightly %"] == 0
+    assert both["note"].startswith(
+        "Of 40 recordings tested, each with one of 2 models, known by folder and name, 40 are by speakers who are new "
+        "to it."
+    )
+    assert "Each model trained on folder:noise without the evaluation half" in both["note"]
+    command = f"make them && python -m edgedigit.robustness --model {folds[0]} {folds[1]} --held-out test"
+    assert both["command"].startswith(command)
+
+
+def test_models_whose_trainings_differ_are_told_apart(data, folds, capsys):
+    stored = json.loads((folds[1].parent / "final-int8.manifest.json").read_text())["config"]
+    config = {**stored, "seed": 5, "data": {**stored["data"], "noise_part": "all"}}
+    write_manifest(folds[1], {"config": config})
+    result = result_of(capsys, folds_argv(data, folds, "--kinds", "stationary", "--clips", "3"))
+    assert result["seeds"] == [0, 5]
+    assert f"The model {folds[0]} trained on folder:noise without the evaluation half" in result["note"]
+    assert f"The model {folds[1]} trained on all noises" in result["note"]
+    assert "3 clips of each model's test part" in result["note"] and result["rows"][0]["n"] == 6
+
+
+def test_what_cannot_be_pooled_costs_one_line(data, folds, refusal):
+    argv = folds_argv(data, folds, "--kinds", "stationary")
+    assert "2 models for the same --sources" in refusal(
+        robustness.main, ["--model", *folds, "--sources", f"folder:{data / 'words'}"]
+    )
+    again = fold_model(data, 2)
+    write_manifest(again, {"config": json.loads((folds[0].parent / "final-int8.manifest.json").read_text())["config"]})
+    line = refusal(robustness.main, folds_argv(data, [*folds, again], "--kinds", "stationary"))
+    assert f"is in the parts of both {folds[0]} and {again}" in line
+    fold_model(data, 1, labels=json.dumps(LABELS[::-1]))
+    assert f"{folds[1]} and {folds[0]} differ in labels" in refusal(robustness.main, argv)
+
+
+def test_babble_can_be_of_other_words_by_people_whom_the_training_never_heard(data, folds, capsys, refusal):
+    for fold in folds:
+        voices = held_out_voices(fold, "test", data)
+        assert {voice.label for voice in voices} == {NON_DIGIT} and len({voice.speaker for voice in voices}) == 4
+        assert not {voice.speaker for voice in voices} & heard_by(fold, data).speakers
+    argv = folds_argv(data, folds, "--babble", "other-words")
+    result = result_of(capsys, argv)
+    assert "babble -25 dB, near" in {row["group"] for row in result["rows"]}
+    told = "Babble: 3 to 8 speakers of other words in each model's test part, none of whom trained it, never the clip's"
+    assert told in result["note"]
+    assert "--babble other-words" in result["command"]
+    with pytest.raises(DataError, match="kept no other words by strangers for validation"):
+        held_out_voices(folds[0], "validation", data)
+    for wrong in (["--sources", "fsdd"], ["--babble", "other-words", "fsdd"]):
+        assert "--babble other-words is of --held-out" in refusal(robustness.main, ["--babble", "other-words", *wrong])
+
+
+def test_other_words_of_a_corpus_that_divides_its_speakers_are_no_strange_voices(data):
+    with (data / "words" / "manifest.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("file", "label", "speaker", "source", "split"))
+        for digit in LABELS:
+            for speaker, split in (("anna", "train"), ("ben", "test")):
+                writer.writerow((f"{digit}_{speaker}.wav", digit, speaker, "tones", split))
+        for speaker, split in (("anna", "train"), ("anna", "test"), ("ben", "test")):
+            word = tone_word(0)
+            write_wav(data / "words" / f"{speaker}_{split}.wav", word)
+            writer.writerow((f"{speaker}_{split}.wav", "hello", speaker, "tones", split))
+    kept = {
+        "sources": ["folder:words"],
+        "split": "official",
+        "validation_fraction": 0.0,
+        "labels": [*LABELS, NON_DIGIT],
+    }
+    write_manifest(data / "tiny.onnx", {"config": to_dict(with_settings(Config(), {"data": kept}))})
+    assert [voice.name for voice in held_out_voices(data / "tiny.onnx", "test", data)] == ["words/ben_test.wav"]
+
+
+def test_babble_without_voices_is_left_out_and_said_unless_it_was_asked_for(data, capsys, refusal):
+    for digit in LABELS[:3]:
+        (data / "nobody" / digit).mkdir(parents=True)
+        write_wav(data / "nobody" / digit / "a.wav", tone_word(digit))
+    argv = [word.replace(str(data / "words"), str(data / "nobody")) for word in argv_of(data, "--snr-db", "5")]
+    assert run_main(robustness.main, argv) == 0
+    *printed, last = capsys.readouterr().out.splitlines()
+    result = json.loads(last)
+    told = "Left out: babble behind nobody:unknown needs 3 other speakers, got 0; --babble names others."
+    assert f"  {told}" in printed and told in result["note"]
+    assert {row["group"].split()[0] for row in result["rows"][:6]} == {"clean,", "stationary", "impulsive"}
+    assert "--kinds" not in result["command"]
+    assert "Left out" not in result_of(capsys, [*argv, "--kinds", "stationary"])["note"]
+    for asked in (["--kinds", "stationary", "babble"], ["--babble", f"folder:{data / 'nobody'}"]):
+        assert "needs 3 other speakers, got 0; name recordings of more" in refusal(robustness.main, [*argv, *asked])
 
 
 def test_impossible_ratios_are_refused():

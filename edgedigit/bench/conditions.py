@@ -64,9 +64,9 @@ class Conditions:
             from edgedigit.robustness import load_noises, recorded_notes
 
             recognizer = Recognizer(model)
-            loaded = load_noises(args, recognizer)
+            loaded = load_noises(args, recognizer, recorded)
             self.noises = {kind: loaded[kind] for kind in recorded}
-            self.notes = [SNR_NOTE, *recorded_notes(args, recognizer, self.noises)]
+            self.notes = [SNR_NOTE, *recorded_notes(args, [recognizer.path], self.noises)]
         if BABBLE in self.kinds:
             from edgedigit.bench.babble import BABBLE_NOTE, babble_under, by_speaker
 

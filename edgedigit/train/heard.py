@@ -16,7 +16,7 @@ from edgedigit.errors import ConfigError, DataError, EdgedigitError, MissingData
 from edgedigit.labels import NON_DIGIT
 from edgedigit.provenance import config_of, enrolled_on, trained_file
 from edgedigit.runtime import Recognizer
-from edgedigit.train.pipeline import SELECTION, Track, divide, load_material
+from edgedigit.train.pipeline import SELECTION, Material, Track, divide, load_material
 
 UNTOLD = "Nothing says what the model was trained on"
 ENROLLED = "Which recordings the model was enrolled with is not known"
@@ -108,18 +108,47 @@ def held_out(model: Path, labels: Sequence[str], part: str, data_dir: str | Path
         ConfigError: if nothing says how the model was trained.
         DataError: if it kept none.
     """
-    config = config_of(model)
-    if config is None:
-        raise ConfigError(f"{model.name} has no manifest that says how it was trained; name --sources")
-    material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
-    track = track_of(model, material.tracks)  # refitted models trained on the validation speakers as well
-    kept = material.test if part == "test" else track.validation
-    clips = [clip for clip in kept if clip.label != NON_DIGIT and clip.label in labels]
+    material, track = _division(model, data_dir)
+    clips = [clip for clip in _kept(material, track, part) if clip.label != NON_DIGIT and clip.label in labels]
     if not clips:
         refitted = part == "validation" and not track.validation and material.tracks[0].validation
         why = " (data.refit: it trained on those of validation in the end)" if refitted else ""
         raise DataError(f"the training of {model.name} kept no recordings for {part}{why}; name --sources")
     return clips
+
+
+def held_out_voices(model: Path, part: str, data_dir: str | Path | None) -> list[Recording]:
+    """What is no digit among the recordings that a model's training kept, by speakers of whom it heard nothing.
+
+    Args:
+        model: ONNX file.
+        part: one of HELD_OUT.
+        data_dir: folder of the recordings.
+
+    Raises:
+        ConfigError: if nothing says how the model was trained.
+        DataError: if it kept none.
+    """
+    material, track = _division(model, data_dir)
+    heard = {recording.speaker for recording in track.train}  # a corpus' own split may divide a speaker's recordings
+    kept = [one for one in _kept(material, track, part) if one.label == NON_DIGIT and one.speaker not in heard]
+    if not kept:
+        raise DataError(f"the training of {model.name} kept no other words by strangers for {part}; name recordings")
+    return kept
+
+
+def _division(model: Path, data_dir: str | Path | None) -> tuple[Material, Track]:
+    """How a model's training divided its recordings, and the track that it was trained on."""
+    config = config_of(model)
+    if config is None:
+        raise ConfigError(f"{model.name} has no manifest that says how it was trained; name --sources")
+    material = load_material(with_setting(config, "data.noises", ""), data_dir)  # these are the test's own
+    return material, track_of(model, material.tracks)
+
+
+def _kept(material: Material, track: Track, part: str) -> list[Recording]:
+    """A part of HELD_OUT; refitted models trained on the validation speakers as well."""
+    return material.test if part == "test" else track.validation
 
 
 def recordings_to_test(
@@ -168,12 +197,27 @@ def _noises(data: DataConfig, data_dir: str | Path | None) -> list[Recording]:
 
 def novelty_note(recordings: Sequence[Recording], model: Path, data_dir: str | Path | None) -> str:
     """Sentences on how many of the recordings that a figure rests on are new to a model, and how many trained it."""
-    try:
-        heard = heard_by(model, data_dir, progress=True)
-    except EdgedigitError as error:
-        reason = str(error).partition(";")[0]  # what to do would be about training
-        return f"Which of the {len(recordings)} recordings tested trained the model is not known: {reason}."
-    kinds = Counter(heard.novelty(recording) for recording in recordings)
-    counts = ", ".join(f"{kinds[kind]} {said}" for kind, said in NOVELTY.items() if kinds[kind])
-    told = f"Of {len(recordings)} recordings tested, known by folder and name, {counts}."
-    return told if heard.known else f"{told} {heard.why}."
+    return pooled_novelty_note([(model, recordings)], data_dir)
+
+
+def pooled_novelty_note(tested: Sequence[tuple[Path, Sequence[Recording]]], data_dir: str | Path | None) -> str:
+    """As `novelty_note`, of models that have each answered recordings of their own: what these are to theirs."""
+    kinds, unread, untold = Counter(), Counter(), {}
+    for model, recordings in tested:
+        try:
+            heard = heard_by(model, data_dir, progress=True)
+        except EdgedigitError as error:
+            unread[str(error).partition(";")[0]] += len(recordings)  # what to do would be about training
+            continue
+        kinds.update(heard.novelty(recording) for recording in recordings)
+        if not heard.known:
+            untold[heard.why] = None
+    sentences = []
+    if kinds:
+        counts = ", ".join(f"{kinds[kind]} {said}" for kind, said in NOVELTY.items() if kinds[kind])
+        each = f", each with one of {len(tested)} models" if len(tested) > 1 else ""
+        sentences.append(f"Of {kinds.total()} recordings tested{each}, known by folder and name, {counts}.")
+    sentences += [f"{why}." for why in untold]
+    for reason, n in unread.items():
+        sentences.append(f"Which of the {n} recordings tested trained the model is not known: {reason}.")
+    return " ".join(sentences)
