@@ -23,8 +23,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,6 @@ from edgedigit.runtime.digit_string import DigitString, DigitStringCollector, St
 from edgedigit.word_stream import Clip, build_stream, end_of_word
 
 MARGIN_MS = 30  # left around a word that is cut out: its softest sounds
-MAX_DRAWS = 10_000  # strings drawn at random until one keeps a checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **training_facts(recognizer.path),
         "model": recognizer.path.name,
         "sources": args.sources or [f"{args.held_out} part of the model's training"],
-        "n_speakers": len({r.speaker for r in recordings}),
+        "n_speakers": len({clip.speaker for string in spoken for clip in string.clips}),
         **figures,
     }
     print_json(result)  # before the file, which a full disk may refuse
@@ -207,36 +207,57 @@ def build_strings(
         checksum: that the strings keep.
 
     Raises:
-        DataError: if no string that keeps the checksum, or breaks it, can be made of a speaker's digits.
+        DataError: if nobody's digits make strings of every length that keep the checksum or, where some are to, break
+            it.
     """
     rng = np.random.default_rng(config.seed)
     by_speaker: dict[str, dict[str, list[Recording]]] = {}
     for recording in recordings:
         by_speaker.setdefault(recording.speaker, {}).setdefault(recording.label, []).append(recording)
     n_invalid = round(config.invalid * config.n_strings)
+    speakers = _able_speakers(by_speaker, config, checksum) if checksum else sorted(by_speaker)
     strings = []
     for i in range(config.n_strings):
-        speaker = sorted(by_speaker)[rng.integers(len(by_speaker))]
-        clips = by_speaker[speaker]
+        clips = by_speaker[speakers[rng.integers(len(speakers))]]
         n_digits = int(rng.integers(config.digits[0], config.digits[1] + 1))
-        digits = _draw_digits(rng, sorted(clips), n_digits, checksum, i >= n_invalid, speaker)
+        digits = "".join(rng.choice(sorted(clips), n_digits))
+        while checksum and checksum.holds(digits) == (i < n_invalid):
+            digits = "".join(rng.choice(sorted(clips), n_digits))
         chosen = [clips[digit][rng.integers(len(clips[digit]))] for digit in digits]
-        strings.append(Spoken(digits, tuple(Clip(r.waveform, r.sample_rate, r.label) for r in chosen)))
+        strings.append(Spoken(digits, tuple(map(_clip, chosen))))
     return strings
 
 
-def _draw_digits(
-    rng: np.random.Generator, known: Sequence[str], n_digits: int, checksum: Checksum | None, keeps: bool, speaker: str
-) -> str:
-    for _ in range(MAX_DRAWS):
-        digits = "".join(rng.choice(known, n_digits))
-        if checksum is None or checksum.holds(digits) == keeps:
-            return digits
-    raise DataError(
-        f"{speaker} says only {', '.join(known)}, of which no {n_digits} digits were found that "
-        f"{'keep' if keeps else 'break'} {checksum.name}; "
-        "name recordings with more digits of each speaker"
-    )
+def _able_speakers(
+    by_speaker: Mapping[str, Collection[str]], config: StringsConfig, checksum: Checksum
+) -> Sequence[str]:
+    """Who says digits enough for every string that may be drawn: valid and invalid ones are of the same people."""
+    able, lacking = [], ""
+    for speaker, known in sorted(by_speaker.items()):
+        for n_digits, keeps in product(range(config.digits[0], config.digits[1] + 1), (True, False)):
+            wanted = config.invalid < 1 if keeps else config.invalid > 0
+            if wanted and not _can_make(known, n_digits, checksum, keeps):
+                lacking = lacking or (
+                    f"{speaker} says only {', '.join(sorted(known))}, of which no {n_digits} digits "
+                    f"{'keep' if keeps else 'break'} {checksum.name}"
+                )
+                break
+        else:
+            able.append(speaker)
+    if not able:
+        raise DataError(f"{lacking}; name recordings with more digits of each speaker")
+    return able
+
+
+def _can_make(known: Collection[str], n_digits: int, checksum: Checksum, keeps: bool) -> bool:
+    remainders = {0}
+    for place in range(n_digits):
+        remainders = {(r + checksum.weigh(place, int(digit))) % checksum.modulus for r in remainders for digit in known}
+    return checksum.remainder in remainders if keeps else remainders != {checksum.remainder}
+
+
+def _clip(recording: Recording) -> Clip:
+    return Clip(recording.waveform, recording.sample_rate, recording.label, speaker=recording.speaker)
 
 
 def recorded_strings(recordings: Sequence[Recording]) -> list[Spoken]:
@@ -248,7 +269,7 @@ def recorded_strings(recordings: Sequence[Recording]) -> list[Spoken]:
     for recording in recordings:
         if not set(recording.label) <= set(DIGITS):
             raise DataError(f"{recording.name} is labelled {recording.label!r}, expected its digits, such as 40719")
-    return [Spoken(r.label, (Clip(r.waveform, r.sample_rate, r.label),)) for r in recordings]
+    return [Spoken(r.label, (_clip(r),)) for r in recordings]
 
 
 def listen(
