@@ -10,6 +10,11 @@ python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, ch
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since Ctrl-C may come while the rest is imported
+    from edgedigit.interrupt import leave_on_interrupt
+
+    leave_on_interrupt()
+
 import io
 import os
 import sys
@@ -23,6 +28,7 @@ from typing import TYPE_CHECKING
 from edgedigit.answers import N_LAST, Report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.errors import AudioError, EmgError, InputError
+from edgedigit.interrupt import leave_on_interrupt, raise_on_interrupt
 
 if TYPE_CHECKING:
     from edgedigit.listener import Listener  # which needs numpy, and --help does not
@@ -95,8 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_target(args.record, args.overwrite)
 
     # 1. The model.
-    from edgedigit.listener import Listener
-    from edgedigit.runtime import Recognizer
+    leave_on_interrupt()  # numpy makes an ImportError of what is raised while it is imported
+    try:
+        from edgedigit.listener import Listener
+        from edgedigit.runtime import Recognizer
+    finally:
+        raise_on_interrupt()
 
     recognizer = Recognizer(args.model, args.threads, args.reject_below)
     signal = recognizer.info.signal
