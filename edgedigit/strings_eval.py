@@ -119,7 +119,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=[StringOptions.plausible],
         metavar="P",
-        help=f"refuse what keeps length and checksum with less; {StringOptions.plausible:g}. Of several, rows for each",
+        help=f"refuse what keeps the checksum with less; {StringOptions.plausible:g}. Of several each has its rows",
     )
     parser.add_argument("--reject-below", type=float, metavar="P", help="leave out words below this probability")
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write everything to")
@@ -131,8 +131,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--invalid is about a checksum and needs --checksum")
     if args.invalid and args.utterances:
         parser.error("--invalid is for strings that are put together; recorded ones keep a checksum or not")
-    if args.plausible != [StringOptions.plausible] and not (args.checksum or args.length):
-        parser.error("--plausible is about what is known and needs --checksum or --length")
+    if args.plausible != [StringOptions.plausible] and not args.checksum:
+        parser.error("--plausible is about a checksum and needs --checksum")
     return args
 
 
@@ -152,7 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes: list[list[Outcome]] = []  # of each string, with each of the options
     for row, string in enumerate(progress_bar(spoken, True, desc="listening", unit="string")):
         length = len(string.digits) if args.length else None
-        known = [replace(one, length=length) for one in (*options, replace(options[0], plausible=0.0))]
+        known = [
+            replace(one, length=length) for one in (*options, replace(options[0], plausible=0.0, plausible_length=0.0))
+        ]
         answers = listen(recognizer, string, known, config, seed=config.seed + row)
         is_valid = checksum is None or checksum.holds(string.digits)
         outcomes.append([Outcome(string.digits, one, is_valid) for one in answers])

@@ -210,8 +210,8 @@ def test_settings_that_cannot_be(change):
         (["--utterances", "--checksum", "luhn", "--invalid", "0.5"], "recorded ones keep a checksum or not"),
         (["--invalid", "0.5"], "needs --checksum"),
         (["--checksum", "luhn", "--invalid", "2"], "invalid is 2.0, expected a share"),
-        (["--plausible", "0.5"], "needs --checksum or --length"),
-        (["--length", "--plausible", "0.5", "1"], "plausible is 1.0, expected 0 or more and below 1"),
+        (["--length", "--plausible", "0.5"], "--plausible is about a checksum"),
+        (["--checksum", "luhn", "--plausible", "0.5", "1"], "plausible is 1.0, expected 0 or more and below 1"),
         (["--part", "validation"], "leave --part out"),
     ],
 )
