@@ -161,10 +161,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 3. Figures.
     *by_option, unrefused = zip(*outcomes, strict=True)
+    notes = [f", plausible {p:g}" if len(by_option) > 1 else "" for p in args.plausible]
     figures = score(by_option[0], config.seed)
+    for row in figures["rows"]:
+        row["group"] += notes[0]
     if args.checksum or args.length:
-        for plausible, of in zip(args.plausible, by_option, strict=True):
-            figures["rows"] += known_rows(of, unrefused, f", plausible {plausible:g}" if len(by_option) > 1 else "")
+        for note, of in zip(notes, by_option, strict=True):
+            figures["rows"] += known_rows(of, unrefused, note)
     print(figures_text(figures))
     result = {
         "name": Path(args.results).stem if args.results else "",
@@ -179,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print_json(result)  # before the file, which a full disk may refuse
     if args.results:
-        write_json(args.results, {**result, "outcomes": [outcome_row(outcome) for outcome in by_option[0]]})
+        strings = [outcome_row(outcome) for outcome in by_option[0]] if len(by_option) == 1 else []
+        write_json(args.results, {**result, "outcomes": strings})
     return 0
 
 

@@ -140,6 +140,7 @@ def test_a_slip_of_the_speaker_is_counted_apart(tiny_model, folder, tmp_path, ca
     assert rows["invalid strings, not turned into valid ones, plausible 0.2"] == (2, 2)
     assert rows["invalid strings, not turned into valid ones, plausible 0"] == (0, 2), "nothing is refused"
     assert result["strings"]["n_wrong"] == 0 and result["n_unsatisfied"] == 2, "the first is for the other figures"
+    assert result["rows"][0]["group"] == "whole strings, plausible 0.2"
     assert "--invalid 0.5 --plausible 0.2 0.0" in result["command"]
     assert "invalid strings, not turned into valid ones, plausible 0.2: 2 of 2" in "\n".join(out)
 
