@@ -119,7 +119,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=[StringOptions.plausible],
         metavar="P",
-        help=f"refuse what keeps the checksum with less; {StringOptions.plausible:g}. Of several each has its rows",
+        help="refuse what keeps the checksum with less; default: what chance gives. Of several each has its rows",
     )
     parser.add_argument("--reject-below", type=float, metavar="P", help="leave out words below this probability")
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write everything to")

@@ -199,6 +199,14 @@ def test_a_number_that_was_clearly_said_wrongly_is_not_turned_into_another(recog
     assert only(DigitStringCollector(recognizer, bold).flush(words)).digits == "18"
 
 
+@pytest.mark.parametrize(("share", "satisfied"), [(0.005, False), (0.02, True)])
+def test_a_checksum_that_chance_keeps_more_seldom_needs_less_to_be_believed(recognizer, share, satisfied):
+    """79445 breaks ISO 7064, where one string in 97 keeps it; 79444 does not."""
+    words = row(*({digit: 1.0} for digit in "7944"), {"5": 1 - share, "4": share})
+    string = only(DigitStringCollector(recognizer, StringOptions(checksum="mod97")).flush(words))
+    assert (string.digits, string.satisfied) == ("79444" if satisfied else "79445", satisfied)
+
+
 def test_a_checksum_is_judged_among_the_strings_that_keep_the_length(recognizer):
     """The length brings back what was most likely no digit; if it was one, 208 keeps Luhn's rule, 108 does not."""
     words = row({"_unknown_": 0.97, "2": 0.02, "1": 0.01}, {"0": 1.0}, {"8": 1.0})

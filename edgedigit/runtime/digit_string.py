@@ -31,8 +31,8 @@ class StringOptions:
     checksum: str | None = None  # of CHECKSUMS
     n_best: int = 3  # strings that are kept
     # Probability that what was said keeps the checksum, among all that keeps the length; below it is taken to break it.
-    # One string in ten keeps Luhn's rule by chance: the best value where half of the numbers are wrong, by Bayes' rule.
-    plausible: float = 0.1
+    # None: of strings at random the share that keeps it, as by Bayes' rule where half of the numbers are wrong.
+    plausible: float | None = None
     plausible_length: float = 1e-4  # that it keeps the length; rejected words that it brings back were hardly heard
 
     def __post_init__(self):
@@ -45,8 +45,9 @@ class StringOptions:
         if not 1 <= self.n_best <= 100:
             raise ConfigError(f"n_best is {self.n_best}, expected 1 to 100")
         for name in ("plausible", "plausible_length"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"{name} is {value}, expected 0 or more and below 1")
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,9 @@ class DigitStringCollector:
             most = 2 * len(answered) - 1  # digits: every answered word is one, and fewer rejected words
             kept, kept_mass, satisfied = best, mass, True
             conditions = [(None, options.plausible_length)] if options.length else []
-            conditions += [(CHECKSUMS[options.checksum], options.plausible)] if options.checksum else []
+            if options.checksum:
+                checksum = CHECKSUMS[options.checksum]
+                conditions.append((checksum, checksum.chance if options.plausible is None else options.plausible))
             for checksum, plausible in conditions:
                 before = kept_mass
                 kept, kept_mass = best_strings(alternatives, options.length, checksum, options.n_best, most)
