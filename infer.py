@@ -32,6 +32,7 @@ from edgedigit.interrupt import leave_on_interrupt, raise_on_interrupt
 
 if TYPE_CHECKING:
     from edgedigit.listener import Listener  # which needs numpy, and --help does not
+    from edgedigit.runtime import Recognizer
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
 
@@ -101,12 +102,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_target(args.record, args.overwrite)
 
     # 1. The model.
-    leave_on_interrupt()  # numpy makes an ImportError of what is raised while it is imported
+    leave_on_interrupt()  # packages make an ImportError, or worse, of what is raised while they are imported
     try:
-        from edgedigit.listener import Listener
-        from edgedigit.runtime import Recognizer
+        recognizer, report, listener = prepare(args)
     finally:
         raise_on_interrupt()
+
+    # 2. Words or strings, from the microphone or from recordings.
+    if args.mic:
+        listen(listener, args, report)
+    elif args.realtime:
+        play(listener, args, report)
+    else:
+        recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
+
+    # 3. The summary.
+    report.finish(recognizer)
+    return 2 if report.n_failed else 0
+
+
+def prepare(args) -> tuple[Recognizer, Report, Listener | None]:
+    """The model, what prints its answers, and what hears streams with it: nothing that takes EMG."""
+    from edgedigit.listener import Listener
+    from edgedigit.runtime import Recognizer
 
     recognizer = Recognizer(args.model, args.threads, args.reject_below)
     signal = recognizer.info.signal
@@ -119,20 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(
             f"{recognizer.path.name} takes EMG, one word a recording; --string and --endpointing are for sound"
         )
-
-    # 2. Words or strings, from the microphone or from recordings.
     report = Report(args, recognizer.info.labels, N_LAST if args.mic else None)
-    listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
-    if args.mic:
-        listen(listener, args, report)
-    elif args.realtime:
-        play(listener, args, report)
-    else:
-        recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
-
-    # 3. The summary.
-    report.finish(recognizer)
-    return 2 if report.n_failed else 0
+    return recognizer, report, None if signal.kind == "emg" else Listener(recognizer, args, report)
 
 
 def recognize_recordings(recognizer, listener: Listener | None, inputs: Iterable[str], report: Report) -> None:

@@ -103,9 +103,10 @@ def test_an_interrupt_while_a_script_imports_is_quiet(name, tmp_path):
     assert interrupted_in("argparse", INTERRUPT.format(""), tmp_path, f"{name}.py", "--help") == (130, "")
 
 
-def test_an_interrupt_that_numpy_makes_an_import_error_of_is_quiet(tmp_path):
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime", "webrtcvad"])
+def test_an_interrupt_that_a_package_makes_an_import_error_of_is_quiet(package, tmp_path):
     source = INTERRUPT.format("try: ") + "except KeyboardInterrupt: raise ImportError('no datetime') from None\n"
-    assert interrupted_in("numpy", source, tmp_path, "infer.py", "x.wav") == (130, "")
+    assert interrupted_in(package, source, tmp_path, "infer.py", "x.wav") == (130, "")
 
 
 def test_once_a_script_runs_an_interrupt_raises_again_and_one_that_is_ignored_stays_so():
