@@ -10,6 +10,11 @@ alone breaks one, the other files are written without it.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since Ctrl-C may come while the rest is imported
+    from edgedigit.interrupt import leave_on_interrupt
+
+    leave_on_interrupt()
+
 import os
 import shutil
 import sys

@@ -10,6 +10,11 @@ python infer.py --model emg.onnx trial.npy more/  EMG, .npy or .csv of (time, ch
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since Ctrl-C may come while the rest is imported
+    from edgedigit.interrupt import leave_on_interrupt
+
+    leave_on_interrupt()
+
 import io
 import os
 import sys
@@ -23,9 +28,11 @@ from typing import TYPE_CHECKING
 from edgedigit.answers import N_LAST, Report
 from edgedigit.cli import ArgumentParser, print_json, run_main
 from edgedigit.errors import AudioError, EmgError, InputError
+from edgedigit.interrupt import leave_on_interrupt, raise_on_interrupt
 
 if TYPE_CHECKING:
     from edgedigit.listener import Listener  # which needs numpy, and --help does not
+    from edgedigit.runtime import Recognizer
 
 MAX_WORD_S = 1.5  # a longer recording is searched for words
 
@@ -95,6 +102,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_target(args.record, args.overwrite)
 
     # 1. The model.
+    leave_on_interrupt()  # packages make an ImportError, or worse, of what is raised while they are imported
+    try:
+        recognizer, report, listener = prepare(args)
+    finally:
+        raise_on_interrupt()
+
+    # 2. Words or strings, from the microphone or from recordings.
+    if args.mic:
+        listen(listener, args, report)
+    elif args.realtime:
+        play(listener, args, report)
+    else:
+        recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
+
+    # 3. The summary.
+    report.finish(recognizer)
+    return 2 if report.n_failed else 0
+
+
+def prepare(args) -> tuple[Recognizer, Report, Listener | None]:
+    """The model, what prints its answers, and what hears streams with it: nothing that takes EMG."""
     from edgedigit.listener import Listener
     from edgedigit.runtime import Recognizer
 
@@ -109,20 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(
             f"{recognizer.path.name} takes EMG, one word a recording; --string and --endpointing are for sound"
         )
-
-    # 2. Words or strings, from the microphone or from recordings.
     report = Report(args, recognizer.info.labels, N_LAST if args.mic else None)
-    listener = None if signal.kind == "emg" else Listener(recognizer, args, report)
-    if args.mic:
-        listen(listener, args, report)
-    elif args.realtime:
-        play(listener, args, report)
-    else:
-        recognize_recordings(recognizer, listener, args.inputs or [default_samples()], report)
-
-    # 3. The summary.
-    report.finish(recognizer)
-    return 2 if report.n_failed else 0
+    return recognizer, report, None if signal.kind == "emg" else Listener(recognizer, args, report)
 
 
 def recognize_recordings(recognizer, listener: Listener | None, inputs: Iterable[str], report: Report) -> None:

@@ -14,6 +14,11 @@ Writes checkpoints, `log.jsonl`, curves and confusion matrices to --run-dir; pru
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since Ctrl-C may come while the rest is imported
+    from edgedigit.interrupt import leave_on_interrupt
+
+    leave_on_interrupt()
+
 import json
 import time
 from pathlib import Path

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edgedigit.errors import AudioError, MissingDependencyError
+from edgedigit.spec import MAX_SAMPLE
 
 try:
     import soundfile
@@ -94,7 +95,9 @@ def read_audio(source: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
                 "again if it is damaged"
             ) from None
     check_sample_rate(sample_rate, name)
-    return check_waveform(samples.mean(axis=1), name), sample_rate
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is infinite, which is an error of one line
+        waveform = samples.mean(axis=1)
+    return check_waveform(waveform, name), sample_rate
 
 
 def _name_of(source: str | os.PathLike | BinaryIO) -> str:
@@ -106,7 +109,8 @@ def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
     """Return `waveform` as float32 (T,); 16- and 32-bit integers are scaled to [-1, 1].
 
     Raises:
-        AudioError: if it is not one-dimensional, not real numbers, holds no samples, or holds NaN or infinity.
+        AudioError: if it is not one-dimensional, not real numbers, holds no samples, or holds NaN, infinity or samples
+            beyond any scale.
     """
     waveform = np.asarray(waveform)
     if waveform.ndim != 1:
@@ -117,12 +121,14 @@ def check_waveform(waveform: np.ndarray, name: str = "waveform") -> np.ndarray:
         return waveform.astype(np.float32) / -np.float32(np.iinfo(waveform.dtype).min)
     if waveform.dtype.kind != "f":
         raise AudioError(f"{name} holds {waveform.dtype} values, expected float32 in [-1, 1] or int16")
-    finite = np.isfinite(waveform)
-    if not finite.all():
+    peak = max(-float(waveform.min()), float(waveform.max()))  # NaN where there is one
+    if not np.isfinite(peak):
         raise AudioError(
-            f"{name} holds NaN or infinite samples, the first at sample {int(np.argmin(finite))}; "
+            f"{name} holds NaN or infinite samples, the first at sample {int(np.argmin(np.isfinite(waveform)))}; "
             "write it again with finite values in [-1, 1]"
         )
+    if peak > MAX_SAMPLE:
+        raise AudioError(f"{name} holds samples of up to {peak:.3g}, expected [-1, 1]; scale them")
     return waveform.astype(np.float32, copy=False)
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgedigit.errors import ConfigError, EdgedigitError, MissingDependencyError
-
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C: 128 + SIGINT
+from edgedigit.interrupt import INTERRUPTED, raise_on_interrupt
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -112,6 +111,7 @@ def run_main(
     if hasattr(sys.stdout, "reconfigure"):  # a name of a file may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        raise_on_interrupt()
         return main(argv)
     except EdgedigitError as error:
         print_error(error)

@@ -375,10 +375,13 @@ class StringsConfig:
     gap_ms: tuple[float, float] = (120.0, 600.0)  # between clips, drawn evenly: brisk to deliberate
     noise_db: float = -65.0  # dBFS, under everything: a quiet room
     seed: int = 0
+    invalid: float = 0.0  # share of strings that break the checksum, as a speaker's slip does
 
     def __post_init__(self):
         _at_least(1, n_strings=self.n_strings)
         _at_least(0, seed=self.seed)
+        if not 0 <= self.invalid <= 1:
+            raise ConfigError(f"invalid is {self.invalid}, expected a share of the strings, 0 to 1")
         if not 1 <= self.digits[0] <= self.digits[1]:
             raise ConfigError(f"digits is {list(self.digits)}, expected two counts from 1, the lower first")
         if not 0 <= self.gap_ms[0] <= self.gap_ms[1] < math.inf:

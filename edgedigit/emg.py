@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from edgedigit.errors import EmgError
+from edgedigit.spec import MAX_SAMPLE
 
 EMG_SUFFIXES = (".npy", ".csv")
 # Of a CSV header, any case, a unit behind it: no electrode. Tables that pandas writes begin with a nameless index.
@@ -80,7 +81,7 @@ def check_emg(samples: np.ndarray, name: str = "EMG") -> np.ndarray:
     """Samples (T, channels), real numbers of any type, as float32 (channels, T).
 
     Raises:
-        EmgError: if they are something else, none, or not finite.
+        EmgError: if they are something else, none, not finite, or beyond any scale.
     """
     samples = np.asarray(samples)
     if samples.ndim == 1:
@@ -93,6 +94,9 @@ def check_emg(samples: np.ndarray, name: str = "EMG") -> np.ndarray:
         raise EmgError(f"{name} has shape {samples.shape}, more channels than samples; expected (time, channels)")
     if not np.isfinite(samples).all():
         raise EmgError(f"{name} holds NaN or infinite samples; write it again with finite values")
+    peak = max(-float(samples.min()), float(samples.max()))
+    if peak > MAX_SAMPLE:
+        raise EmgError(f"{name} holds samples of up to {peak:.3g}, expected microvolts; scale them")
     return np.ascontiguousarray(samples.T, dtype=np.float32)
 
 

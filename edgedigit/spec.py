@@ -9,6 +9,7 @@ from edgedigit.errors import ConfigError
 SIGNALS = ("audio", "emg")
 KINDS = ("log_mel", "mfcc", "spectrogram", "raw", "emg")
 N_TIME_FEATURES = 4  # of an EMG window beside its bands, see edgedigit.emg_features
+MAX_SAMPLE = 1e12  # no scale goes further, 32-bit integers to 2.1e9; far beyond it energies overflow in float32
 
 EMG_WINDOW_S, EMG_HOP_S = 0.256, 0.128  # 256 and 128 samples at 1 kHz
 EMG_BAND_HZ = (20.0, 450.0)  # below lie movement and drift, above hardly any power (SENIAM: Hermens et al. 2000)

@@ -2,6 +2,7 @@
 
 python -m edgedigit.strings_eval --sources fsdd --part test
 python -m edgedigit.strings_eval --sources fsdd --part test --checksum luhn --length
+python -m edgedigit.strings_eval --sources fsdd --part test --checksum luhn --invalid 0.5
 python -m edgedigit.strings_eval --sources folder:strings/an4 --utterances
 python -m edgedigit.strings_eval --held-out validation --trim
 python -m edgedigit.strings_eval --sources folder:my_digits --strings 300 --results docs/results/strings.json
@@ -11,6 +12,10 @@ that speaker, gaps drawn evenly, over a steady faint noise. With --utterances th
 labelled with its digits. String error counts strings that were not answered by exactly their digits, once; digit error
 is (substitutions + deletions + insertions) / digits spoken. Intervals of 95 %: Wilson over strings, and over digits a
 bootstrap of the strings. Only speakers that a model was not trained on say how it does on others.
+
+With --checksum or --length it is said how many strings were answered exactly, and which of the others were refused
+(`satisfied` is false) but would have been right. Some may break the checksum (--invalid), as when a speaker errs: of
+those, how many were not turned into a string that keeps it.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +45,6 @@ from edgedigit.runtime.digit_string import DigitString, DigitStringCollector, St
 from edgedigit.word_stream import Clip, build_stream, end_of_word
 
 MARGIN_MS = 30  # left around a word that is cut out: its softest sounds
-MAX_DRAWS = 10_000  # strings drawn at random until one keeps a checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +57,17 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a string."""
+    """What became of a string.
+
+    Attributes:
+        spoken: its digits.
+        answers: what was answered.
+        is_valid: whether it keeps what the recogniser knows.
+    """
 
     spoken: str
     answers: tuple[DigitString, ...]
+    is_valid: bool = True
 
     @property
     def text(self) -> str:
@@ -66,6 +78,16 @@ class Outcome:
     def heard(self) -> str:
         """All digits answered, had neither length nor checksum been known."""
         return "".join(answer.heard for answer in self.answers)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether anything was said to keep what is known."""
+        return any(answer.satisfied for answer in self.answers)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether one answer has exactly the digits."""
+        return len(self.answers) == 1 and self.text == self.spoken
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,40 +109,65 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--noise-db", type=float, default=defaults.noise_db, help="dBFS of the noise; -65")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of digits, clips, gaps and noise; 0")
     parser.add_argument("--length", action="store_true", help="the recogniser knows how many digits are said")
-    parser.add_argument("--checksum", choices=CHECKSUMS, help="strings keep it, and the recogniser knows")
+    parser.add_argument(
+        "--checksum", choices=CHECKSUMS, help="strings keep it, recorded ones or not; the recogniser knows"
+    )
+    parser.add_argument("--invalid", type=float, default=0.0, metavar="SHARE", help="of strings that break it; 0")
+    parser.add_argument(
+        "--plausible",
+        nargs="+",
+        type=float,
+        default=[StringOptions.plausible],
+        metavar="P",
+        help="refuse what keeps the checksum with less; default: what chance gives. Of several each has its rows",
+    )
     parser.add_argument("--reject-below", type=float, metavar="P", help="leave out words below this probability")
     parser.add_argument("--results", type=file_ending(".json"), help="JSON file to write everything to")
     parser.add_argument("--title", default="", help="of the result")
     args = parser.parse_args(argv)
     if args.held_out and (args.part or args.utterances):
         parser.error("--part and --utterances are of --sources; --held-out says itself which recordings")
-    if args.utterances and args.checksum:
-        parser.error("--checksum is for strings that are put together; recorded ones keep none")
+    if args.invalid and not args.checksum:
+        parser.error("--invalid is about a checksum and needs --checksum")
+    if args.invalid and args.utterances:
+        parser.error("--invalid is for strings that are put together; recorded ones keep a checksum or not")
+    if args.plausible != [StringOptions.plausible] and not args.checksum:
+        parser.error("--plausible is about a checksum and needs --checksum")
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    config = StringsConfig(args.strings, tuple(args.digits), tuple(args.gap_ms), args.noise_db, args.seed)
+    config = StringsConfig(args.strings, tuple(args.digits), tuple(args.gap_ms), args.noise_db, args.seed, args.invalid)
+    checksum = CHECKSUMS.get(args.checksum or "")
+    options = [StringOptions(checksum=args.checksum, plausible=plausible) for plausible in args.plausible]
     recognizer = Recognizer(args.model, reject_below=args.reject_below)
     DigitStringCollector(recognizer)  # a model that knows other words is refused before anything is read
 
     # 1. What is spoken.
     recordings = load(args, recognizer)
-    if args.utterances:
-        spoken = recorded_strings(recordings)
-    else:
-        spoken = build_strings(recordings, config, CHECKSUMS.get(args.checksum or ""))
+    spoken = recorded_strings(recordings) if args.utterances else build_strings(recordings, config, checksum)
 
-    # 2. What is answered.
-    options = StringOptions(checksum=args.checksum)
-    outcomes = []
+    # 2. What is answered, and what would be if nothing were refused.
+    outcomes: list[list[Outcome]] = []  # of each string, with each of the options
     for row, string in enumerate(progress_bar(spoken, True, desc="listening", unit="string")):
-        known = replace(options, length=len(string.digits)) if args.length else options
-        outcomes.append(listen(recognizer, string, known, config, seed=config.seed + row))
+        length = len(string.digits) if args.length else None
+        known = [
+            replace(one, length=length) for one in (*options, replace(options[0], plausible=0.0, plausible_length=0.0))
+        ]
+        answers = listen(recognizer, string, known, config, seed=config.seed + row)
+        is_valid = checksum is None or checksum.holds(string.digits)
+        outcomes.append([Outcome(string.digits, one, is_valid) for one in answers])
 
     # 3. Figures.
-    figures = score(outcomes, config.seed)
+    *by_option, unrefused = zip(*outcomes, strict=True)
+    notes = [f", plausible {p:g}" if len(by_option) > 1 else "" for p in args.plausible]
+    figures = score(by_option[0], config.seed)
+    for row in figures["rows"]:
+        row["group"] += notes[0]
+    if args.checksum or args.length:
+        for note, of in zip(notes, by_option, strict=True):
+            figures["rows"] += known_rows(of, unrefused, note)
     print(figures_text(figures))
     result = {
         "name": Path(args.results).stem if args.results else "",
@@ -130,12 +177,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         **training_facts(recognizer.path),
         "model": recognizer.path.name,
         "sources": args.sources or [f"{args.held_out} part of the model's training"],
-        "n_speakers": len({r.speaker for r in recordings}),
+        "n_speakers": len({clip.speaker for string in spoken for clip in string.clips}),
         **figures,
     }
     print_json(result)  # before the file, which a full disk may refuse
     if args.results:
-        write_json(args.results, {**result, "outcomes": [outcome_row(outcome) for outcome in outcomes]})
+        strings = [outcome_row(outcome) for outcome in by_option[0]] if len(by_option) == 1 else []
+        write_json(args.results, {**result, "outcomes": strings})
     return 0
 
 
@@ -161,38 +209,61 @@ def build_strings(
 
     Args:
         recordings: clips of one digit each.
-        config: how many strings, and of how many digits.
-        checksum: that every string keeps.
+        config: how many strings, of how many digits, and the share that breaks the checksum: the first of them.
+        checksum: that the strings keep.
 
     Raises:
-        DataError: if no string that keeps the checksum can be made of a speaker's digits.
+        DataError: if nobody's digits make strings of every length that keep the checksum or, where some are to, break
+            it.
     """
     rng = np.random.default_rng(config.seed)
     by_speaker: dict[str, dict[str, list[Recording]]] = {}
     for recording in recordings:
         by_speaker.setdefault(recording.speaker, {}).setdefault(recording.label, []).append(recording)
+    n_invalid = round(config.invalid * config.n_strings)
+    speakers = _able_speakers(by_speaker, config, checksum) if checksum else sorted(by_speaker)
     strings = []
-    for _ in range(config.n_strings):
-        speaker = sorted(by_speaker)[rng.integers(len(by_speaker))]
-        clips = by_speaker[speaker]
+    for i in range(config.n_strings):
+        clips = by_speaker[speakers[rng.integers(len(speakers))]]
         n_digits = int(rng.integers(config.digits[0], config.digits[1] + 1))
-        digits = _draw_digits(rng, sorted(clips), n_digits, checksum, speaker)
+        digits = "".join(rng.choice(sorted(clips), n_digits))
+        while checksum and checksum.holds(digits) == (i < n_invalid):
+            digits = "".join(rng.choice(sorted(clips), n_digits))
         chosen = [clips[digit][rng.integers(len(clips[digit]))] for digit in digits]
-        strings.append(Spoken(digits, tuple(Clip(r.waveform, r.sample_rate, r.label) for r in chosen)))
+        strings.append(Spoken(digits, tuple(map(_clip, chosen))))
     return strings
 
 
-def _draw_digits(
-    rng: np.random.Generator, known: Sequence[str], n_digits: int, checksum: Checksum | None, speaker: str
-) -> str:
-    for _ in range(MAX_DRAWS):
-        digits = "".join(rng.choice(known, n_digits))
-        if checksum is None or checksum.holds(digits):
-            return digits
-    raise DataError(
-        f"{speaker} says only {', '.join(known)}, of which no {n_digits} digits were found that keep {checksum.name}; "
-        "name recordings with more digits of each speaker"
-    )
+def _able_speakers(
+    by_speaker: Mapping[str, Collection[str]], config: StringsConfig, checksum: Checksum
+) -> Sequence[str]:
+    """Who says digits enough for every string that may be drawn: valid and invalid ones are of the same people."""
+    able, lacking = [], ""
+    for speaker, known in sorted(by_speaker.items()):
+        for n_digits, keeps in product(range(config.digits[0], config.digits[1] + 1), (True, False)):
+            wanted = config.invalid < 1 if keeps else config.invalid > 0
+            if wanted and not _can_make(known, n_digits, checksum, keeps):
+                lacking = lacking or (
+                    f"{speaker} says only {', '.join(sorted(known))}, of which no {n_digits} digits "
+                    f"{'keep' if keeps else 'break'} {checksum.name}"
+                )
+                break
+        else:
+            able.append(speaker)
+    if not able:
+        raise DataError(f"{lacking}; name recordings with more digits of each speaker")
+    return able
+
+
+def _can_make(known: Collection[str], n_digits: int, checksum: Checksum, keeps: bool) -> bool:
+    remainders = {0}
+    for place in range(n_digits):
+        remainders = {(r + checksum.weigh(place, int(digit))) % checksum.modulus for r in remainders for digit in known}
+    return checksum.remainder in remainders if keeps else remainders != {checksum.remainder}
+
+
+def _clip(recording: Recording) -> Clip:
+    return Clip(recording.waveform, recording.sample_rate, recording.label, speaker=recording.speaker)
 
 
 def recorded_strings(recordings: Sequence[Recording]) -> list[Spoken]:
@@ -204,17 +275,20 @@ def recorded_strings(recordings: Sequence[Recording]) -> list[Spoken]:
     for recording in recordings:
         if not set(recording.label) <= set(DIGITS):
             raise DataError(f"{recording.name} is labelled {recording.label!r}, expected its digits, such as 40719")
-    return [Spoken(r.label, (Clip(r.waveform, r.sample_rate, r.label),)) for r in recordings]
+    return [Spoken(r.label, (_clip(r),)) for r in recordings]
 
 
-def listen(recognizer: Recognizer, string: Spoken, options: StringOptions, config: StringsConfig, seed: int) -> Outcome:
-    """Say a string to a fresh stream."""
+def listen(
+    recognizer: Recognizer, string: Spoken, options: Sequence[StringOptions], config: StringsConfig, seed: int
+) -> list[tuple[DigitString, ...]]:
+    """Say a string to a fresh stream; what is answered with each of the options."""
     gap_s = (config.gap_ms[0] / 1000, config.gap_ms[1] / 1000)
     sound = build_stream(string.clips, recognizer.info.sample_rate, gap_s, config.noise_db, seed)
     stream = StreamingRecognizer(recognizer, sample_rate=sound.sample_rate)
-    collector = DigitStringCollector(recognizer, options)
-    answers = collector.accept(stream.accept(sound.waveform), stream.time_s)
-    return Outcome(string.digits, tuple(answers + collector.flush(stream.flush())))
+    events, time_s = stream.accept(sound.waveform), stream.time_s
+    last = stream.flush()
+    collectors = [DigitStringCollector(recognizer, one) for one in options]
+    return [tuple(each.accept(events, time_s) + each.flush(last)) for each in collectors]
 
 
 def score(outcomes: Sequence[Outcome], seed: int = 0) -> dict:
@@ -225,11 +299,12 @@ def score(outcomes: Sequence[Outcome], seed: int = 0) -> dict:
     """
     if not outcomes:
         raise InputError("got no strings; expected at least one")
-    errors = _errors([(o.spoken, o.text, _is_right(o)) for o in outcomes], seed)
+    errors = _errors([(o.spoken, o.text, o.is_right) for o in outcomes], seed)
     digits = errors["digits"]
     figures = {
         "rows": [
-            accuracy_row("whole strings", sum(_is_right(outcome) for outcome in outcomes), len(outcomes)),
+            accuracy_row("whole strings", sum(outcome.is_right for outcome in outcomes), len(outcomes))
+            | {"in pieces": sum(len(outcome.answers) > 1 for outcome in outcomes)},
             {
                 "group": "digits, 100 less digit error",
                 "n": digits["n"],
@@ -246,14 +321,41 @@ def score(outcomes: Sequence[Outcome], seed: int = 0) -> dict:
     if asked:
         figures["n_unsatisfied"] = sum(not answer.satisfied for answer in asked)
         figures["n_corrected"] = sum(answer.corrected for answer in asked)
-        figures["n_corrected_right"] = sum(o.answers[0].corrected and _is_right(o) for o in outcomes if o.answers)
+        figures["n_corrected_right"] = sum(o.answers[0].corrected and o.is_right for o in outcomes if o.answers)
         plain = [(o.spoken, o.heard, len(o.answers) == 1 and o.heard == o.spoken) for o in outcomes]
         figures["as_heard"] = _errors(plain, seed)
     return figures
 
 
-def _is_right(outcome: Outcome) -> bool:
-    return len(outcome.answers) == 1 and outcome.text == outcome.spoken
+def known_rows(outcomes: Sequence[Outcome], unrefused: Sequence[Outcome], note: str = "") -> list[dict]:
+    """What a recogniser that knows length or checksum makes of strings that keep them, and of those that do not.
+
+    Args:
+        outcomes: of each string.
+        unrefused: of the same strings, had nothing been refused.
+        note: at the end of the rows' names.
+
+    Returns:
+        Rows of valid and of invalid strings, as far as there are any. `right refused` are valid strings that would
+        have been answered exactly; `another string` those of which one was answered that is said to keep what is known.
+    """
+    pairs = list(zip(outcomes, unrefused, strict=True))
+    valid, invalid = ([pair for pair in pairs if pair[0].is_valid is kept] for kept in (True, False))
+    rows = []
+    if valid:
+        right = [one.is_right and one.is_accepted for one, _ in valid]
+        row = accuracy_row(f"valid strings, answered exactly{note}", sum(right), len(valid))
+        row["right refused"] = sum(
+            free.is_right and not is_right for (_, free), is_right in zip(valid, right, strict=True)
+        )
+        rows.append(row | {"another string": sum(one.is_accepted and not one.is_right for one, _ in valid)})
+    if invalid:
+        n_accepted = sum(one.is_accepted for one, _ in invalid)
+        row = accuracy_row(
+            f"invalid strings, not turned into valid ones{note}", len(invalid) - n_accepted, len(invalid)
+        )
+        rows.append(row | {"another string": n_accepted})
+    return rows
 
 
 def _errors(pairs: Sequence[tuple[str, str, bool]], seed: int) -> dict:
@@ -302,6 +404,14 @@ def figures_text(figures: dict) -> str:
             f"length or checksum chose another string {figures['n_corrected']} times, the right one "
             f"{figures['n_corrected_right']} times; {figures['n_unsatisfied']} answers do not keep them"
         )
+    for row in figures["rows"]:
+        if "another string" in row:
+            interval = f"{100 * row['accuracy_low']:.2f}–{100 * row['accuracy_high']:.2f}"
+            lines.append(
+                f"{row['group']}: {row['n_correct']} of {row['n']}, {100 * row['accuracy']:.2f} % ({interval})"
+            )
+            lines[-1] += f"; right but refused {row['right refused']}" if "right refused" in row else ""
+            lines[-1] += f"; turned into another {row['another string']}"
     return "\n".join(lines)
 
 
@@ -324,6 +434,8 @@ def _said(args: argparse.Namespace) -> list[str]:
         ("--noise-db", [args.noise_db], [defaults.noise_db]),
         ("--seed", [args.seed], [defaults.seed]),
         ("--checksum", [args.checksum], [None]),
+        ("--invalid", [args.invalid], [defaults.invalid]),
+        ("--plausible", args.plausible, [StringOptions.plausible]),
         ("--reject-below", [args.reject_below], [None]),
     ):
         words += [flag, *(f"{v}" for v in value)] if list(value) != list(default) else []

@@ -109,6 +109,8 @@ def bad_files(folder):
     soundfile.write(folder / "none.wav", np.zeros(0), 8000)
     soundfile.write(folder / "nan.wav", np.array([0, 0.1, np.nan]), 8000, subtype="FLOAT")
     soundfile.write(folder / "inf.wav", np.array([0, np.inf]), 8000, subtype="FLOAT")
+    soundfile.write(folder / "loud.wav", np.full((9, 2), 3e38), 8000, subtype="FLOAT")
+    soundfile.write(folder / "louder.wav", np.array([0, 2e12]), 8000, subtype="DOUBLE")
     (folder / "piped.flac").write_bytes(flac_of_length(0))
     (folder / "damaged.flac").write_bytes(flac_of_length(2**36 - 1))
     write_wav(folder / "slow.wav", tone(), 500)
@@ -123,6 +125,8 @@ def bad_files(folder):
         "none.wav": "no samples",
         "nan.wav": "NaN or infinite samples, the first at sample 2",
         "inf.wav": "NaN or infinite samples, the first at sample 1",
+        "loud.wav": "NaN or infinite samples|up to 3e",
+        "louder.wav": r"up to 2e\+12, expected \[-1, 1\]; scale them",
         "piped.flac": "does not say how long it is",
         "damaged.flac": "says that it holds 68719476735 samples|not an audio file",
         "slow.wav": "sample rate 500 Hz is outside",
@@ -132,6 +136,7 @@ def bad_files(folder):
     }
 
 
+@pytest.mark.filterwarnings("error")
 def test_bad_files_are_named_in_one_line(tmp_path):
     for name, expected in bad_files(tmp_path).items():
         with pytest.raises(AudioError, match=expected) as error:

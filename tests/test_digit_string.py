@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,6 +188,35 @@ def test_a_string_lasts_from_its_first_digit_to_its_last_brought_back_or_not(rec
     assert (string.start_s, string.end_s) == (start_s, pytest.approx(end_s))
 
 
+@pytest.mark.parametrize("length", [None, 2])
+@pytest.mark.parametrize(("share", "satisfied"), [(0.05, False), (0.2, True)])
+def test_a_number_that_was_clearly_said_wrongly_is_not_turned_into_another(recognizer, length, share, satisfied):
+    """28 breaks Luhn's rule, and of what else may have been said 18 alone keeps it."""
+    words = row({"2": 1 - share, "1": share}, {"8": 1.0})
+    string = only(DigitStringCollector(recognizer, StringOptions(length=length, checksum="luhn")).flush(words))
+    assert (string.digits, string.heard, string.satisfied) == ("18" if satisfied else "28", "28", satisfied)
+    bold = StringOptions(length=length, checksum="luhn", plausible=1e-4)
+    assert only(DigitStringCollector(recognizer, bold).flush(words)).digits == "18"
+
+
+@pytest.mark.parametrize(("share", "satisfied"), [(0.005, False), (0.02, True)])
+def test_a_checksum_that_chance_keeps_more_seldom_needs_less_to_be_believed(recognizer, share, satisfied):
+    """79445 breaks ISO 7064, where one string in 97 keeps it; 79444 does not."""
+    words = row(*({digit: 1.0} for digit in "7944"), {"5": 1 - share, "4": share})
+    string = only(DigitStringCollector(recognizer, StringOptions(checksum="mod97")).flush(words))
+    assert (string.digits, string.satisfied) == ("79444" if satisfied else "79445", satisfied)
+
+
+def test_a_checksum_is_judged_among_the_strings_that_keep_the_length(recognizer):
+    """The length brings back what was most likely no digit; if it was one, 208 keeps Luhn's rule, 108 does not."""
+    words = row({"_unknown_": 0.97, "2": 0.02, "1": 0.01}, {"0": 1.0}, {"8": 1.0})
+    words[0] = replace(words[0], kind="rejected")
+    string = only(DigitStringCollector(recognizer, StringOptions(length=3, checksum="luhn")).flush(words))
+    assert (string.digits, string.heard, string.satisfied) == ("208", "08", True)
+    alone = only(DigitStringCollector(recognizer, StringOptions(checksum="luhn")).flush(words))
+    assert (alone.digits, alone.satisfied) == ("08", False)
+
+
 def test_what_cannot_be_kept_is_answered_as_heard_and_says_so(recognizer):
     words = row({"4": 1.0}, {"8": 1.0})
     too_few = only(DigitStringCollector(recognizer, StringOptions(length=5)).flush(words))
@@ -239,7 +269,7 @@ def test_memory_is_bounded_by_ending_a_string_that_never_pauses(recognizer):
 
 @pytest.mark.parametrize(
     "change",
-    [{"pause_ms": 10}, {"length": 0}, {"checksum": "crc"}, {"n_best": 0}, {"plausible": 1}],
+    [{"pause_ms": 10}, {"length": 0}, {"checksum": "crc"}, {"n_best": 0}, {"plausible": 1}, {"plausible_length": -1}],
 )
 def test_options_that_cannot_work(change):
     with pytest.raises(ConfigError, match=next(iter(change))):

@@ -88,6 +88,7 @@ def test_a_column_that_only_begins_like_time_is_a_channel(tmp_path, name):
         ("a.csv", "chin,throat\n1\n2\n3\n", "row 1 has 1 values, the first line has 2"),
         ("a.csv", "", "no samples"),
         ("a.csv", "1,2\n3,nan\n5,6\n", "NaN or infinite"),
+        ("a.csv", "1,2\n3,-3e38\n5,6\n", r"up to 3e\+38, expected microvolts"),
         ("a.csv", "1,2,3\n4,5,6\n", "more channels than samples"),
         ("a.npy", "not an array", "cannot be read"),
         ("a.npy", "PK\x03\x04 and no archive", "cannot be read"),

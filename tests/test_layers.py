@@ -12,7 +12,7 @@ PACKAGE = ROOT / "edgedigit"
 
 # The rows of the architecture, top to bottom; some are divided once more, so that the order is total between them.
 ROWS = (
-    ("errors",),
+    ("errors", "interrupt"),
     ("labels", "spec", "manifest"),
     ("audio", "emg", "features", "cli", "metrics"),
     ("runtime", "config", "emg_features", "virtual_microphone"),

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import soundfile
 
 from edgedigit.cli import run_main
+from edgedigit.interrupt import leave_on_interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("train_distill", "prune_and_quantize", "export_models")
@@ -72,6 +74,58 @@ def with_tones(alone):
                 wave = 0.3 * np.sin(2 * np.pi * (300 + 200 * digit + 20 * pitch) * time_s)
                 soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
     return alone
+
+
+INTERRUPT = "import os, signal, time\n{}os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n"
+
+
+def interrupted_in(module, source, tmp_path, *command):
+    """Run a script that gets Ctrl-C while it imports a module: exit code and stderr."""
+    (tmp_path / f"{module}.py").write_text(source)
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "infer"])
+def test_an_interrupt_while_a_script_imports_is_quiet(name, tmp_path):
+    assert interrupted_in("argparse", INTERRUPT.format(""), tmp_path, f"{name}.py", "--help") == (130, "")
+
+
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime", "webrtcvad"])
+def test_an_interrupt_that_a_package_makes_an_import_error_of_is_quiet(package, tmp_path):
+    source = INTERRUPT.format("try: ") + "except KeyboardInterrupt: raise ImportError('no datetime') from None\n"
+    assert interrupted_in(package, source, tmp_path, "infer.py", "x.wav") == (130, "")
+
+
+def test_once_a_script_runs_an_interrupt_raises_again_and_one_that_is_ignored_stays_so():
+    def handler(_argv=None):
+        return signal.getsignal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        leave_on_interrupt()
+        assert handler() is not signal.default_int_handler
+        assert run_main(handler) is signal.default_int_handler
+        with ThreadPoolExecutor() as pool:
+            pool.submit(leave_on_interrupt).result()
+        assert handler() is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        leave_on_interrupt()
+        assert run_main(handler) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @every_script

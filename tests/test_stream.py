@@ -533,6 +533,8 @@ def test_blocks_that_cannot_be_used(recognizer):
         StreamingRecognizer(recognizer, sample_rate=8000.5)
     with pytest.raises(AudioError, match="NaN"):
         stream.accept(np.array([0, np.nan], np.float32))
+    with pytest.raises(AudioError, match=r"block holds samples of up to 3e\+38"):
+        stream.accept(np.full(800, 3e38, np.float32))
 
 
 def test_thresholds_travel_with_the_model(tmp_path):

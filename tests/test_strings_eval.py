@@ -85,19 +85,76 @@ def test_strings_keep_the_checksum_or_say_why_they_cannot():
         build_strings(recordings("1"), StringsConfig(digits=(4, 4)), CHECKSUMS["luhn"])
 
 
-def answer(digits):
-    return DigitString(digits, 1.0, digits, None, ((digits, 1.0),), 0.0, 1.0, 2.0)
+@pytest.mark.parametrize("scheme", CHECKSUMS)
+def test_the_share_asked_for_breaks_the_checksum_by_people_who_can_say_both(scheme):
+    some = [*recordings(), *recordings("1", ("c",)), *recordings("0", ("d",))]
+    strings = build_strings(some, StringsConfig(n_strings=40, digits=(4, 4), invalid=0.25), CHECKSUMS[scheme])
+    assert [CHECKSUMS[scheme].holds(string.digits) for string in strings] == [False] * 10 + [True] * 30
+    assert {clip.speaker for string in strings for clip in string.clips} == {"a", "b"}
+    with pytest.raises(DataError, match="d says only 0, of which no 4 digits break luhn"):
+        build_strings(recordings("0", ("d",)), StringsConfig(digits=(4, 4), invalid=0.5), CHECKSUMS["luhn"])
+
+
+def answer(digits, satisfied=None, heard=None):
+    return DigitString(digits, 1.0, heard or digits, satisfied, ((digits, 1.0),), 0.0, 1.0, 2.0)
 
 
 def test_a_string_that_comes_in_two_parts_is_wrong_though_its_digits_are_right():
     outcomes = [Outcome("1234", (answer("1234"),)), Outcome("1234", (answer("12"), answer("34"))), Outcome("12", ())]
     figures = score(outcomes)
-    assert figures["strings"]["n_wrong"] == 2 and figures["n_split"] == 1
+    assert figures["strings"]["n_wrong"] == 2 and figures["n_split"] == figures["rows"][0]["in pieces"] == 1
     digits = figures["digits"]
     assert (digits["n"], digits["n_substitutions"], digits["n_deletions"], digits["n_insertions"]) == (10, 0, 2, 0)
     assert digits["error"] == 0.2 and digits["error_low"] < 0.2 < digits["error_high"]
     with pytest.raises(InputError):
         score([])
+
+
+def test_what_is_known_is_kept_refused_or_turned_into_another_string():
+    """Of each string: what was answered, what would be if nothing were refused."""
+    right, refused, other = answer("18", True), answer("18", False), answer("26", True, "28")
+    valid = [
+        (right, right),
+        (other, other),
+        (refused, right),
+        (answer("28", False), right),
+        (answer("2", False), other),
+    ]
+    invalid = [(answer("28", False), other), (other, other), (answer("2", False), other)]
+    pairs = [("18", True, *pair) for pair in valid] + [("28", False, *pair) for pair in invalid]
+    outcomes, unrefused = ([Outcome(spoken, (pair[i],), is_valid) for spoken, is_valid, *pair in pairs] for i in (0, 1))
+    kept, broken = strings_eval.known_rows(outcomes, unrefused)
+    assert (kept["n"], kept["n_correct"], kept["right refused"], kept["another string"]) == (5, 1, 2, 1)
+    assert (broken["n"], broken["n_correct"], broken["another string"]) == (3, 2, 1)
+    assert strings_eval.known_rows(outcomes[:5], unrefused[:5]) == [kept]
+    in_pieces = Outcome("28", (answer("2", False), answer("18", True)), False)
+    assert strings_eval.known_rows([in_pieces], [in_pieces])[0]["n_correct"] == 0, "a piece may be believed alone"
+
+
+def test_a_slip_of_the_speaker_is_counted_apart(tiny_model, folder, tmp_path, capsys):
+    options = ["--sources", f"folder:{folder}", "--strings", "4", "--digits", "4", "4", "--checksum", "luhn"]
+    out, result = run(capsys, tiny_model, *options, "--invalid", "0.5", "--plausible", "0.2", "0")
+    rows = {row["group"]: (row["n_correct"], row["n"]) for row in result["rows"][2:]}
+    assert rows["valid strings, answered exactly, plausible 0.2"] == (2, 2)
+    assert rows["valid strings, answered exactly, plausible 0"] == (2, 2)
+    assert rows["invalid strings, not turned into valid ones, plausible 0.2"] == (2, 2)
+    assert rows["invalid strings, not turned into valid ones, plausible 0"] == (0, 2), "nothing is refused"
+    assert result["strings"]["n_wrong"] == 0 and result["n_unsatisfied"] == 2, "the first is for the other figures"
+    assert result["rows"][0]["group"] == "whole strings, plausible 0.2"
+    assert "--invalid 0.5 --plausible 0.2 0.0" in result["command"]
+    assert "invalid strings, not turned into valid ones, plausible 0.2: 2 of 2" in "\n".join(out)
+
+
+def test_recorded_strings_keep_a_checksum_or_not(tiny_model, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    for name in ("18", "28"):
+        words = [part for digit in name for part in (tone_word(digit), silence(0.15))]
+        write_wav(tmp_path / "a" / f"{name}.wav", np.concatenate(words))
+    rows = "".join(f"a/{name}.wav,{name},s,a\n" for name in ("18", "28"))
+    (tmp_path / "manifest.csv").write_text("file,label,speaker,source\n" + rows)
+    known = ["--utterances", "--checksum", "luhn", "--plausible", "0.2"]
+    _, result = run(capsys, tiny_model, "--sources", f"folder:{tmp_path}", *known)
+    assert [(row["n_correct"], row["n"]) for row in result["rows"][2:]] == [(1, 1), (1, 1)]
 
 
 def test_the_command_reads_what_it_built_and_says_what_it_did(tiny_model, folder, tmp_path, capsys):
@@ -151,7 +208,11 @@ def test_settings_that_cannot_be(change):
     ("options", "words"),
     [
         (["--strings", "0"], "n_strings is 0"),
-        (["--utterances", "--checksum", "luhn"], "recorded ones keep none"),
+        (["--utterances", "--checksum", "luhn", "--invalid", "0.5"], "recorded ones keep a checksum or not"),
+        (["--invalid", "0.5"], "needs --checksum"),
+        (["--checksum", "luhn", "--invalid", "2"], "invalid is 2.0, expected a share"),
+        (["--length", "--plausible", "0.5"], "--plausible is about a checksum"),
+        (["--checksum", "luhn", "--plausible", "0.5", "1"], "plausible is 1.0, expected 0 or more and below 1"),
         (["--part", "validation"], "leave --part out"),
     ],
 )

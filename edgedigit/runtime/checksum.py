@@ -16,6 +16,11 @@ class Checksum:
     weigh: Callable[[int, int], int]
     """Place from the right, from 0, and digit there, to what it adds."""
 
+    @property
+    def chance(self) -> float:
+        """Share of strings drawn at random that keep it."""
+        return 1 / self.modulus
+
     def holds(self, digits: str) -> bool:
         """Whether a string, check digits included, keeps the scheme; the empty string does not."""
         total = sum(self.weigh(place, int(digit)) for place, digit in enumerate(reversed(digits)))

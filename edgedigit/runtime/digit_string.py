@@ -30,7 +30,10 @@ class StringOptions:
     length: int | None = None  # digits that are expected; None: any number
     checksum: str | None = None  # of CHECKSUMS
     n_best: int = 3  # strings that are kept
-    plausible: float = 1e-4  # probability that some string keeps length and checksum, below which none is believed
+    # Probability that what was said keeps the checksum, among all that keeps the length; below it is taken to break it.
+    # None: of strings at random the share that keeps it, as by Bayes' rule where half of the numbers are wrong.
+    plausible: float | None = None
+    plausible_length: float = 1e-4  # that it keeps the length; rejected words that it brings back were hardly heard
 
     def __post_init__(self):
         if not 200 <= self.pause_ms <= 60_000:
@@ -41,8 +44,10 @@ class StringOptions:
             raise ConfigError(f"checksum is {self.checksum!r}, expected one of {', '.join(CHECKSUMS)}")
         if not 1 <= self.n_best <= 100:
             raise ConfigError(f"n_best is {self.n_best}, expected 1 to 100")
-        if not 0 <= self.plausible < 1:
-            raise ConfigError(f"plausible is {self.plausible}, expected 0 or more and below 1")
+        for name in ("plausible", "plausible_length"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"{name} is {value}, expected 0 or more and below 1")
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,17 @@ class DigitStringCollector:
         best, mass = best_strings(alternatives, n_best=options.n_best)
         heard, satisfied = best[0].digits, None
         if options.length or options.checksum:
-            checksum = CHECKSUMS.get(options.checksum or "")
             most = 2 * len(answered) - 1  # digits: every answered word is one, and fewer rejected words
-            kept = best_strings(alternatives, options.length, checksum, options.n_best, most)
-            satisfied = kept[1] > options.plausible * mass
-            best, mass = kept if satisfied else (best, mass)
+            kept, kept_mass, satisfied = best, mass, True
+            conditions = [(None, options.plausible_length)] if options.length else []
+            if options.checksum:
+                checksum = CHECKSUMS[options.checksum]
+                conditions.append((checksum, checksum.chance if options.plausible is None else options.plausible))
+            for checksum, plausible in conditions:
+                before = kept_mass
+                kept, kept_mass = best_strings(alternatives, options.length, checksum, options.n_best, most)
+                satisfied = satisfied and kept_mass > plausible * before
+            best, mass = (kept, kept_mass) if satisfied else (best, mass)
         n_best = tuple((string.digits, string.probability / mass) for string in best)
         first, last = words[best[0].first], words[best[0].last]
         return DigitString(*n_best[0], heard, satisfied, n_best, first.start_s, last.end_s, time_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigit.errors import DeviceError, MissingDependencyError
+from edgedigit.spec import MAX_SAMPLE
 
 BLOCK_MS = 10  # asked of the device; what it hands over at once is part of the budget of 150 ms
 QUEUE_S = 5.0  # audio that may wait for the program before blocks are dropped and counted
@@ -201,9 +202,9 @@ class Microphone:
         if status.input_overflow:
             self.overruns += 1
         samples = indata[:, 0].copy()
-        finite = np.isfinite(samples)
-        if not finite.all():
-            samples[~finite] = 0.0
+        is_sound = np.abs(samples) <= MAX_SAMPLE  # which NaN is not
+        if not is_sound.all():
+            samples[~is_sound] = 0.0
             self.overruns += 1
         try:
             self._blocks.put_nowait(_Block(samples, self._n_lost, time.monotonic()))
