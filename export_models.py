@@ -3,6 +3,7 @@
     python export_models.py                                           # goes on from runs/default
     python export_models.py --run-dir runs/shipped --output_dir artifacts --benchmark
     python export_models.py --output_dir build/digits
+    python export_models.py --again-from artifacts --output_dir artifacts      # same weights, this version's thresholds
 
 Writes the files, a manifest beside each, and export_results.json; ends with exit code 1 if a limit is broken. If INT8
 alone breaks one, the other files are written without it.
@@ -32,6 +33,11 @@ NAMES = {"fp32": "model.onnx", "int8": "model_int8.onnx", "torchscript": "model_
 def parse_args(argv):
     parser = ArgumentParser(prog="export_models.py", description=__doc__)
     parser.add_argument("--run-dir", default="runs/default", help="run of prune_and_quantize.py (%(default)s)")
+    parser.add_argument(
+        "--again-from",
+        metavar="DIR",
+        help="export the files of this folder again, with this version's thresholds of endpointing; no run is needed",
+    )
     parser.add_argument("--output-dir", default="exported", help="folder to write to (%(default)s)")
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -55,6 +61,7 @@ def main(argv=None) -> int:
     from edgedigit.data.dataset import as_arrays
     from edgedigit.errors import GateError, ModelError
     from edgedigit.export import parity
+    from edgedigit.export.again import read_exported
     from edgedigit.export.exportable import Exportable
     from edgedigit.export.facts import model_facts
     from edgedigit.export.onnx_file import finish_onnx
@@ -65,14 +72,22 @@ def main(argv=None) -> int:
     from edgedigit.train.checkpoints import describe, save_checkpoint
 
     run_dir, output_dir = Path(args.run_dir), Path(args.output_dir)
-    config = apply_overrides(pipeline.load_run_config(run_dir), args.set, only=("gates",))
-    compressed = compression.load_summary(run_dir)
-    config = replace(config, compress=from_dict(compressed["compress"], CompressConfig))  # as it was really pruned
+    exported = read_exported(Path(args.again_from), NAMES, CHECKPOINT) if args.again_from else None
+    if exported:
+        config, compressed = apply_overrides(exported.config, args.set, only=("gates",)), exported.compressed
+    else:
+        config = apply_overrides(pipeline.load_run_config(run_dir), args.set, only=("gates",))
+        compressed = compression.load_summary(run_dir)
+        config = replace(config, compress=from_dict(compressed["compress"], CompressConfig))  # as it was really pruned
     material = pipeline.load_material(config, args.data_dir, progress=not args.quiet)
-    pipeline.check_recordings(config, run_dir, material.tracks)
     track = material.tracks[-1]
-    model = compression.load_pruned(config.compress, run_dir, track.name)
-    made = {kind: run_dir / f"{track.name}-{stage}.onnx" for kind, stage in (("fp32", "pruned"), ("int8", "int8"))}
+    if exported:
+        model, made = exported.model, exported.made
+    else:
+        pipeline.check_recordings(config, run_dir, material.tracks)
+        model = compression.load_pruned(config.compress, run_dir, track.name)
+        stages = (("fp32", "pruned"), ("int8", "int8"))
+        made = {kind: run_dir / f"{track.name}-{stage}.onnx" for kind, stage in stages}
     for path in made.values():
         if not path.exists():
             raise ModelError(f"{path} is missing; run prune_and_quantize.py --run-dir {run_dir} --resume")
@@ -83,6 +98,11 @@ def main(argv=None) -> int:
     scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".export-"))
     try:
         facts = model_facts(config, model, calibration, track.train)
+        if exported and facts["training_data"] != exported.training_data:
+            here, there = facts["training_data"], exported.training_data
+            raise ModelError(
+                f"{args.again_from} was trained on {there}, here are {here}; name its folder of recordings"
+            )
         exportable = Exportable(model, calibration["temperature"], calibration.get("label_bias", ()))
         paths = {kind: scratch / name for kind, name in NAMES.items()}
         for kind, path in made.items():  # by prune_and_quantize.py; parity is still proven

@@ -210,7 +210,7 @@ def test_a_click_is_no_word(recognizer):
 def test_a_stable_model_answers_at_once_a_sure_one_early_and_an_unsure_one_waits(recognizer, no_time):
     options = VadOptions()
     (stable,) = [e for e in events_of(StreamingRecognizer(recognizer), speak("5")) if e.kind == "digit"]
-    never_stable = StreamingRecognizer(recognizer, VadOptions(stable_silence_ms=60))
+    never_stable = StreamingRecognizer(recognizer, VadOptions(stable_silence_ms=options.early_ms))
     (early,) = [e for e in events_of(never_stable, speak("5")) if e.kind == "digit"]
     (late,) = [e for e in events_of(StreamingRecognizer(recognizer, NEVER_EARLY), speak("5")) if e.kind == "digit"]
     assert stable.time_s - stable.end_s == pytest.approx(options.stable_silence_ms / 1000)
@@ -224,7 +224,7 @@ def test_a_model_that_changed_its_mind_at_the_end_is_not_stable(recognizer):
     halves = silence(1.6)
     halves[4000:6160] += tone_word(1, 0.27)  # which fades into the other, without a gap
     halves[6000:8800] += tone_word(6, 0.35, level=0.9)
-    for options, waited_s in ((VadOptions(stable_ms=50), 0.02), (VadOptions(stable_ms=400), 0.05)):
+    for options, waited_s in ((VadOptions(stable_ms=50), 0.04), (VadOptions(stable_ms=400), 0.08)):
         (digit,) = [e for e in events_of(StreamingRecognizer(recognizer, options), halves) if e.kind == "digit"]
         assert digit.label == "6"
         assert digit.time_s - digit.end_s == pytest.approx(waited_s)
@@ -289,6 +289,17 @@ def test_while_nothing_is_sure_the_model_is_asked_a_third_as_often(recognizer, m
     assert heard[0] == heard[1]
     assert counts[0] > 70  # each 40 ms of 3 s
     assert counts[1] < 0.35 * counts[0]
+
+
+@pytest.mark.parametrize(("noise_db", "in_noise"), [(-80, False), (-60, True)])
+def test_in_quiet_what_goes_on_is_speech_and_the_answer_waits_for_a_silence(recognizer, noise_db, in_noise):
+    """A word at -23 dBFS whose end fades for long, over a floor that is known: 45 dB below it is the limit."""
+    options = VadOptions(peak_drop_db=60.0, gate_max_db=6.0, floor_min_db=-90.0)
+    word = np.concatenate([silence(1.0), tone_word(7, 0.3, level=0.1), tone_word(7, 1.0, level=0.03), silence(0.5)])
+    word += np.random.default_rng(0).normal(0, 10 ** (noise_db / 20), word.size).astype(np.float32)
+    events = events_of(StreamingRecognizer(recognizer, options), word)
+    (answer,) = [event for event in events if event.kind == "digit"]
+    assert (answer.time_s < 2.0) == in_noise  # the sound ends at 2.3 s
 
 
 class AskedEachTime(StreamingRecognizer):
@@ -409,7 +420,7 @@ def fading(digit, duration_s=1.0, at_end=0.03):
 
 
 def test_a_word_that_fades_for_long_is_answered_once(recognizer):
-    options = VadOptions(peak_drop_db=60.0, gate_max_db=6.0)
+    options = VadOptions(peak_drop_db=60.0, gate_max_db=6.0, lasting_above_db=200.0)
     events = events_of(StreamingRecognizer(recognizer, options), fading(7))
     assert [event.kind for event in events] == ["speech_start", "digit", "speech_end"]
     answer, end = events[1:]
@@ -541,6 +552,8 @@ def test_thresholds_travel_with_the_model(tmp_path):
     model = build_tiny_model(tmp_path / "a.onnx", thresholds='{"vad": {"hangover_ms": 80}}')
     stream = StreamingRecognizer(Recognizer(model))
     assert stream.options == VadOptions(hangover_ms=80)
+    lasting = {"lasting_ms": 120}  # of a model that answered while sound goes on in quiet, too
+    assert VadOptions.from_dict(lasting).lasting_above_db == 200 > VadOptions.from_dict({}).lasting_above_db
     assert VadOptions.from_dict({"partial_ms": 200}).lasting_ms == 200  # of a model that is older than lasting_ms
     older = [VadOptions.from_dict({"floor_window_ms": window_ms}) for window_ms in (300, 2000, 3000, 6000)]
     assert [options.floor_assumed_ms for options in older] == [10, 60, 100, 200]  # a thirtieth, in whole frames

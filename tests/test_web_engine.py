@@ -47,6 +47,7 @@ OTHERS = {
     "hangover_ms": 120,
     "lasting_ms": 160,
     "lasting_drop_db": 1.0,
+    "lasting_above_db": 60.0,
     "rest_ms": 100,
     "partial_ms": 60,
     "min_speech_ms": 200,

@@ -43,6 +43,7 @@ WRONG_THRESHOLDS = [
     {"lasting_ms": 9},
     {"rest_ms": 0},
     {"lasting_drop_db": -1},
+    {"lasting_above_db": -1},
     {"partial_ms": 200, "lasting_ms": 120},
     {"running_pause_ms": 0},
     {"running_speech_ms": -600},

@@ -28,13 +28,14 @@ export const DEFAULT_VAD = Object.freeze({
   onset_ms: 30,
   pre_roll_ms: 400,
   mirrored_ms: 100,
-  stable_silence_ms: 20,
+  stable_silence_ms: 40,
   stable_ms: 80,
-  early_ms: 50,
+  early_ms: 80,
   early_probability: 0.9,
   hangover_ms: 100,
   lasting_ms: 120,
   lasting_drop_db: 3,
+  lasting_above_db: 45,
   faded_db: 20,
   rest_ms: 250,
   min_speech_ms: 60,
@@ -74,6 +75,11 @@ export class SpeechActivity {
     this.bands = [new Band(this.vad), new Band(this.vad)];
   }
 
+  /** Present noise floor in dBFS. */
+  get noiseFloorDb() {
+    return this.bands[0].floorDb;
+  }
+
   /** Whether the next frame is speech. */
   isSpeech(frame) {
     // Two bands: everything but offset, and the difference of neighbours, in which faint hiss stands out.
@@ -82,7 +88,7 @@ export class SpeechActivity {
     const power = [frame, difference].map(variance);
     const hasSound = power[0] > 10 ** (this.vad.no_sound_db / 10);
     const loud = this.bands.map((band, i) => band.standsOut(10 * Math.log10(power[i] + 1e-12), hasSound));
-    const gainDb = Math.min(Math.max(this.vad.detector_floor_db - this.bands[0].floorDb, 0), this.vad.detector_gain_db);
+    const gainDb = Math.min(Math.max(this.vad.detector_floor_db - this.noiseFloorDb, 0), this.vad.detector_gain_db);
     const scale = 32768 * 10 ** (gainDb / 20);
     const pcm = Int16Array.from(frame, (sample) =>
       Math.min(Math.max(Math.fround(sample * Math.fround(scale)), -32768), 32767),

@@ -17,7 +17,7 @@ const AT_LEAST_A_FRAME = [
   "running_speech_ms",
   "partial_ms",
 ];
-const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "detector_gain_db"];
+const AT_LEAST_0 = ["pre_roll_ms", "min_speech_ms", "lasting_drop_db", "lasting_above_db", "faded_db", "detector_gain_db"];
 const FROM_0_BELOW_1 = ["floor_quantile", "voiced_correlation"];
 export const NON_DIGIT = "_unknown_"; // label of whatever is no wanted word; where it wins nothing is answered
 
@@ -72,6 +72,8 @@ export function readVad(values) {
   if (noNumber) throw wrong(noNumber, values[noNumber], "a number");
   const vad = { ...DEFAULT_VAD, ...values };
   // A model older than lasting_ms may ask more seldom than its default; one older than floor_assumed_ms had a thirtieth.
+  // One older than lasting_above_db answered while sound goes on in quiet, too.
+  if ("lasting_ms" in values && !("lasting_above_db" in values)) vad.lasting_above_db = MAX_DB;
   if (!("lasting_ms" in values)) vad.lasting_ms = Math.max(vad.lasting_ms, vad.partial_ms);
   if (!("floor_assumed_ms" in values)) {
     vad.floor_assumed_ms = vad.frame_ms * Math.max(1, Math.floor(framesIn(vad.floor_window_ms, vad) / 30));

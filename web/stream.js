@@ -165,10 +165,16 @@ export class StreamingRecognizer {
     const ask = { nFrames: this.word.length, isRunning: this.isRunningSpeech(), prediction: null };
     this.asks.push(ask);
     const restDb = this.levelDb(framesIn(lasting, this.vad));
-    if (restDb > this.levelDb() - this.vad.lasting_drop_db || !(await this.hasLasted())) return [];
+    const hasFaded = restDb <= this.levelDb() - this.vad.lasting_drop_db;
+    if (!hasFaded || !this.isInNoise() || !(await this.hasLasted())) return [];
     this.answered = this.position;
     this.restDb = restDb;
     return [this.decision("digit", ask.prediction, this.nFaded())];
+  }
+
+  /** Whether noise may keep the word open. In quiet what goes on is speech, and a silence will come. */
+  isInNoise() {
+    return this.levelDb() - this.activity.noiseFloorDb < this.vad.lasting_above_db;
   }
 
   /**

@@ -91,6 +91,11 @@ class SileroActivity:
         self._pending = np.zeros(0, np.float32)  # less than a chunk
         self._speaking = False
 
+    @property
+    def noise_floor_db(self) -> float:
+        """Present noise floor in dBFS."""
+        return self._gate.noise_floor_db
+
     def is_speech(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), is speech."""
         is_open = self._gate.is_open(frame)

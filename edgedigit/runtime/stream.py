@@ -68,17 +68,18 @@ class StreamingRecognizer:
     `pre_roll_ms` earlier. After `stable_silence_ms` of silence the model is asked what the word is and what it was
     `stable_ms` ago; if it is sure of the same label both times, that is the answer. Else it is asked again after
     `early_ms`, when being sure suffices, and after `hangover_ms`, when the word is over in any case; speech that
-    resumes before the answer belongs to the same word. While sound goes on it answers once it has been as sure of one
-    label for `lasting_ms`, at each `partial_ms` of it, and all of it is `lasting_drop_db` below the word's loudest
-    frame: noise can keep a word open long after its end. What still goes on then belongs to the same word, until it
-    is silent, as loud as the word again, or louder after `rest_ms` than when it was answered. What resumes within
-    `tail_ms` of a digit is a new word only if it holds `min_speech_ms` of voiced speech: the /t/ of "eight" and the
-    /ks/ of "six" after their closures do not. A model without `_unknown_`, which takes any hiss for a word, is asked
-    about voiced words alone. Of what is rejected with less voice than that, nothing is said. After
-    `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms` somebody is
-    talking, and a digit is answered only from `running_probability` on, unless it is `running_above_db` louder than
-    all of these. Everything is decided frame by frame, so the answers do not depend on how the stream is cut into
-    blocks. Instances are independent and need constant memory.
+    resumes before the answer belongs to the same word. While sound goes on it answers once it has been as sure of
+    one label for `lasting_ms`, at each `partial_ms` of it, and all of it is `lasting_drop_db` below the word's
+    loudest frame: noise can keep a word open long after its end. In quiet, where that frame is `lasting_above_db`
+    above the noise, it waits for the silence: what goes on there is speech. What still goes on then belongs to the
+    same word, until it is silent, as loud as the word again, or louder after `rest_ms` than when it was answered.
+    What resumes within `tail_ms` of a digit is a new word only if it holds `min_speech_ms` of voiced speech: the
+    /t/ of "eight" and the /ks/ of "six" after their closures do not. A model without `_unknown_`, which takes any
+    hiss for a word, is asked about voiced words alone. Of what is rejected with less voice than that, nothing is
+    said. After `running_speech_ms` more of rejected words than of digits without a pause of `running_pause_ms`
+    somebody is talking, and a digit is answered only from `running_probability` on, unless it is `running_above_db`
+    louder than all of these. Everything is decided frame by frame, so the answers do not depend on how the stream
+    is cut into blocks. Instances are independent and need constant memory.
 
     Args:
         recognizer: the model.
@@ -247,10 +248,16 @@ class StreamingRecognizer:
         self._asks.append(ask)
         start = time.perf_counter()
         level_db = self._word.level_db(options.frames(options.lasting_ms))
-        if level_db <= self._word.level_db() - options.lasting_drop_db and self._has_lasted():
+        has_faded = level_db <= self._word.level_db() - options.lasting_drop_db
+        if has_faded and self._is_in_noise() and self._has_lasted():
             self._answered, self._rest_db = self._position, level_db
             return [self._decision("digit", self._answer_to(ask), start, self._word.n_since(options.faded_db))]
         return [self._event("partial", self._answer_to(ask))] if self._partials else []
+
+    def _is_in_noise(self) -> bool:
+        """Whether noise may keep the word open; it may where nothing says how loud it is."""
+        floor_db = getattr(self._activity, "noise_floor_db", math.inf)
+        return self._word.level_db() - floor_db < self.options.lasting_above_db
 
     def _has_lasted(self) -> bool:
         """Ask whether the model is sure of a label and has been sure of the same for `lasting_ms`.

@@ -31,7 +31,7 @@ AT_LEAST_A_FRAME = (
     "running_speech_ms",
     "partial_ms",
 )
-AT_LEAST_0 = ("pre_roll_ms", "min_speech_ms", "lasting_drop_db", "faded_db", "detector_gain_db")
+AT_LEAST_0 = ("pre_roll_ms", "min_speech_ms", "lasting_drop_db", "lasting_above_db", "faded_db", "detector_gain_db")
 FROM_0_BELOW_1 = ("floor_quantile", "voiced_correlation")
 
 
@@ -72,13 +72,14 @@ class VadOptions:
     onset_ms: int = 30  # speech must last this long before a word starts
     pre_roll_ms: int = 400  # audio before the onset that is kept: soft beginnings, and the noise that the model expects
     mirrored_ms: int = 100  # of its beginning, there and back, fills the model's window before it
-    stable_silence_ms: int = 20  # silence after which a word is answered if the model is sure and has been for long
+    stable_silence_ms: int = 40  # silence after which a word is answered if the model is sure and has been for long
     stable_ms: int = 80  # how long; it had chosen the same label before the word's end came, as surely
-    early_ms: int = 50  # silence after which a word is answered if the model is sure
+    early_ms: int = 80  # silence after which a word is answered if the model is sure
     early_probability: float = 0.9  # how sure; above 1: never early
     hangover_ms: int = 100  # silence after which a word is over in any case; the 150 ms budget contains it
     lasting_ms: int = 120  # while sound goes on a word is answered if the model has been sure of one label so long,
     lasting_drop_db: float = 3.0  # in which all was so far below its loudest frame: what follows a word, not the word
+    lasting_above_db: float = 45.0  # and if that frame is less than this above the noise floor: in quiet speech goes on
     faded_db: float = 20.0  # below its loudest frame: where it is then taken to have ended, for its latency alone
     rest_ms: int = 250  # what then still goes on is the same word's; after so long a rise of its level is another's
     min_speech_ms: int = 60  # speech in a word; less is a click
@@ -163,6 +164,8 @@ def _of_older_models(values: Mapping) -> dict:
     partial_ms, window_ms, frame_ms = (values.get(name) for name in ("partial_ms", "floor_window_ms", "frame_ms"))
     if "lasting_ms" not in values and is_threshold(partial_ms):  # may ask more seldom
         added["lasting_ms"] = max(VadOptions.lasting_ms, partial_ms)
+    if "lasting_ms" in values and "lasting_above_db" not in values:  # answered while sound goes on in quiet, too
+        added["lasting_above_db"] = MAX_DB
     if "floor_assumed_ms" not in values and is_threshold(window_ms):  # had a thirtieth of the window
         frame_ms = frame_ms if is_threshold(frame_ms) and frame_ms > 0 else VadOptions.frame_ms
         added["floor_assumed_ms"] = frame_ms * max(1, round(window_ms / frame_ms) // 30)
@@ -177,6 +180,8 @@ class VoiceActivity(Protocol):
 
     def reset(self) -> None:
         """Forget the stream so far."""
+
+    # And, where it knows, `noise_floor_db`: present noise floor in dBFS.
 
 
 class EnergyGate:
@@ -288,6 +293,11 @@ class WebRtcActivity:
             raise MissingDependencyError.of("webrtcvad", "runtime") from None
         self._webrtc = webrtcvad.Vad(self.options.aggressiveness)
         self._gate = EnergyGate(self.options)
+
+    @property
+    def noise_floor_db(self) -> float:
+        """Present noise floor in dBFS."""
+        return self._gate.noise_floor_db
 
     def is_speech(self, frame: np.ndarray) -> bool:
         """Whether the next frame, float32 (frame_length,), is speech."""
