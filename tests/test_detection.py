@@ -123,7 +123,7 @@ def talk(digit, share, seed):
 def corpora(tmp_path):
     write_corpus(
         tmp_path / "spoken",
-        [(f"{d}_{s}", d, s, np.pad(tone_word(d), 1000)) for d in range(10) for s in ("ann", "bob")],
+        [(f"{d}_{s}", d, s, np.pad(tone_word(d), n)) for d in range(10) for s, n in (("ann", 1000), ("bob", 1010))],
     )
     shares = (0.55, 0.6, 0.65, 0.7) * 4
     write_corpus(tmp_path / "read", [(f"t{i}", "ls", f"r{i}", talk(i % 5, share, i)) for i, share in enumerate(shares)])

@@ -106,8 +106,9 @@ def test_the_result_says_how_many_of_its_clips_trained_the_model(corpus, tmp_pat
     printed = capsys.readouterr().out.splitlines()
     result = json.loads(printed[-1])
     assert result["note"] == (
-        "Of 20 recordings tested, known by folder and name, 20 trained the model. Accuracies are of the likeliest "
-        "label; at the model's threshold, 0.5, 95.00 % are answered rightly and 5.00 % wrongly, the rest not at all."
+        "Of 20 recordings tested, known by folder and name or by the same samples, 20 trained the model. Accuracies "
+        "are of the likeliest label; at the model's threshold, 0.5, 95.00 % are answered rightly and 5.00 % wrongly, "
+        "the rest not at all."
     )
     assert result["seeds"] == [5]
     assert f"  {result['note']}" in printed
