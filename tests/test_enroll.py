@@ -1,12 +1,15 @@
 """Enrolment: a file that keeps the contract, other words rejected, and one line for what is wrong."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from edgedigit.enroll import clips as clips_module
 from edgedigit.enroll import head, pipeline
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
 from edgedigit.manifest import manifest_path, read_manifest, sha256_of
+from edgedigit.metrics import wilson_interval
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime._paths import artifacts_dir
 
@@ -391,6 +395,49 @@ def test_a_model_that_was_not_enrolled_is_never_overwritten(words, tmp_path, cap
     assert "model_int8.onnx is a model that this program did not write" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["model_int8.onnx"]
     assert (MODEL.read_bytes(), manifest_path(MODEL).read_bytes()) == before
+
+
+@pytest.fixture
+def measurement():
+    """The script that measures enrolment for the documents."""
+    spec = importlib.util.spec_from_file_location("measure_enrollment", ROOT / "docs" / "measure_enrollment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_measured_row_says_what_the_written_threshold_gives(measurement, capsys):
+    counts = dict(n=200, closed=190, right=150, rejected=45, wrong=5, detected=170, n_others=100, accepted=10)
+    row = measurement.report("two words", Counter(counts))
+    assert (row["group"], row["n"], row["n_correct"]) == ("two words", 200, 170)
+    low, high = wilson_interval(150, 200)
+    assert row["right at the program's threshold %"] == f"75.0 ({100 * low:.1f}–{100 * high:.1f})"
+    low, high = wilson_interval(10, 100)
+    assert row["others pass at it %"] == f"10.0 ({100 * low:.1f}–{100 * high:.1f})"
+    assert "others pass at it %" not in measurement.report("digits alone", Counter({**counts, "n_others": 0}))
+
+
+def test_what_is_measured_is_decided_at_the_threshold_in_the_file(measurement, monkeypatch):
+    """Words that are surer than it are answered, others rejected, whatever 5 % of the other words reach."""
+
+    def recording(word, take):
+        return Recording(
+            sound(word, take), 8000, "_unknown_" if word == "buzz" else word, "me", "mine", f"{word}{take}"
+        )
+
+    clips = [recording(word, take) for word in ("rise", "fall", "buzz") for take in range(6)]
+    tested = [recording(word, take) for word in ("rise", "fall") for take in range(10, 15)]
+    others = [recording("buzz", take) for take in range(10, 30)]
+    without = partial(pipeline.enroll, others=False)
+    for reject_below, n_right in ((0.0, 10), (1.1, 0)):
+
+        def enrolled(*given, at=reject_below):
+            return replace(without(*given), reject_below=at)
+
+        monkeypatch.setattr(measurement, "enroll", enrolled)
+        counts = measurement.measure(MODEL, clips, tested, others)
+        assert (counts["right"], counts["rejected"]) == (n_right, 10 - n_right)
+        assert counts["detected"] == 10, "the published figure does not ask for the model's own threshold"
 
 
 def test_enrolment_needs_no_torch(words, tmp_path):
