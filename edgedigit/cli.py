@@ -59,6 +59,23 @@ def file_ending(suffix: str) -> Callable[[str], str]:
     return check
 
 
+def folder_of(*names: str) -> Callable[[str], str]:
+    """For `type=` of a folder that files are written into at the end: what cannot take them is told at the start.
+
+    Args:
+        names: of the files.
+    """
+
+    def check(name: str) -> str:
+        if Path(name).exists() and not Path(name).is_dir():
+            raise argparse.ArgumentTypeError(f"{name} is a file; name a folder for {' and '.join(names)}")
+        if not all(_is_writable(Path(name, file)) for file in names):
+            raise argparse.ArgumentTypeError(f"got {name}, which cannot be written; check its folder, or name another")
+        return name
+
+    return check
+
+
 def _is_writable(path: Path) -> bool:
     """Whether a file can be written there as far as permissions say; missing folders can be made."""
     if path.exists():

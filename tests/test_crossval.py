@@ -273,10 +273,14 @@ def test_a_result_over_seeds_holds_them_and_how_sure_they_were(monkeypatch, tmp_
     sure = {"seed-0": [[0.9, 0.1], [0.8, 0.2]], "seed-1": [[0.6, 0.4], [0.3, 0.7]]}
     monkeypatch.setattr(crossval, "run_fold", lambda name, *_: seeds[name])
     monkeypatch.setattr(crossval, "probabilities_of", lambda path, _: (np.array(sure[path.name]), np.zeros(2, int)))
+    for name, commit in (("seed-0", "aaa"), ("seed-1", "bbb")):  # trained by two versions, counted by a third
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "commits.json").write_text(json.dumps([commit]))
     argv = ["seeds:2", "--run-dir", str(tmp_path), "--set", "data.labels=[0, 1]"]
     assert run_main(crossval.main, argv) == 0
     out = capsys.readouterr().out
     result = json.loads(out.splitlines()[-1])
+    assert result["trained_at"] == "aaa, bbb"
     assert result["seeds"] == [0, 1] and result["folds"]["of"] == "seeds"
     assert result["title"].endswith("split fsdd_official")
     assert "over 2 seeds: mean 75.00 %" in out

@@ -1,6 +1,7 @@
 """Synthetic speech speaks, repeats itself exactly, and is rendered once."""
 
 import os
+import re
 import stat
 from collections import Counter
 
@@ -168,6 +169,9 @@ def test_wrong_requests_are_one_clear_error(tmp_path):
         load_recordings(["synth:5:dee"], tmp_path)
     with pytest.raises(ConfigError, match="write synth:N:LANGUAGE"):
         load_recordings(["synth:de:5"], tmp_path)
+    for count in ("-3", "+3", "-3:de", "2.5"):  # no language is called so
+        with pytest.raises(ConfigError, match=f"source 'synth:{re.escape(count)}' is unknown; .* at least 1 clip"):
+            load_recordings([f"synth:{count}"], tmp_path)
     with pytest.raises(DataError, match="digits in 'it' are not known; choose one of ar, cmn, de"):
         load_recordings(["synth:1:it"], tmp_path)
     with pytest.raises(DataError, match="synth:1:de holds no recording of _unknown_"):

@@ -123,7 +123,7 @@ def talk(digit, share, seed):
 def corpora(tmp_path):
     write_corpus(
         tmp_path / "spoken",
-        [(f"{d}_{s}", d, s, np.pad(tone_word(d), 1000)) for d in range(10) for s in ("ann", "bob")],
+        [(f"{d}_{s}", d, s, np.pad(tone_word(d), n)) for d in range(10) for s, n in (("ann", 1000), ("bob", 1010))],
     )
     shares = (0.55, 0.6, 0.65, 0.7) * 4
     write_corpus(tmp_path / "read", [(f"t{i}", "ls", f"r{i}", talk(i % 5, share, i)) for i, share in enumerate(shares)])
@@ -150,6 +150,13 @@ def test_the_command_from_recordings_to_the_result(tiny_model, corpora, tmp_path
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
     own, strict, loose = result["operating_points"]
+    rates = ["threshold chosen for at most 1 FA/h", "threshold chosen for at most 400 FA/h"]  # not what is then counted
+    assert [point["name"] for point in (strict, loose)] == rates
+    assert {row["group"].partition(":")[0] for row in result["rows"]} == {own["name"], *rates}
+    allowed = int(400 * result["chosen_on"]["hours"])
+    assert f"at most 1 an hour 0, 400 an hour {allowed}." in result["note"] and allowed > 0
+    for hours in (result["chosen_on"]["hours"], strict["speech"]["hours"]):
+        assert f" {3.6889 / hours:.1f} " in result["note"], "what no false accept at all leaves possible"
     hours = result["chosen_on"]["hours"] + strict["speech"]["hours"]
     assert hours == pytest.approx(16 * 4 / 3600), "pauses do not count"
     assert own["threshold"] == 0.5 and own["speech"]["n_false_accepts"] > 0

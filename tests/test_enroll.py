@@ -1,12 +1,15 @@
 """Enrolment: a file that keeps the contract, other words rejected, and one line for what is wrong."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from edgedigit.enroll import clips as clips_module
 from edgedigit.enroll import head, pipeline
 from edgedigit.enroll.graph import Embedder, Head, find_opening, graft
 from edgedigit.manifest import manifest_path, read_manifest, sha256_of
+from edgedigit.metrics import wilson_interval
 from edgedigit.runtime import Recognizer, StreamingRecognizer, VadOptions
 from edgedigit.runtime._paths import artifacts_dir
 
@@ -117,7 +121,7 @@ def test_both_shipped_files_are_built_on_if_none_is_named(words, tmp_path, capsy
         enrolled = json.loads(recognizer.info.metadata["enrolled"])
         assert (enrolled["on"], enrolled["sha256"]) == (base, sha256_of(artifacts_dir() / base))
         assert [recognizer.predict(sound(word, 50)).label for word in ("rise", "fall")] == ["rise", "fall"]
-    assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none") == 0
+    assert enroll("--clips", words, "--output", tmp_path / "mine", "--others", "none", "--replace") == 0
     said = capsys.readouterr().out
     assert json.loads(said.splitlines()[-1])["int8"] is None and "removed the model_int8.onnx" in said
     # an INT8 file of other words beside the new one would mislead, also where its successor cannot be written
@@ -135,7 +139,7 @@ def test_a_second_file_that_cannot_be_written_leaves_none_of_other_words(words, 
         graft(source, *rest)
 
     monkeypatch.setattr(pipeline, "graft", full)
-    assert run_main(cli.main, argv) == 2
+    assert run_main(cli.main, [*argv, "--replace"]) == 2
     assert "No space left" in capsys.readouterr().err
     assert {file.name for file in (tmp_path / "mine").iterdir()} == {"model.onnx", "model.manifest.json"}
     assert Recognizer(tmp_path / "mine" / "model.onnx").info.labels == ("fall", "up", "_unknown_")
@@ -257,7 +261,35 @@ def test_the_same_clips_give_the_same_model(words, tmp_path, capsys):
         assert enroll("--clips", words, "--output", tmp_path / name, "--others", "none") == 0
     one, two = ((tmp_path / name / "model.onnx").read_bytes() for name in ("one", "two"))
     assert one == two
-    assert enroll("--clips", words, "--output", tmp_path / "one", "--others", "none") == 0  # its own may be replaced
+
+
+def test_an_earlier_enrolment_is_replaced_only_where_that_is_said(words, tmp_path, refusal, monkeypatch):
+    """Its clips may be gone, and nothing else would bring it back."""
+    first = tmp_path / "mine" / "model.onnx"
+    argv = ["--clips", words, "--output", first.parent, "--others", "none", "--quiet", "--model", MODEL]
+    assert run_main(cli.main, [str(word) for word in argv]) == 0
+    before = {file.name: file.read_bytes() for file in first.parent.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(clips_module, "read_clips", None)  # it is told before anything is read
+        line = refusal(cli.main, argv)
+    assert f"{first} was enrolled before (fall, rise); add --replace" in line
+    first.rename(first.with_name("model_int8.onnx"))  # the second file alone, which would be removed
+    manifest_path(first).rename(manifest_path(first.with_name("model_int8.onnx")))
+    assert "model_int8.onnx was enrolled before (fall, rise)" in refusal(cli.main, argv)
+    assert sorted(file.read_bytes() for file in first.parent.iterdir()) == sorted(before.values())
+    (words / "rise").rename(words / "up")
+    assert run_main(cli.main, [str(word) for word in (*argv, "--replace")]) == 0
+    assert Recognizer(first).info.labels == ("fall", "up", "_unknown_")
+
+
+def test_a_folder_that_cannot_take_the_models_is_told_before_clips_are_read(tmp_path, refusal):
+    taken = tmp_path / "mk.py"
+    taken.write_text("a program")
+    argv = ["--clips", tmp_path / "nowhere", "--output"]
+    assert f"{taken} is a file; name a folder for model.onnx and model_int8.onnx" in refusal(cli.main, [*argv, taken])
+    assert f"got {taken / 'mine'}, which cannot be written" in refusal(cli.main, [*argv, taken / "mine"])
+    assert "nowhere does not exist" in refusal(cli.main, [*argv, tmp_path / "new" / "mine"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mk.py"] and taken.read_text() == "a program"
 
 
 def test_bad_input_costs_one_line_and_loses_nothing(words, tmp_path, capsys, tiny_model):
@@ -290,7 +322,7 @@ def test_bad_input_costs_one_line_and_loses_nothing(words, tmp_path, capsys, tin
 
 
 def test_what_is_not_learnt_is_said_in_one_line_each(words, tmp_path, capsys):
-    argv = ("--clips", words, "--output", tmp_path / "mine", "--others", "none")
+    argv = ("--clips", words, "--output", tmp_path / "mine", "--others", "none", "--replace")
     assert enroll(*argv) == 0
     lines = capsys.readouterr().out
     assert "left out" not in lines and "several words" not in lines
@@ -363,6 +395,49 @@ def test_a_model_that_was_not_enrolled_is_never_overwritten(words, tmp_path, cap
     assert "model_int8.onnx is a model that this program did not write" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["model_int8.onnx"]
     assert (MODEL.read_bytes(), manifest_path(MODEL).read_bytes()) == before
+
+
+@pytest.fixture
+def measurement():
+    """The script that measures enrolment for the documents."""
+    spec = importlib.util.spec_from_file_location("measure_enrollment", ROOT / "docs" / "measure_enrollment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_measured_row_says_what_the_written_threshold_gives(measurement, capsys):
+    counts = dict(n=200, closed=190, right=150, rejected=45, wrong=5, detected=170, n_others=100, accepted=10)
+    row = measurement.report("two words", Counter(counts))
+    assert (row["group"], row["n"], row["n_correct"]) == ("two words", 200, 170)
+    low, high = wilson_interval(150, 200)
+    assert row["right at the program's threshold %"] == f"75.0 ({100 * low:.1f}–{100 * high:.1f})"
+    low, high = wilson_interval(10, 100)
+    assert row["others pass at it %"] == f"10.0 ({100 * low:.1f}–{100 * high:.1f})"
+    assert "others pass at it %" not in measurement.report("digits alone", Counter({**counts, "n_others": 0}))
+
+
+def test_what_is_measured_is_decided_at_the_threshold_in_the_file(measurement, monkeypatch):
+    """Words that are surer than it are answered, others rejected, whatever 5 % of the other words reach."""
+
+    def recording(word, take):
+        return Recording(
+            sound(word, take), 8000, "_unknown_" if word == "buzz" else word, "me", "mine", f"{word}{take}"
+        )
+
+    clips = [recording(word, take) for word in ("rise", "fall", "buzz") for take in range(6)]
+    tested = [recording(word, take) for word in ("rise", "fall") for take in range(10, 15)]
+    others = [recording("buzz", take) for take in range(10, 30)]
+    without = partial(pipeline.enroll, others=False)
+    for reject_below, n_right in ((0.0, 10), (1.1, 0)):
+
+        def enrolled(*given, at=reject_below):
+            return replace(without(*given), reject_below=at)
+
+        monkeypatch.setattr(measurement, "enroll", enrolled)
+        counts = measurement.measure(MODEL, clips, tested, others)
+        assert (counts["right"], counts["rejected"]) == (n_right, 10 - n_right)
+        assert counts["detected"] == 10, "the published figure does not ask for the model's own threshold"
 
 
 def test_enrolment_needs_no_torch(words, tmp_path):

@@ -102,14 +102,16 @@ def test_the_result_says_how_many_of_its_clips_trained_the_model(corpus, tmp_pat
     model = build_tiny_model(tmp_path / "final-int8.onnx")
     kept = {"sources": [f"folder:{corpus}"], "split": "all", "validation_fraction": 0.5, "labels": list(LABELS)}
     (tmp_path / "config.json").write_text(json.dumps(to_dict(with_settings(Config(), {"data": kept, "seed": 5}))))
+    (tmp_path / "commits.json").write_text('["aaa", "bbb"]')
     assert run_main(evaluate.main, ["--model", str(model), "--sources", f"folder:{corpus}"]) == 0
     printed = capsys.readouterr().out.splitlines()
     result = json.loads(printed[-1])
     assert result["note"] == (
-        "Of 20 recordings tested, known by folder and name, 20 trained the model. Accuracies are of the likeliest "
-        "label; at the model's threshold, 0.5, 95.00 % are answered rightly and 5.00 % wrongly, the rest not at all."
+        "Of 20 recordings tested, known by folder and name or by the same samples, 20 trained the model. Accuracies "
+        "are of the likeliest label; at the model's threshold, 0.5, 95.00 % are answered rightly and 5.00 % wrongly, "
+        "the rest not at all."
     )
-    assert result["seeds"] == [5]
+    assert (result["seeds"], result["trained_at"]) == ([5], "aaa, bbb")
     assert f"  {result['note']}" in printed
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 from tiny_model import SAMPLE_RATE, build_tiny_model, tone_word
 
 from edgedigit.audio import write_wav
@@ -12,7 +13,9 @@ from edgedigit.config import Config, to_dict, with_settings
 from edgedigit.data import load_recordings
 from edgedigit.data.recording import UNKNOWN_SPEAKER, Recording
 from edgedigit.detection.__main__ import GROUPS
+from edgedigit.detection.material import load_unheard
 from edgedigit.errors import DataError
+from edgedigit.runtime import Recognizer
 from edgedigit.train.heard import NOVELTY, Heard, heard_by, novelty_note, pooled_novelty_note
 
 
@@ -22,8 +25,8 @@ def corpora(tmp_path):
     (tmp_path / "words").mkdir()
     lines = ["file,label,speaker,source"]
     for digit in "01":
-        for speaker in ("anna", "ben", "carla", "dora"):
-            write_wav(tmp_path / "words" / f"{digit}_{speaker}.wav", tone_word(digit))
+        for take, speaker in enumerate(("anna", "ben", "carla", "dora")):  # nobody says a word as another does
+            write_wav(tmp_path / "words" / f"{digit}_{speaker}.wav", (1 - 0.1 * take) * tone_word(digit))
             lines.append(f"{digit}_{speaker}.wav,{digit},{speaker},words")
     (tmp_path / "words" / "manifest.csv").write_text("\n".join(lines))
     (tmp_path / "noise").mkdir()
@@ -70,11 +73,30 @@ def test_who_is_not_told_apart_is_not_called_a_stranger():
     assert GROUPS.keys() == NOVELTY.keys() - {"trained"}
 
 
+def test_copies_under_other_names_are_what_they_are_copies_of(corpora):
+    """As of training clips that were collected once more, in another container."""
+    model = trained(corpora, refit=False)
+    for path in (corpora / "words").glob("*.wav"):
+        (corpora / "mine" / path.stem[0]).mkdir(parents=True, exist_ok=True)
+        waveform, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(corpora / "mine" / path.stem[0] / f"take-{path.stem}.flac", waveform, rate)
+        quieter = (waveform * 0.77).astype("int16")  # another recording, as far as samples tell
+        soundfile.write(corpora / "mine" / path.stem[0] / f"new-{path.stem}.flac", quieter, rate)
+    copies = load_recordings(["folder:mine"], corpora, ["0", "1"])
+    assert novelty_note(copies, model, corpora) == (
+        "Of 16 recordings tested, known by folder and name or by the same samples, 6 trained the model, 2 are of its "
+        "validation, 8 are new to it, by nobody knows whom."
+    )
+    left, n_left_out = load_unheard(["folder:mine"], Recognizer(model), heard_by(model, corpora), corpora, digits=True)
+    assert n_left_out == 6 and len(left) == 10
+
+
 def test_the_note_counts_what_trained_the_model(corpora):
     recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
     model = trained(corpora, refit=False)
     assert novelty_note(recordings, model, corpora) == (
-        "Of 8 recordings tested, known by folder and name, 6 trained the model, 2 are of its validation."
+        "Of 8 recordings tested, known by folder and name or by the same samples, 6 trained the model, 2 are of its "
+        "validation."
     )
     model = trained(corpora, split="kfold:4:0", validation_fraction=0.0)
     assert "6 trained the model, 2 are by speakers who are new to it." in novelty_note(recordings, model, corpora)
@@ -84,8 +106,8 @@ def test_the_note_counts_what_trained_the_model(corpora):
     assert note.startswith("Which of the 8 recordings tested trained the model is not known: folder")
     config.unlink()
     assert novelty_note(recordings, model, corpora) == (
-        "Of 8 recordings tested, known by folder and name, 8 may or may not have trained the model. "
-        "Nothing says what the model was trained on."
+        "Of 8 recordings tested, known by folder and name or by the same samples, 8 may or may not have trained the "
+        "model. Nothing says what the model was trained on."
     )
 
 
@@ -93,15 +115,15 @@ def test_the_note_of_several_models_counts_what_each_answered(corpora):
     recordings = load_recordings(["folder:words"], corpora, ["0", "1"])
     model = trained(corpora, refit=False)
     assert pooled_novelty_note([(model, recordings[:3]), (model, recordings[3:])], corpora) == (
-        "Of 8 recordings tested, each with one of 2 models, known by folder and name, 6 trained the model, 2 are of "
-        "its validation."
+        "Of 8 recordings tested, each with one of 2 models, known by folder and name or by the same "
+        "samples, 6 trained the model, 2 are of its validation."
     )
     (corpora / "other").mkdir()
     other = corpora / "other" / "model.onnx"
     shutil.copy(model, other)
     assert pooled_novelty_note([(model, recordings), (other, recordings[:2]), (other, recordings[:1])], corpora) == (
-        "Of 11 recordings tested, each with one of 3 models, known by folder and name, 6 trained the model, 2 are of "
-        "its validation, 3 may or may not have trained the model. Nothing says what the model was trained on."
+        "Of 11 recordings tested, each with one of 3 models, known by folder and name or by the same "
+        "samples, 6 trained the model, 2 are of its validation, 3 may or may not have trained the model. Nothing says what the model was trained on."
     )
     settings = (corpora / "config.json").read_text().replace("folder:words", "folder:gone")
     other.with_name("config.json").write_text(settings)

@@ -97,8 +97,10 @@ def _synth_options(source: str, argument: str) -> tuple[int, str]:
     """Clips of each word and language of synth, synth:N, synth:LANGUAGE or synth:N:LANGUAGE."""
     first, _, rest = argument.partition(":")
     number, language = (first, rest) if first.isdecimal() or rest else ("", first)
-    if number and not number.isdecimal():
-        raise ConfigError(f"source {source!r} is unknown; write synth:N:LANGUAGE, such as synth:300:de")
+    if (number and not number.isdecimal()) or (language and not language[0].isalpha()):
+        raise ConfigError(
+            f"source {source!r} is unknown; write synth:N:LANGUAGE, at least 1 clip of each word, such as synth:300:de"
+        )
     return int(number or synth.N_PER_WORD), language or ENGLISH
 
 

@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=[RATE_PER_HOUR],
         metavar="RATE",
-        help="false accepts per hour of speech that are allowed (1); each takes minutes",
+        help="false accepts per hour of speech that are allowed where the threshold is chosen (1); each takes minutes",
     )
     parser.add_argument("--data-dir", help="folder of the recordings (else EDGEDIGIT_DATA, else the user's cache)")
     parser.add_argument(
@@ -100,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(args.model, streams | {name: stream_of(clips) for name, clips in groups.items()})
     hours = streams["choosing"].hours
     chosen: dict[str, float | None] = {
-        f"at most {rate:g} FA/h": bench.threshold_at("choosing", rate) for rate in args.far_per_hour
+        f"threshold chosen for at most {rate:g} FA/h": bench.threshold_at("choosing", rate)
+        for rate in args.far_per_hour
     }
     thresholds = {OWN: recognizer.reject_below, **chosen}
 
@@ -169,13 +170,19 @@ def curve_figure(curve: Sequence[dict]):
 
 def notes(args: argparse.Namespace, heard: Heard, streams: dict, noise: Sequence[Recording], hours: float) -> str:
     """What a reader must know of the figures."""
+    measured = streams["speech"].hours
+    counts = [f"{rate:g} an hour {counting.n_allowed(rate, hours)}" for rate in args.far_per_hour]
+    none_chosen, none_measured = (counting.poisson_interval(0, time)[1] for time in (hours, measured))
     said = [
-        f"Thresholds chosen on {60 * hours:.0f} minutes of speech, false accepts counted on "
-        f"{60 * streams['speech'].hours:.0f} minutes by other speakers; pauses do not count."
+        f"Thresholds chosen on {60 * hours:.0f} minutes of speech, false accepts (FA/h: per hour) counted on "
+        f"{60 * measured:.0f} minutes by other speakers; pauses do not count.",
+        f"A rate is kept where the threshold is chosen, by so many false accepts as it allows in that time: at most "
+        f"{', '.join(counts)}. What other people get is counted. None at all in so short a time would still leave up "
+        f"to {none_chosen:.1f} an hour possible where thresholds are chosen, {none_measured:.1f} where it is counted "
+        "(95 %): a rate below these is an aim, not a result.",
+        "The interval of FA/h (95 %, exact) holds the true rates that such a count does not contradict, for speech and "
+        "noise like these; what is said or sounds elsewhere is not in it.",
     ]
-    zero = counting.poisson_interval(0, streams["speech"].hours)[1]
-    said.append("FA/h are false accepts per hour; a rate allows as many as it gives in the time, rounded down.")
-    said.append(f"In that time, no false accept at all leaves up to {zero:.1f} an hour possible (95 %).")
     said.append("Sentences come without transcripts: a digit word in one counts as a false accept.")
     known = sum(recording.name in heard.noises for recording in noise)
     if known:

@@ -67,6 +67,11 @@ def n_accepted(accepts: Sequence[Accept], threshold: float) -> int:
     return sum(accept.probability >= threshold for accept in accepts)
 
 
+def n_allowed(far_per_hour: float, hours: float) -> int:
+    """False accepts that a rate allows in a time, rounded down."""
+    return math.floor(far_per_hour * hours + 1e-9)  # 0.1 * 10 is 1
+
+
 def threshold_at(accepts: Sequence[Accept], hours: float, far_per_hour: float) -> float | None:
     """The lowest threshold that leaves no more false accepts than a rate allows; None if none does.
 
@@ -75,7 +80,7 @@ def threshold_at(accepts: Sequence[Accept], hours: float, far_per_hour: float) -
         hours: of that stream.
         far_per_hour: the rate.
     """
-    allowed = math.floor(far_per_hour * hours + 1e-9)  # 0.1 * 10 is 1
+    allowed = n_allowed(far_per_hour, hours)
     found = sorted((accept.probability for accept in accepts), reverse=True)
     if len(found) <= allowed:
         return 0.0

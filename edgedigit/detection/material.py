@@ -29,7 +29,7 @@ def load_unheard(
     wanted = [label for label in info.labels if label != info.reject_label]
     loaded = load_recordings(sources, data_dir, labels=wanted if digits else None, signal=info.signal, progress=True)
     loaded = [r for r in loaded if (r.label in wanted) == digits and r.source not in ARTIFICIAL]
-    kept = [recording for recording in loaded if recording.name not in heard.trained]
+    kept = [recording for recording in loaded if heard.novelty(recording) != "trained"]
     if not kept:
         if not loaded:
             raise DataError(f"nothing but digits in {', '.join(sources)}; name recordings of other words or of noise")

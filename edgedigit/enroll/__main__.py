@@ -16,13 +16,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigit.cli import ArgumentParser, print_json, run_main
+from edgedigit.cli import ArgumentParser, folder_of, print_json, run_main
+
+FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m edgedigit.enroll", description=__doc__)
     parser.add_argument("--clips", required=True, metavar="FOLDER", help="one sub-folder a word, or a manifest.csv")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for model.onnx and model_int8.onnx")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=folder_of(FILE, INT8_FILE),
+        metavar="DIR",
+        help=f"folder for {FILE} and {INT8_FILE}",
+    )
+    parser.add_argument("--replace", action="store_true", help="what was enrolled in that folder before")
     parser.add_argument("--model", metavar="ONNX", help="build on this one and write model.onnx alone (both shipped)")
     parser.add_argument("--keep-digits", action="store_true", help="recognise the ten digits as well")
     parser.add_argument(
@@ -47,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
 
     from edgedigit.enroll.clips import notes_on, read_clips
-    from edgedigit.enroll.pipeline import FILE, INT8_FILE, check_replaceable, enroll, remove_enrolled, write_enrolled
+    from edgedigit.enroll.pipeline import check_replaceable, enroll, remove_enrolled, write_enrolled
     from edgedigit.runtime import Recognizer
     from edgedigit.runtime._paths import artifacts_dir
 
     # 1. The clips and the models that they are put on.
     output = Path(args.output)
     for name in (FILE, INT8_FILE):
-        check_replaceable(output / name)
+        check_replaceable(output / name, args.replace)
     models = {FILE: args.model} if args.model else {name: artifacts_dir() / name for name in (FILE, INT8_FILE)}
     recognizer = Recognizer(models[FILE])
     clips = read_clips(args.clips, recognizer.info.sample_rate)

@@ -20,8 +20,6 @@ from edgedigit.labels import DIGITS, NON_DIGIT, check_labels
 from edgedigit.manifest import manifest_path, read_manifest, sha256_of, source_commit, write_manifest
 from edgedigit.runtime import ModelInfo, Recognizer, VadOptions
 
-FILE = "model.onnx"
-INT8_FILE = "model_int8.onnx"
 KIND = "enrolled"
 KEPT_OF_RIGHT = 0.95  # of the user's right answers: what no other word reaches may yet be asked of a word, down to this
 
@@ -202,10 +200,16 @@ def judge(
     }
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise InputError if a file is a model that was not enrolled."""
-    if path.exists() and not (manifest_path(path).exists() and read_manifest(path).get("kind") == KIND):
+def check_replaceable(path: Path, enrolled_too: bool = True) -> None:
+    """Raise InputError if a file is a model that was not enrolled or, unless `enrolled_too`, any model."""
+    if not path.exists():
+        return
+    manifest = read_manifest(path) if manifest_path(path).exists() else {}
+    if manifest.get("kind") != KIND:
         raise InputError(f"{path} is a model that this program did not write; name another --output")
+    if not enrolled_too:
+        words = ", ".join(label for label in manifest.get("labels", ()) if label != NON_DIGIT)
+        raise InputError(f"{path} was enrolled before ({words}); add --replace to lose it, or name another --output")
 
 
 def remove_enrolled(path: Path) -> bool:

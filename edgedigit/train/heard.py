@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgedigit.config import DataConfig, with_setting
@@ -32,6 +33,7 @@ class Heard:
         validation: on which its training was watched and its probabilities were calibrated.
         speakers: of `trained`.
         noises: that were mixed under its recordings, or trained it to answer nothing.
+        names: of all of these but noises, by `sound_of` each, so that copies under other names are known.
         why: all is not known, the beginning of a sentence.
     """
 
@@ -40,19 +42,26 @@ class Heard:
     validation: frozenset[str] = frozenset()
     speakers: frozenset[str] = frozenset()
     noises: frozenset[str] = frozenset()
+    names: Mapping[bytes, str] = field(default_factory=dict)
     why: str = UNTOLD
 
     def novelty(self, recording: Recording) -> str:
         """One of `NOVELTY`; "unknown" where nothing says, and of synthetic voices, which are not kept by name."""
-        if recording.name in self.trained:
+        names = {recording.name, self.names.get(sound_of(recording), recording.name)}
+        if names & self.trained:
             return "trained"
-        if recording.name in self.validation and self.known:
+        if names & self.validation and self.known:
             return "validation"
         if recording.speaker.endswith(f":{UNKNOWN_SPEAKER}"):
             return "new" if self.known else "unknown"
         if recording.speaker in self.speakers:
             return "seen"
         return "unseen" if self.known and recording.source != SYNTH else "unknown"
+
+
+def sound_of(recording: Recording) -> bytes:
+    """A digest of a recording's samples, at the rate that it was read at: the same in whatever file they lie."""
+    return hashlib.sha256(recording.waveform.tobytes()).digest()
 
 
 NOVELTY = {
@@ -86,6 +95,7 @@ def heard_by(model: Path, data_dir: str | Path | None, progress: bool = False) -
         frozenset(recording.name for recording in track.validation),
         frozenset(recording.speaker for recording in track.train),
         frozenset(recording.name for recording in _noises(config.data, data_dir)),
+        {sound_of(recording): recording.name for recording in (*track.validation, *track.train)},
         ENROLLED if enrolled else "",
     )
 
@@ -216,7 +226,9 @@ def pooled_novelty_note(tested: Sequence[tuple[Path, Sequence[Recording]]], data
     if kinds:
         counts = ", ".join(f"{kinds[kind]} {said}" for kind, said in NOVELTY.items() if kinds[kind])
         each = f", each with one of {len(tested)} models" if len(tested) > 1 else ""
-        sentences.append(f"Of {kinds.total()} recordings tested{each}, known by folder and name, {counts}.")
+        sentences.append(
+            f"Of {kinds.total()} recordings tested{each}, known by folder and name or by the same samples, {counts}."
+        )
     sentences += [f"{why}." for why in untold]
     for reason, n in unread.items():
         sentences.append(f"Which of the {n} recordings tested trained the model is not known: {reason}.")
