@@ -122,8 +122,9 @@ def test_the_note_of_several_models_counts_what_each_answered(corpora):
     other = corpora / "other" / "model.onnx"
     shutil.copy(model, other)
     assert pooled_novelty_note([(model, recordings), (other, recordings[:2]), (other, recordings[:1])], corpora) == (
-        "Of 11 recordings tested, each with one of 3 models, known by folder and name or by the same "
-        "samples, 6 trained the model, 2 are of its validation, 3 may or may not have trained the model. Nothing says what the model was trained on."
+        "Of 11 recordings tested, each with one of 3 models, known by folder and name or by the same samples, 6 "
+        "trained the model, 2 are of its validation, 3 may or may not have trained the model. Nothing says what the "
+        "model was trained on."
     )
     settings = (corpora / "config.json").read_text().replace("folder:words", "folder:gone")
     other.with_name("config.json").write_text(settings)
