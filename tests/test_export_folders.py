@@ -1,7 +1,8 @@
-"""INT8 that differs too much from fp32 is left out, and the other files are exported without it."""
+"""Folders of exported files: INT8 that differs too much is left out, and they are exported again without their run."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import infer
 import prune_and_quantize
 import train_distill
 from edgedigit.cli import run_main
-from edgedigit.export import parity
-from edgedigit.runtime import Recognizer
+from edgedigit.export import facts, parity
+from edgedigit.runtime import Recognizer, VadOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 
@@ -126,3 +127,47 @@ def test_one_clip_of_few_does_not_decide_over_accuracy(n, n_lost, passes):
     found = prune_and_quantize.validation_loss([row("pruned", n - 2), row("int8", n - 2 - n_lost)], "final")
     assert found == (n_lost, n)
     assert (n_lost <= parity.allowed_clips(0.003, n)) == passes
+
+
+@pytest.mark.slow
+def test_a_folder_is_exported_again_without_its_run_with_the_thresholds_of_this_version(
+    trained, tmp_path, monkeypatch, capsys
+):
+    _, common = trained
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert run(export_models, *common, *LOOSE, "--output-dir", first) == 0
+    monkeypatch.setattr(facts, "VadOptions", lambda: replace(VadOptions(), hangover_ms=130))
+    flags = (*common[2:], *LOOSE, "--again-from", first, "--output-dir", again)  # no --run-dir
+    assert run(export_models, *flags) == 0
+    assert {path.name for path in again.iterdir()} == FILES | INT8_FILES
+    clip = np.sin(np.arange(8000, dtype=np.float32))
+    for name in ("model.onnx", "model_int8.onnx"):
+        before, after = Recognizer(first / name), Recognizer(again / name)
+        assert np.array_equal(before.probabilities(clip[None]), after.probabilities(clip[None]))
+        assert after.info.thresholds["vad"] == {**before.info.thresholds["vad"], "hangover_ms": 130}
+        assert after.reject_below == before.reject_below
+    stored = [json.loads((folder / "student.manifest.json").read_text()) for folder in (first, again)]
+    assert stored[0]["calibration"] == stored[1]["calibration"] and stored[0]["config"] == stored[1]["config"]
+
+    capsys.readouterr()
+    damaged = first / "model_int8.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert run(export_models, *flags) == 2
+    assert "differs from its manifest" in capsys.readouterr().err
+    damaged.unlink()
+    assert run(export_models, *flags) == 2
+    assert "model_int8.onnx is missing; --again-from takes a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_folder_is_exported_again_only_with_the_recordings_that_trained_it(trained, tmp_path, capsys):
+    _, common = trained
+    first, fewer = tmp_path / "first", tmp_path / "data"
+    assert run(export_models, *common, *LOOSE, "--output-dir", first) == 0
+    shutil.copytree(common[3], fewer)
+    for path in fewer.rglob("9_*_6.wav"):  # of one of the speakers who trained, too
+        path.unlink()
+    capsys.readouterr()
+    flags = ("--data-dir", fewer, "--quiet", *LOOSE, "--again-from", first, "--output-dir", tmp_path / "again")
+    assert run(export_models, *flags) == 2
+    assert "was trained on" in capsys.readouterr().err
