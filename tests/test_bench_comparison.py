@@ -121,6 +121,7 @@ def args_of(*flags):
 
 
 MODEL = Path("m.onnx")
+FACTS = {"machine": {"cpu": "kept"}, "commit": "abc", "seeds": [0], "model": {"file": "m.onnx", "sha256": "0" * 64}}
 QUIET = "m.onnx: end of word to answer, 655 words on a virtual clock"
 NOISY = "m.onnx: end of word to answer, 655 words in stationary noise 20 dB on a virtual clock"
 LIVE = "m.onnx: end of word to answer, 655 words through a microphone"
@@ -147,7 +148,7 @@ def test_what_the_options_leave_out_of_a_file_is_refused_before_anything_is_meas
     conditions = ["clean", *(["stationary noise 20 dB"] if "--snr-db" in flags else [])]
     refused = pytest.raises(InputError) if lost else nullcontext()
     with refused as raised:
-        check_foreseen(path, args_of(*flags), MODEL, n_words, conditions)
+        check_foreseen(path, args_of(*flags), MODEL, n_words, conditions, FACTS)
     if lost:
         said = str(raised.value)
         assert said == f"{path} would lose {listed(lost)}; measure these too, {GO_ON}"
@@ -172,6 +173,29 @@ def test_what_could_not_be_measured_replaces_nothing_and_is_kept_beside(tmp_path
     assert kept.read_bytes() == before
     (aside,) = tmp_path.glob("*.new")
     assert len(json.loads(aside.read_text(encoding="utf-8"))["rows"]) == 8
+
+
+def test_another_run_of_the_same_measurement_is_added(tmp_path):
+    path = tmp_path / "kept.json"
+    first = {**FACTS, "rows": [{**ROW, "name": QUIET}], "note": "One seed. Words: m. a.", "listening": LISTENED}
+    keep(path, first)
+    flags = args_of("--only", "answers", "--snr-db", "20", "--noise-only")
+    check_foreseen(path, flags, MODEL, 655, ["stationary noise 20 dB"], FACTS)
+    second = {**FACTS, "rows": [{**ROW, "name": name, "latency_ms_p50": 9.0} for name in (NOISY, QUIET)]}
+    keep(path, {**second, "note": "One seed. SNR: of a word."})
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert [(row["name"], row["latency_ms_p50"]) for row in kept["rows"]] == [(QUIET, 9.0), (NOISY, 9.0)]
+    assert kept["note"] == "One seed. Words: m. a. SNR: of a word." and kept["listening"] == LISTENED
+
+
+@pytest.mark.parametrize("other", [{"commit": "abd"}, {"seeds": [1]}, {"machine": {"cpu": "x"}}, {"model": None}])
+def test_a_run_of_another_measurement_is_not_added(tmp_path, other):
+    path = tmp_path / "kept.json"
+    keep(path, {**FACTS, "rows": named(QUIET)})
+    with pytest.raises(InputError, match="would lose"):
+        check_foreseen(path, args_of("--only", "inference"), MODEL, 655, ["clean"], {**FACTS, **other})
+    with pytest.raises(InputError, match="stays: it would lose"):
+        keep(path, {**FACTS, **other, "rows": named(NOISY)})
 
 
 def test_the_same_rows_and_more_replace_a_file(tmp_path):
@@ -199,14 +223,14 @@ def test_fewer_minutes_runs_or_words_than_a_file_has_are_refused_before(tmp_path
     rows = [{**ROW, "name": name, "n": n} for name, n in ((INFERENCE, 1000), (COLD, 10), (PEER, 655))]
     path = result(tmp_path / "kept.json", rows, listening={**LISTENED, "minutes": 60.0, "sounds": SOUNDS})
     with pytest.raises(InputError) if less else nullcontext() as raised:
-        check_foreseen(path, args_of(*flags), MODEL, n_words, ["clean"])
+        check_foreseen(path, args_of(*flags), MODEL, n_words, ["clean"], FACTS)
     assert not less or f"would lose {less!r}; measure these" in str(raised.value)
 
 
 def test_what_was_heard_through_a_microphone_is_not_lost_either(tmp_path):
     path = result(tmp_path / "kept.json", [ROW], listening_live={**LISTENED, "minutes": 33.0, "sounds": SOUNDS})
     with pytest.raises(InputError, match="would lose 'listening_live'"):
-        check_foreseen(path, args_of("--listen", "60", "--snr-db", "20"), MODEL, 655, ["clean"])
+        check_foreseen(path, args_of("--listen", "60", "--snr-db", "20"), MODEL, 655, ["clean"], FACTS)
     lost = lost_of(kept_extents(path), {ROW["name"]: 655, LISTENING_LIVE: 33.0, f"{LISTENING_LIVE} to speech": 0})
     assert lost == [f"{LISTENING_LIVE} to noise"]
 

@@ -88,8 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         conditions = Conditions(args, paths[0], clips)
         notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
         print(whose)
+    facts = {"machine": machine, "commit": source_commit(), "seeds": [args.seed], "model": model_facts(paths[0])}
     if path:
-        check_foreseen(path, args, paths[0], len(clips), conditions.names if clips else ())
+        check_foreseen(path, args, paths[0], len(clips), conditions.names if clips else (), facts)
     if args.listen or args.listen_live:
         sounds, about = load_sounds(args, paths[0])
         notes += about
@@ -159,8 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # 5. Table, file, picture, budgets.
     print("\n".join(([table(rows)] if rows else []) + [listening_text(one) for one in listened.values()]))
-    results = {"machine": machine, "commit": source_commit(), "seeds": [args.seed], "model": model_facts(paths[0])}
-    results |= {"rows": rows, "note": " ".join(notes), **listened}
+    results = {**facts, "rows": rows, "note": " ".join(notes), **listened}
 
     def written(target: str | Path, write: Callable[[], None]) -> None:
         """What cannot be written costs no figures either."""

@@ -1,9 +1,10 @@
-"""A result file is not replaced by one that says less."""
+"""A result file is added to by another run of the same measurement, and never replaced by one that says less."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -43,8 +44,8 @@ def destination(args: Namespace, machine: dict) -> Path | None:
     return path
 
 
-def kept_extents(path: Path) -> dict[str, float]:
-    """`extents` of what a file holds; nothing without a file.
+def kept_results(path: Path) -> dict:
+    """What a file holds; nothing without a file.
 
     Raises:
         InputError: if it is no result file.
@@ -52,10 +53,34 @@ def kept_extents(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        return extents(json.loads(path.read_text(encoding="utf-8")))
+        results = json.loads(path.read_text(encoding="utf-8"))
+        extents(results)
+        return results
     except DAMAGE as error:
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is in the way and no result file of edgedigit.bench ({why}); {GO_ON}") from None
+
+
+def kept_extents(path: Path) -> dict[str, float]:
+    """`extents` of what a file holds; nothing without a file.
+
+    Raises:
+        InputError: if it is no result file.
+    """
+    results = kept_results(path)
+    return extents(results) if results else {}
+
+
+def is_same_measurement(kept: dict, new: dict) -> bool:
+    """Whether two runs are of the same code, model, seed and machine, so that rows of both may stand in one file."""
+    return all(kept.get(fact) and kept[fact] == new.get(fact) for fact in ("machine", "commit", "seeds", "model"))
+
+
+def together(kept: dict, new: dict) -> dict:
+    """Two runs of the same measurement: what both have is of the new one."""
+    rows = {row["name"]: row for one in (kept, new) for row in one["rows"]}
+    sentences = dict.fromkeys(re.split(r"(?<=\.) (?=[A-Z])", f"{kept.get('note', '')} {new.get('note', '')}".strip()))
+    return {**kept, **new, "rows": list(rows.values()), "note": " ".join(sentences)}
 
 
 def extents(results: dict) -> dict[str, float]:
@@ -72,12 +97,19 @@ def extents(results: dict) -> dict[str, float]:
     return sizes
 
 
-def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, conditions: Collection[str]) -> None:
+def check_foreseen(
+    path: Path, args: Namespace, model: Path, n_words: int, conditions: Collection[str], facts: dict
+) -> None:
     """Refuse before anything is measured what the options leave out of a file that has it, or measure less of.
+
+    Args:
+        facts: of the run, as `is_same_measurement` compares them; what is the same measurement is added to.
 
     Raises:
         InputError: naming what would be lost.
     """
+    if is_same_measurement(kept_results(path), facts):
+        return
     whose = (model.name, f"{model.name} with {DETECTOR}", f"{peers.SILERO}, {model.name}")
     named = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
     named = named if "answers" in args.only else set()
@@ -104,12 +136,15 @@ def check_foreseen(path: Path, args: Namespace, model: Path, n_words: int, condi
 
 
 def keep(path: Path, results: dict) -> None:
-    """Write results; beside the file, where that has what they lack or holds more of it.
+    """Write results: into a file of the same measurement, else beside one that has what they lack or holds more of it.
 
     Raises:
         InputError: naming what the file has and they have not, once they are written beside it.
     """
-    lost = lost_of(kept_extents(path), extents(results))
+    kept = kept_results(path)
+    if is_same_measurement(kept, results):
+        results = together(kept, results)
+    lost = lost_of(extents(kept) if kept else {}, extents(results))
     if lost:
         aside = path.with_name(path.name + ASIDE)
         write_json(aside, results)
