@@ -255,7 +255,7 @@ def render_budgets(folder: Path) -> str:
                     continue
                 line = cells.setdefault(row["name"], {})
                 if "budget_ms" in row:
-                    line["budget ms"] = _budget_cell(row)
+                    line.setdefault("budget ms", _budget_cell(row))
                 line[f"{cpu}: {LATENCIES}"] = _latency_cells(row)
                 line[f"{cpu}: right"] = _right_cell(row)
                 if "n_right_within" in row:
