@@ -32,8 +32,9 @@ NAMES = {"fp32": "model.onnx", "int8": "model_int8.onnx", "torchscript": "model_
 
 def parse_args(argv):
     parser = ArgumentParser(prog="export_models.py", description=__doc__)
-    parser.add_argument("--run-dir", default="runs/default", help="run of prune_and_quantize.py (%(default)s)")
-    parser.add_argument(
+    made_by = parser.add_mutually_exclusive_group()
+    made_by.add_argument("--run-dir", default="runs/default", help="run of prune_and_quantize.py (%(default)s)")
+    made_by.add_argument(
         "--again-from",
         metavar="DIR",
         help="export the files of this folder again, with this version's thresholds of endpointing; no run is needed",
@@ -58,7 +59,7 @@ def main(argv=None) -> int:
     from edgedigit.compress import pipeline as compression
     from edgedigit.compress.prune import count_macs, folded_parameters
     from edgedigit.config import CompressConfig, apply_overrides, from_dict, to_dict
-    from edgedigit.data.dataset import as_arrays
+    from edgedigit.data.dataset import as_arrays, fingerprint
     from edgedigit.errors import GateError, ModelError
     from edgedigit.export import parity
     from edgedigit.export.again import read_exported
@@ -98,11 +99,10 @@ def main(argv=None) -> int:
     scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".export-"))
     try:
         facts = model_facts(config, model, calibration, track.train)
-        if exported and facts["training_data"] != exported.training_data:
-            here, there = facts["training_data"], exported.training_data
-            raise ModelError(
-                f"{args.again_from} was trained on {there}, here are {here}; name its folder of recordings"
-            )
+        everything = [*material.tracks[0].validation, *track.train, *track.validation, *material.test]
+        recordings = fingerprint(recording.name for recording in everything)
+        if exported:
+            exported.check_recordings(facts["training_data"], recordings)
         exportable = Exportable(model, calibration["temperature"], calibration.get("label_bias", ()))
         paths = {kind: scratch / name for kind, name in NAMES.items()}
         for kind, path in made.items():  # by prune_and_quantize.py; parity is still proven
@@ -151,6 +151,8 @@ def main(argv=None) -> int:
         if int8_broken:
             results["default"] = NAMES["fp32"]
         print(file_table(files, results["default"]))
+        if exported:  # without its run nothing would bring INT8 back
+            broken, int8_broken = broken + int8_broken, []
         if broken:
             print_json({"output_dir": str(output_dir), "broken": broken + int8_broken, "files": files})
             raise GateError(f"{'; '.join(broken + int8_broken)}; {output_dir} keeps what it held")
@@ -161,10 +163,12 @@ def main(argv=None) -> int:
         else:
             results |= {"int8_speedup": speedup, "int8_loss": compressed["int8_loss"], "int8_loss_n": len(counted)}
             results |= {"files": files}
+        results |= {"weights": exported.weights} if exported else {}
 
         # 6. Manifests and results, then everything into place; INT8 of another model must not stay beside it.
         shared = {**facts, **common, "commit": results["commit"], "calibration": calibration}
-        shared["config"] = to_dict(config)
+        shared |= {"config": to_dict(config), "recordings": recordings}
+        shared |= {"weights": exported.weights} if exported else {}
         for entry in files:
             measured = {key: entry[key] for key in ("kind", "parity", "accuracy", "latency") if key in entry}
             write_manifest(scratch / entry["file"], {**shared, **measured})

@@ -214,7 +214,7 @@ def load_models(paths: Sequence[str] | None) -> list[Recognizer]:
     for recognizer in recognizers:
         if recognizer.info.signal.kind != "audio":
             raise ConfigError(f"{recognizer.path.name} takes {recognizer.info.signal.kind}; expected a model of audio")
-        for what in ("labels", "signal"):
+        for what in ("labels", "signal", "reject_label"):
             if getattr(recognizer.info, what) != getattr(first.info, what):
                 raise ConfigError(
                     f"{recognizer.path} and {first.path} differ in {what}; answers of models are pooled where these "

@@ -29,7 +29,7 @@ from edgedigit.bench.machine import machine_facts, machine_slug
 from edgedigit.bench.noise_bed import joined, noise_bed, over_noise
 from edgedigit.bench.picture import answers_figure, cumulative
 from edgedigit.bench.rows import broken_budgets, check_broken, quiet_gates, remarks, table
-from edgedigit.bench.streams import streams_at_a_time
+from edgedigit.bench.streams import heard, streams_at_a_time
 from edgedigit.bench.timing import time_calls
 from edgedigit.config import BenchConfig
 from edgedigit.data.augment import active_rms
@@ -734,6 +734,8 @@ def test_what_cannot_be_measured_costs_no_other_figure(few, tmp_path, capsys, mo
         (["--only", "peers", "--plot", "a.png"], "--plot draws words in a stream"),
         (["--only", "--listen", "1", "--held-out", "test"], "--held-out names who speaks"),
         (["--only", "answers", "--jobs", "2"], "--jobs is of streams in real time"),
+        (["--only", "inference", "--budget-quiet-ms", "1", "2", "3"], "--budget-quiet-ms holds words in quiet"),
+        (["--noise-only", "--snr-db", "9", "--budget-quiet-ms", "1", "2", "3"], "--budget-quiet-ms holds words"),
         (["--only", "inference", "--jobs", "2"], "--jobs is of streams in real time"),
         (["--seed", "-1"], "--seed is -1, expected 0 or more"),
         (["--plot", "."], "expected a .png file to write"),
@@ -795,6 +797,20 @@ def test_streams_at_a_time_are_in_processes_of_their_own_and_answer_as_in_turn(t
         broken = streams.submit(run_answers, tiny_model, [silent(words[0])], 150, How())
         with pytest.raises(GateError, match="none of 1 words"):
             broken.result()
+
+
+def test_an_error_outside_begins_no_more_streams_and_a_dead_process_is_told():
+    waiting = []
+    with pytest.raises(KeyboardInterrupt), streams_at_a_time(2) as streams:
+        waiting += [streams.submit(time.sleep, 0.1) for _ in range(20)]
+        raise KeyboardInterrupt
+    assert sum(one.cancelled() for one in waiting) > 10
+    with streams_at_a_time(2) as streams:
+        gone = streams.submit(os._exit, 3)
+        with pytest.raises(WorkerError, match="has ended; take fewer --jobs"):
+            heard(gone)
+    with streams_at_a_time(1) as streams, pytest.raises(InputError, match="no-such-file: No such file"):
+        heard(streams.submit(os.stat, "no-such-file"))
 
 
 def silent(clip):

@@ -122,6 +122,7 @@ def args_of(*flags):
 
 MODEL = Path("m.onnx")
 FACTS = {"machine": {"cpu": "kept"}, "commit": "abc", "seeds": [0], "model": {"file": "m.onnx", "sha256": "0" * 64}}
+FACTS["asked"] = {"sample_rate": 48000}
 QUIET = "m.onnx: end of word to answer, 655 words on a virtual clock"
 NOISY = "m.onnx: end of word to answer, 655 words in stationary noise 20 dB on a virtual clock"
 LIVE = "m.onnx: end of word to answer, 655 words through a microphone"
@@ -175,27 +176,39 @@ def test_what_could_not_be_measured_replaces_nothing_and_is_kept_beside(tmp_path
     assert len(json.loads(aside.read_text(encoding="utf-8"))["rows"]) == 8
 
 
-def test_another_run_of_the_same_measurement_is_added(tmp_path):
+def test_other_rows_of_the_same_measurement_are_added(tmp_path):
     path = tmp_path / "kept.json"
-    first = {**FACTS, "rows": [{**ROW, "name": QUIET}], "note": "One seed. Words: m. a.", "listening": LISTENED}
-    keep(path, first)
-    flags = args_of("--only", "answers", "--snr-db", "20", "--noise-only")
+    keep(path, {**FACTS, "rows": named(QUIET, CLICK), "note": "One seed. Words: m. a.", "listening": LISTENED})
+    flags = args_of("--only", "answers", "--snr-db", "20", "--noise-only", "--microphone")
     check_foreseen(path, flags, MODEL, 655, ["stationary noise 20 dB"], FACTS)
-    second = {**FACTS, "rows": [{**ROW, "name": name, "latency_ms_p50": 9.0} for name in (NOISY, QUIET)]}
-    keep(path, {**second, "note": "One seed. SNR: of a word."})
+    later = [{**row, "latency_ms_p50": 9.0} for row in named(NOISY, CLICK)]
+    keep(path, {**FACTS, "rows": later, "note": "One seed. SNR: of a word."})
     kept = json.loads(path.read_text(encoding="utf-8"))
-    assert [(row["name"], row["latency_ms_p50"]) for row in kept["rows"]] == [(QUIET, 9.0), (NOISY, 9.0)]
+    assert [(row["name"], row["latency_ms_p50"]) for row in kept["rows"]] == [(QUIET, 1.0), (CLICK, 9.0), (NOISY, 9.0)]
     assert kept["note"] == "One seed. Words: m. a. SNR: of a word." and kept["listening"] == LISTENED
 
 
-@pytest.mark.parametrize("other", [{"commit": "abd"}, {"seeds": [1]}, {"machine": {"cpu": "x"}}, {"model": None}])
-def test_a_run_of_another_measurement_is_not_added(tmp_path, other):
+OTHER_FACTS = [{"commit": "abd"}, {"seeds": [1]}, {"machine": {"cpu": "x"}}, {"model": None}, {"asked": {}}]
+
+
+@pytest.mark.parametrize("other", [*OTHER_FACTS, {"rows": named(QUIET, NOISY)}])
+def test_rows_of_another_measurement_or_the_same_rows_are_not_added(tmp_path, other):
     path = tmp_path / "kept.json"
-    keep(path, {**FACTS, "rows": named(QUIET)})
-    with pytest.raises(InputError, match="would lose"):
-        check_foreseen(path, args_of("--only", "inference"), MODEL, 655, ["clean"], {**FACTS, **other})
+    keep(path, {**FACTS, "rows": named(QUIET, INFERENCE)})
+    if "rows" not in other:
+        with pytest.raises(InputError, match="would lose"):
+            check_foreseen(path, args_of("--only", "inference"), MODEL, 655, ["clean"], {**FACTS, **other})
     with pytest.raises(InputError, match="stays: it would lose"):
-        keep(path, {**FACTS, **other, "rows": named(NOISY)})
+        keep(path, {**FACTS, "rows": named(NOISY), **other})
+
+
+def test_nothing_is_added_to_what_no_commit_tells(tmp_path):
+    path = tmp_path / "kept.json"
+    for commit in ("abc-dirty", "unknown"):
+        path.unlink(missing_ok=True)
+        keep(path, {**FACTS, "commit": commit, "rows": named(QUIET)})
+        with pytest.raises(InputError, match="stays: it would lose"):
+            keep(path, {**FACTS, "commit": commit, "rows": named(NOISY)})
 
 
 def test_the_same_rows_and_more_replace_a_file(tmp_path):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from edgedigit.bench import kept
 from edgedigit.errors import InputError
 from edgedigit.metrics import ANSWERED_RIGHTLY, accuracy_row
+from edgedigit.report import documents
 from edgedigit.report.__main__ import main
-from edgedigit.report.documents import render_block, update_document
+from edgedigit.report.documents import IN_REAL_TIME, render_block, update_document
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -208,7 +210,8 @@ def test_budgets_set_machines_side_by_side(root):
     second = {"commit": "def5678", "rows": [{**answer, "n_correct": 28, "n_right_within": 27}, peer]}
     write(root / "benchmarks" / "results" / "b.json", second)
     assert render_block("budgets", root).splitlines() == [
-        "| measured | budget ms | Xeon (AVX2): p50 / p95 / p99 ms | right | b: p50 / p95 / p99 ms | right |",
+        "| measured | budget ms | Xeon (AVX2): p50 / p95 / p99 ms | Xeon (AVX2): right "
+        "| b: p50 / p95 / p99 ms | b: right |",
         "|---|---|---|---|---|---|",
         "| answer | 150 (p95) | 5 / 9 / 12 | 29 of 30 | 5 / 9 / 12 | 28 of 30, in time 90.0 % |",
         "| peer | – | – | – | 5 / 9 / 12 | 20 of 30 |",
@@ -217,9 +220,31 @@ def test_budgets_set_machines_side_by_side(root):
         "1.77 % of one core. Taken for digits an hour (95 % interval): 4 (0–14) of noise.",
         "- Commit def5678.",
     ]
+    live = {
+        **first,
+        "rows": [{**answer, "name": "live", "quiet_budgets_ms": {"p50": 60, "p95": 120}}],
+        "listening": None,
+    }
+    write(root / "benchmarks" / "results" / f"a{IN_REAL_TIME}.json", live)
+    write(root / "benchmarks" / "results" / "c.json", first)  # another machine with as a CPU of that name
+    header, _, *lines = render_block("budgets", root).splitlines()
+    assert [cell for cell in header.split(" | ") if "right" in cell] == [
+        "Xeon (AVX2): right",
+        "b: right",
+        "Xeon (AVX2), c: right |",
+    ]
+    assert "| live | 150 (p95), 60 / 120 | 5 / 9 / 12 | 29 of 30 | – | – | – | – |" in lines
+    write(root / "benchmarks" / "results" / f"a{IN_REAL_TIME}.json", first)
+    with pytest.raises(InputError, match="'answer' is in another file of this machine too"):
+        render_block("budgets", root)
+    (root / "benchmarks" / "results" / f"a{IN_REAL_TIME}.json").unlink()
     write(root / "benchmarks" / "results" / "a.json", {"machine": {"cpu": "Xeon"}})
     with pytest.raises(InputError, match=r"a\.json: has no key 'rows'"):
         render_block("budgets", root)
+
+
+def test_documents_and_benchmarks_name_the_second_file_alike():
+    assert documents.IN_REAL_TIME == kept.IN_REAL_TIME
 
 
 def test_a_grid_shows_accuracies_by_noise_ratio_and_place(root):

@@ -40,7 +40,7 @@ OTHERS = {
     "pre_roll_ms": 300,
     "mirrored_ms": 60,
     "faded_db": 6.0,
-    "stable_silence_ms": 40,
+    "stable_silence_ms": 50,
     "stable_ms": 60,
     "early_ms": 60,
     "early_probability": 0.4,
@@ -135,6 +135,26 @@ def test_the_pure_parts_and_the_service_worker_pass_their_own_tests(name, n_at_l
 
 def test_defaults_are_pythons():
     assert ask("defaults") == dataclasses.asdict(VadOptions())
+
+
+def test_what_older_models_leave_out_is_what_python_takes():
+    older = [{"lasting_ms": 120}, {"partial_ms": 200}, {"floor_window_ms": 2000}, {"hangover_ms": 90}, OTHERS]
+    assert ask("thresholds", thresholds=older) == [dataclasses.asdict(VadOptions.from_dict(one)) for one in older]
+    assert all(value != getattr(VadOptions(), name) for name, value in OTHERS.items())
+
+
+def test_in_quiet_neither_answers_while_sound_goes_on(loud_frames, no_time_passes):
+    waveform = words_in_noise(hiss_level=0.3)
+    heard = []
+    for limit_db in (20.0, 200.0):
+        thresholds = {**OTHERS, "lasting_above_db": limit_db}
+        stream = StreamingRecognizer(SignChanges(None, steady=True), VadOptions.from_dict(thresholds), sample_rate=8000)
+        expected = stream.accept(waveform) + stream.flush()
+        asked = {"sampleRate": 8000, "block": 8000, "thresholds": thresholds, "labels": ["0"], "steady": True}
+        events = ask("stream", samples=waveform.tolist(), **asked)["events"]
+        assert [event["kind"] for event in events] == [event.kind for event in expected]
+        heard.append([(event.kind, event.time_s) for event in expected])
+    assert heard[0] != heard[1]
 
 
 def test_what_python_refuses_as_thresholds_the_page_refuses():

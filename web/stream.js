@@ -174,7 +174,8 @@ export class StreamingRecognizer {
 
   /** Whether noise may keep the word open. In quiet what goes on is speech, and a silence will come. */
   isInNoise() {
-    return this.levelDb() - this.activity.noiseFloorDb < this.vad.lasting_above_db;
+    const { noiseFloorDb: floorDb = Infinity } = this.activity; // where nothing says how loud it is, it may
+    return this.levelDb() - floorDb < this.vad.lasting_above_db;
   }
 
   /**

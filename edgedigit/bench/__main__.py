@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from edgedigit.bench.listening import broken_limits, listening_text, load_sounds
 from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_clicks, run_microphone
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, model_facts
-from edgedigit.bench.options import parse_args
+from edgedigit.bench.options import asked, parse_args
 from edgedigit.bench.rows import (
     answer_budget,
     broken_budgets,
@@ -49,7 +50,7 @@ from edgedigit.bench.rows import (
     quiet_gates,
     table,
 )
-from edgedigit.bench.streams import jobs_note, streams_at_a_time
+from edgedigit.bench.streams import heard, jobs_note, streams_at_a_time
 from edgedigit.cli import print_json, run_main
 from edgedigit.config import BenchConfig
 from edgedigit.errors import EdgedigitError, GateError, InputError
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes += [whose, f"Stream: {args.sample_rate} Hz, blocks of {args.block_ms:g} ms.", *conditions.notes]
         print(whose)
     facts = {"machine": machine, "commit": source_commit(), "seeds": [args.seed], "model": model_facts(paths[0])}
+    facts["asked"] = asked(args)
     if path:
         check_foreseen(path, args, paths[0], len(clips), conditions.names if clips else (), facts)
     if args.listen or args.listen_live:
@@ -113,35 +115,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes.append(f"A core is kept busy by a process: {LOAD}.")
 
     # 3. Answers, in quiet and in noise, through a sound device and in a browser; peers.
-    live = None
+    clicks = measured(run_clicks, args.seed) if args.microphone else None  # before anything else runs
     with streams_at_a_time(args.jobs) as streams:
-        budget_ms = config.budget_answer_ms
-        memory, silero, device, page = [], None, [], None
+        budget_ms, say = config.budget_answer_ms, partial(print, flush=True)
+        memory, silero, device, page, live = [], None, [], None, None
         if "answers" in args.only:
             for name, said, bed in conditions:
                 memory.append(streams.submit(run_answers, paths[0], said, budget_ms, how, name, bed))
             if not args.noise_only:
-                silero = streams.submit(run_silero, paths[0], clips, budget_ms, how, print)
-        clicks = measured(run_clicks, args.seed) if args.microphone else None
+                silero = streams.submit(run_silero, paths[0], clips, budget_ms, how, say)
         for name, said, bed in conditions if clicks else ():
-            device.append(streams.submit(run_microphone, paths[0], said, budget_ms, args.seed, print, name, bed))
+            device.append(streams.submit(run_microphone, paths[0], said, budget_ms, args.seed, say, name, bed))
         if args.browser:
-            page = streams.submit(run_browser, paths[0], clips, budget_ms, args.seed, print)
+            page = streams.submit(run_browser, paths[0], clips, budget_ms, args.seed, say)
         if args.listen_live:
             live = streams.submit(run_listening_live, paths[0], sounds, args.listen_live, how.progress)
-        heard = [list(filter(None, (measured(one.result) for one in part))) for part in (memory, device)]
-        answered += heard[0] + heard[1]
-        rows += [one.row for one in heard[0]]
-        ours = [one.row for one in heard[0] if one.condition == CLEAN]
-        rows += as_ratios(silero.result(), ours[0]) if ours and silero else []
-        rows += [clicks] * bool(clicks) + [one.row for one in heard[1]]
+        from_memory, from_device = (
+            list(filter(None, (measured(heard, one) for one in part))) for part in (memory, device)
+        )
+        answered += from_memory + from_device
+        rows += [one.row for one in from_memory]
+        beside = measured(heard, silero) or [] if silero else []
+        rows += [row for one in from_memory if one.condition == CLEAN for row in as_ratios(beside, one.row)]
+        rows += [clicks] * bool(clicks) + [one.row for one in from_device]
         notes += [NOTE] if clicks else []
-        if page and (seen := measured(page.result)):
+        if page and (seen := measured(heard, page)):
             answered.append(seen[1])
             rows += [*seen[0], seen[1].row]
             notes.append(BROWSER_NOTE)
         if live:
-            listened[LISTENING_LIVE] = measured(live.result)
+            listened[LISTENING_LIVE] = measured(heard, live)
     notes += [jobs_note(args.jobs)] if args.jobs > 1 else []
     quiet = [one for one in answered if one.condition in (CLEAN, MICROPHONE, BROWSER)]
     for one in answered:

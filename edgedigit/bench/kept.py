@@ -24,6 +24,7 @@ IN_REAL_TIME = "-in-real-time"  # ending of the name of the file that keeps what
 ASIDE = ".new"  # ending of what was measured and does not replace the file; no report reads it
 # What reading a file raises that another program has written, or half of it.
 DAMAGE = (OSError, ValueError, ArithmeticError, RecursionError, KeyError, TypeError, AttributeError)
+SAME = ("machine", "commit", "seeds", "model", "asked")  # of runs whose rows may stand in one file
 NAMED = 3  # of what would be lost; of the rest the number is given
 GO_ON = "name another folder with --write DIR, or move the file away"
 
@@ -71,13 +72,24 @@ def kept_extents(path: Path) -> dict[str, float]:
     return extents(results) if results else {}
 
 
-def is_same_measurement(kept: dict, new: dict) -> bool:
-    """Whether two runs are of the same code, model, seed and machine, so that rows of both may stand in one file."""
-    return all(kept.get(fact) and kept[fact] == new.get(fact) for fact in ("machine", "commit", "seeds", "model"))
+def can_be_added(kept: dict, new: dict, names: Collection[str]) -> bool:
+    """Whether rows of another run may stand in one file with what is kept.
+
+    Both are of the same code, model, seed, machine and material, and no row is in both, but for those of delays alone,
+    of which the later counts.
+
+    Args:
+        kept: what a file holds.
+        new: facts of the other run.
+        names: of its rows.
+    """
+    same = all(kept.get(fact) and kept[fact] == new.get(fact) for fact in SAME)
+    is_told = same and not f"{kept['commit']}".endswith(("-dirty", "unknown"))
+    return is_told and not (set(names) - {CLICK, ARRIVAL, DRAWING}) & extents(kept).keys()
 
 
 def together(kept: dict, new: dict) -> dict:
-    """Two runs of the same measurement: what both have is of the new one."""
+    """Two runs in one: the rows, and each sentence of their notes once."""
     rows = {row["name"]: row for one in (kept, new) for row in one["rows"]}
     sentences = dict.fromkeys(re.split(r"(?<=\.) (?=[A-Z])", f"{kept.get('note', '')} {new.get('note', '')}".strip()))
     return {**kept, **new, "rows": list(rows.values()), "note": " ".join(sentences)}
@@ -103,13 +115,11 @@ def check_foreseen(
     """Refuse before anything is measured what the options leave out of a file that has it, or measure less of.
 
     Args:
-        facts: of the run, as `is_same_measurement` compares them; what is the same measurement is added to.
+        facts: of the run, as `can_be_added` compares them.
 
     Raises:
         InputError: naming what would be lost.
     """
-    if is_same_measurement(kept_results(path), facts):
-        return
     whose = (model.name, f"{model.name} with {DETECTOR}", f"{peers.SILERO}, {model.name}")
     named = {answer_name(who, n_words, args.realtime, one) for who in whose for one in conditions}
     named = named if "answers" in args.only else set()
@@ -130,19 +140,22 @@ def check_foreseen(
         return n_runs if "inference" in args.only else None
 
     kept = kept_extents(path)
-    lost = lost_of(kept, {name: foreseen(name) for name in kept})
+    measured = {name: foreseen(name) for name in kept}
+    if kept and can_be_added(kept_results(path), facts, [name for name, size in measured.items() if size is not None]):
+        return
+    lost = lost_of(kept, measured)
     if lost:
         raise InputError(f"{path} would lose {listed(lost)}; measure these too, {GO_ON}")
 
 
 def keep(path: Path, results: dict) -> None:
-    """Write results: into a file of the same measurement, else beside one that has what they lack or holds more of it.
+    """Write results: added to a file where they may be, else beside one that has what they lack or holds more of it.
 
     Raises:
         InputError: naming what the file has and they have not, once they are written beside it.
     """
     kept = kept_results(path)
-    if is_same_measurement(kept, results):
+    if kept and can_be_added(kept, results, extents(results)):
         results = together(kept, results)
     lost = lost_of(extents(kept) if kept else {}, extents(results))
     if lost:

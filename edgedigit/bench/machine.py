@@ -9,6 +9,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edgedigit.errors import ModelError
 from edgedigit.manifest import sha256_of
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -66,5 +67,11 @@ def machine_slug(facts: dict) -> str:
 
 
 def model_facts(path: Path) -> dict:
-    """Which model was measured: its file's name and the SHA-256 of its bytes."""
+    """Which model was measured: its file's name and the SHA-256 of its bytes.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; name an ONNX file with --model")
     return {"file": path.name, "sha256": sha256_of(path)}

@@ -117,6 +117,13 @@ def parse_args(argv: Sequence[str] | None, description: str) -> argparse.Namespa
     return args
 
 
+def asked(args: argparse.Namespace) -> dict:
+    """What makes other figures of rows of the same names: the stream, who speaks, and noises and sentences."""
+    return {
+        key: getattr(args, key) for key in ("sample_rate", "block_ms", "held_out", "noises", "noise_part", "speech")
+    }
+
+
 def _check_use(parser: ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where nothing would be measured, or not what an option is about."""
     if not (args.only or args.microphone or args.browser or args.listen or args.listen_live):
@@ -131,6 +138,8 @@ def _check_use(parser: ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--snr-db is about words in a stream; add answers to --only, or --microphone")
     if args.snr_db and args.microphone and BABBLE in args.kinds:
         parser.error("--microphone hears words in recorded noises; leave babble out of --kinds")
+    if args.budget_quiet_ms and (args.noise_only or not streams):
+        parser.error("--budget-quiet-ms holds words in quiet; leave --noise-only out, or add answers to --only")
     if args.noise_only and not args.snr_db:
         parser.error("--noise-only leaves the words in quiet out; name the noise with --snr-db")
     if args.noise_only and args.browser:

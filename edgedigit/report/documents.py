@@ -39,6 +39,7 @@ BLOCK = re.compile(r"^<!-- generated:(\S+) -->\n(.*?)^<!-- /generated -->$", re.
 NONE = "–"
 LATENCIES = "p50 / p95 / p99 ms"
 LISTENED = ("listening", "listening_live")
+IN_REAL_TIME = "-in-real-time"  # ending of a machine's second file, as edgedigit.bench names it
 IN_NOISE = re.compile(r"(?:clean|(?P<kind>\w+) (?P<snr_db>\S+) dB), (?P<place>\w+)")
 PROBABILITIES = (
     *("expected calibration error %", "Brier score", "negative log-likelihood", "AURC"),
@@ -217,7 +218,7 @@ def render_artifacts(path: Path) -> str:
 
 def render_benchmarks(folder: Path) -> str:
     """One table of latencies against their budgets for each machine's file in `folder`."""
-    paths = sorted(folder.glob("*.json"))
+    paths = _benchmark_files(folder)
     if not paths:
         return "Not measured yet: there is no file in `benchmarks/results/`."
     sections = []
@@ -238,22 +239,21 @@ def render_benchmarks(folder: Path) -> str:
 
 def render_budgets(folder: Path) -> str:
     """What is held to a budget, or is done with words, in one table: columns for each machine's file in `folder`."""
-    files = [(path, _read_json(path)) for path in sorted(folder.glob("*.json"))]
+    files = [(path, _read_json(path)) for path in _benchmark_files(folder)]
     if not files:
         return "Not measured yet: there is no file in `benchmarks/results/`."
     cells: dict[str, dict[str, str]] = {}  # by row and column
-    machines, lines = [], []
+    machines: dict[str, str] = {}  # names of columns by what files of one machine are called
+    lines = []
     for path, results in files:
         try:
-            machine = results.get("machine") or {}
-            cpu = machine.get("cpu") or path.stem
-            if machine.get("instructions"):
-                cpu += f" ({machine['instructions']})"
-            machines += [cpu] if cpu not in machines else []
+            cpu = _column_name(path, results.get("machine") or {}, machines)
             for row in results["rows"]:
                 if "budget_ms" not in row and "n_clips" not in row:
                     continue
                 line = cells.setdefault(row["name"], {})
+                if f"{cpu}: right" in line:
+                    raise InputError(f"{path}: {row['name']!r} is in another file of this machine too; move one away")
                 if "budget_ms" in row:
                     line.setdefault("budget ms", _budget_cell(row))
                 line[f"{cpu}: {LATENCIES}"] = _latency_cells(row)
@@ -268,9 +268,29 @@ def render_budgets(folder: Path) -> str:
                 lines.append("- " + " ".join(filter(None, told)))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: {_missing(error)}; run the benchmarks again") from None
-    columns = ["budget ms", *(f"{cpu}: {what}" for cpu in machines for what in (LATENCIES, "right"))]
+    columns = ["budget ms", *(f"{cpu}: {what}" for cpu in machines.values() for what in (LATENCIES, "right"))]
     table = [[name, *(line.get(column, NONE) for column in columns)] for name, line in cells.items()]
     return "\n".join([*_table(["measured", *columns], table), "", *lines])
+
+
+def _benchmark_files(folder: Path) -> list[Path]:
+    """By machine; what it heard in real time comes second."""
+    return sorted(folder.glob("*.json"), key=lambda path: (_machine_of(path), len(path.stem)))
+
+
+def _machine_of(path: Path) -> str:
+    """What files of one machine are called."""
+    return path.stem.removesuffix(IN_REAL_TIME)
+
+
+def _column_name(path: Path, machine: dict, machines: dict[str, str]) -> str:
+    """What a machine's columns are called, which its files share; another of that name is called as its file."""
+    stem = _machine_of(path)
+    if stem not in machines:
+        cpu = machine.get("cpu") or stem
+        cpu += f" ({machine['instructions']})" if machine.get("instructions") else ""
+        machines[stem] = f"{cpu}, {stem}" if cpu in machines.values() else cpu
+    return machines[stem]
 
 
 def _false_accepts(listening: dict) -> str:
@@ -455,6 +475,8 @@ def _provenance(results: dict) -> str:
         facts.append(f"{_plural('seed', seeds)} {', '.join(map(str, seeds))}")
     if results.get("commit"):
         facts.append(f"commit {results['commit']}")
+    if weights := results.get("weights"):
+        facts.append(f"weights of commit {weights['commit']}")
     return _sentence(", ".join(facts)).rstrip()
 
 

@@ -47,6 +47,8 @@ const lineOf = (values) => {
 const tasks = {
   defaults: () => DEFAULT_VAD,
 
+  thresholds: ({ thresholds }) => thresholds.map(readVad),
+
   refusals: ({ thresholds }) => thresholds.map(lineOf),
 
   resample({ samples, from, to, block }) {
