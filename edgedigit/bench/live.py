@@ -28,7 +28,7 @@ NOTE = (
     "every time."
 )
 SINK_RATE = 48000  # Hz; its pieces of 5 ms are whole samples: at 44100 Hz the sink runs 0.03 % fast
-STRETCH_WORDS = 40  # played at a time, about a minute, so that what is left of that does not add up
+STRETCH_WORDS = 20  # played at a time, half a minute, so that what is left of that does not add up
 MAX_DRIFT_MS = 10.0  # of the device's clock in a stretch; more, and its figures would be of clocks
 N_CLICKS = 50
 CLICK_MS = 1.0
