@@ -859,7 +859,7 @@ def test_what_is_missing_is_told_before_anything_is_measured(few, monkeypatch, f
     def no_pulseaudio():
         raise DeviceError("PulseAudio is missing")
 
-    for name in ("run_inference", "run_answers", "run_microphone"):
+    for name in ("run_inference", "run_answers", "hear_stretches"):
         monkeypatch.setattr(command_line, name, never)
     monkeypatch.setattr(command_line, "check_microphone", no_pulseaudio)
     with pytest.raises((DeviceError, DataError, ConfigError)):

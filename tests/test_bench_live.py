@@ -9,13 +9,16 @@ pytest.importorskip("onnx")
 from tiny_model import SAMPLE_RATE, tone_word
 
 from edgedigit.bench import live
+from edgedigit.bench.answers import CLEAN
 from edgedigit.bench.live import (
     CLICK,
     MICROPHONE,
     N_CLICKS,
     SINK_RATE,
     Playing,
+    answered_live,
     click_delays_ms,
+    hear_stretches,
     play_through,
     run_clicks,
     run_microphone,
@@ -150,6 +153,14 @@ def test_words_through_a_virtual_microphone_are_answered(tiny_model, words, monk
     hum = np.random.default_rng(0).normal(0, 0.003, SAMPLE_RATE).astype(np.float32)
     noisy = run_microphone(tiny_model, words, 150, 0, said.append, "rain 20 dB", hum)
     assert noisy.row["name"].endswith("5 words through a microphone in rain 20 dB") and noisy.row["n_correct"] == 5
+    parts = [hear_stretches(tiny_model, words, 0, said.append, part=part, n_parts=3) for part in range(3)]
+    assert [[len(one.words) for one, _ in part] for part in parts] == [
+        [3],
+        [2],
+        [],
+    ]  # in processes of their own, perhaps
+    dealt = answered_live(tiny_model, parts, 150, CLEAN)
+    assert dealt.row["name"] == answered.row["name"] and dealt.row["n_correct"] == dealt.row["n_correct_offline"] == 5
     assert noisy.condition != MICROPHONE  # which the gates of quiet are for
 
 

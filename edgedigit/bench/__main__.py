@@ -37,7 +37,7 @@ from edgedigit.bench.inference import run_beside_load, run_inference, shipped_fi
 from edgedigit.bench.kept import LISTENING, LISTENING_LIVE, check_foreseen, destination, keep
 from edgedigit.bench.listener import Task
 from edgedigit.bench.listening import broken_limits, listening_text, load_sounds, run_listening, run_listening_live
-from edgedigit.bench.live import MICROPHONE, NOTE, check_microphone, run_clicks, run_microphone
+from edgedigit.bench.live import MICROPHONE, NOTE, answered_live, check_microphone, hear_stretches, run_clicks
 from edgedigit.bench.load import LOAD
 from edgedigit.bench.machine import machine_facts, model_facts
 from edgedigit.bench.options import asked, parse_args
@@ -125,14 +125,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not args.noise_only:
                 silero = streams.submit(run_silero, paths[0], clips, budget_ms, how, say)
         for name, said, bed in conditions if clicks else ():
-            device.append(streams.submit(run_microphone, paths[0], said, budget_ms, args.seed, say, name, bed))
+            dealt = (paths[0], said, args.seed, say, name, bed)
+            parts = [streams.submit(hear_stretches, *dealt, part, args.jobs) for part in range(args.jobs)]
+            device.append((name, parts))
         if args.browser:
             page = streams.submit(run_browser, paths[0], clips, budget_ms, args.seed, say)
         if args.listen_live:
             live = streams.submit(run_listening_live, paths[0], sounds, args.listen_live, how.progress)
-        from_memory, from_device = (
-            list(filter(None, (measured(heard, one) for one in part))) for part in (memory, device)
-        )
+        from_memory = list(filter(None, (measured(heard, one) for one in memory)))
+        from_device = []
+        for name, parts in device:
+            found = [measured(heard, one) for one in parts]
+            if all(part is not None for part in found):  # without one of them it would be of other words
+                live_row = measured(answered_live, paths[0], found, budget_ms, name)
+                from_device += [live_row] if live_row else []
         answered += from_memory + from_device
         rows += [one.row for one in from_memory]
         beside = measured(heard, silero) or [] if silero else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,29 @@ def run_microphone(
         DeviceError: if PulseAudio or PortAudio is missing, or blocks were lost.
         MissingDependencyError: if sounddevice is not installed.
     """
-    recognizer, measured, offline = Recognizer(model), [], []
-    streams = stretches(clips, seed, bed)
+    return answered_live(model, [hear_stretches(model, clips, seed, say, condition, bed)], budget_ms, condition)
+
+
+def hear_stretches(
+    model: Path,
+    clips: Sequence[Clip],
+    seed: int,
+    say: Callable[[str], None],
+    condition: str = CLEAN,
+    bed: np.ndarray | None = None,
+    part: int = 0,
+    n_parts: int = 1,
+) -> list[tuple[StreamScore, dict[str, list[bool]]]]:
+    """What is heard of each stretch, and what is answered to its clips one by one; `run_microphone` has the rest.
+
+    Args:
+        part: which of the stretches: this one and each `n_parts` after it, so that several processes may share them.
+        n_parts: into how many parts they are dealt.
+    """
+    recognizer, found = Recognizer(model), []
+    streams = stretches(clips, seed, bed)[part::n_parts]
+    if not streams:
+        return []
     with VirtualMicrophone(SINK_RATE) as source:
         try:
             minutes = sum(stream.duration_s for stream in streams) / 60
@@ -93,15 +115,23 @@ def run_microphone(
                 with Microphone() as microphone:
                     engine = StreamingRecognizer(recognizer, sample_rate=microphone.sample_rate)
                     with PrintingEngine(engine, recognizer.info.labels) as printing:
-                        measured.append(score(stream.words, play_through(source, microphone, printing, stream)))
+                        measured = score(stream.words, play_through(source, microphone, printing, stream))
                     if microphone.overruns:
                         raise DeviceError(f"{microphone.overruns} blocks lost; close other programs and measure again")
-                offline.append(answered_offline(recognizer, stream))
+                found.append((measured, answered_offline(recognizer, stream)))
         finally:
             refresh_devices()
-    whole = together(measured)
-    right = {key: [one for part in offline for one in part[key]] for key in offline[0]}
-    row = answer_row(microphone_name(model, len(clips), condition), whole, right, budget_ms)
+    return found
+
+
+def answered_live(
+    model: Path, parts: Sequence[list[tuple[StreamScore, dict[str, list[bool]]]]], budget_ms: float, condition: str
+) -> Answered:
+    """The row of what all parts of `hear_stretches` have heard, in the order of the stretches."""
+    dealt = [one for turn in zip_longest(*parts) for one in turn if one is not None]
+    whole = together([measured for measured, _ in dealt])
+    right = {key: [one for _, offline in dealt for one in offline[key]] for key in dealt[0][1]}
+    row = answer_row(microphone_name(model, len(whole.words), condition), whole, right, budget_ms)
     return Answered(row, MICROPHONE + within(condition), whole.decided_ms)
 
 
